@@ -1,0 +1,25 @@
+//! The words that cross a process boundary: protobuf messages and services, generated from `proto/*.proto`.
+//!
+//! Nothing here decides or acts. `cargo run -p xtask -- proto` regenerates `gen/`.
+
+#![expect(missing_docs, unreachable_pub, clippy::too_many_lines, clippy::missing_errors_doc, reason = "generated code follows its .proto files")]
+
+/// etcd's keys, values and events.
+pub mod mvccpb {
+    include!("gen/mvccpb.rs");
+}
+
+/// The etcd v3 API: the store's own vocabulary, in process and on the wire.
+pub mod etcdserverpb {
+    include!("gen/etcdserverpb.rs");
+}
+
+/// What a Raft log entry carries and what applying it answers.
+pub mod command {
+    include!("gen/raftsman.command.rs");
+}
+
+/// Between a node's agent and any server.
+pub mod agent {
+    include!("gen/raftsman.agent.rs");
+}

@@ -1,0 +1,26 @@
+//! One variant per thing a caller does next.
+
+use proto::command::Refusal;
+
+/// Why the store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The state machine said no; nothing changed. The reason says what to do.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// No leader is known or reachable; safe to try again, nothing was proposed.
+    #[error("no leader")]
+    NoLeader,
+    /// It may or may not have been applied: look before trying again.
+    #[error("request timed out; it may have been applied")]
+    Unknown,
+    /// Too much is in flight; try again later, nothing was proposed.
+    #[error("too many requests")]
+    Overloaded,
+    /// The request breaks a rule of the API.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store is shutting down or has failed for good.
+    #[error("store stopped: {0}")]
+    Stopped(String),
+}

@@ -1,0 +1,11 @@
+//! The replicated, revisioned key/value store: etcd's data model over openraft and RocksDB.
+//!
+//! Its vocabulary is etcd's own (`proto::etcdserverpb`): the same messages are called in process, forwarded to the
+//! leader, written to the log and served to etcd's clients. It holds bytes under keys and never knows what they mean.
+
+pub mod api;
+pub mod config;
+pub mod error;
+
+pub use api::Store;
+pub use error::Error;

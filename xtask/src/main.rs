@@ -1,0 +1,31 @@
+//! Regenerates committed code and tables: `cargo run -p xtask -- proto`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+}
+
+fn main() -> anyhow::Result<()> {
+    match std::env::args().nth(1).as_deref() {
+        Some("proto") => proto(),
+        _ => bail!("usage: cargo run -p xtask -- proto"),
+    }
+}
+
+/// Compiles `proto/proto/*.proto` to `proto/src/gen/*.rs` without protoc.
+fn proto() -> anyhow::Result<()> {
+    let dir = root().join("proto/proto");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    files.sort();
+    let descriptors = protox::compile(&files, [&dir]).context("the .proto files do not compile")?;
+    let out = root().join("proto/src/gen");
+    std::fs::create_dir_all(&out)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .out_dir(&out)
+        .compile_fds(descriptors)
+        .context("code generation failed")
+}
