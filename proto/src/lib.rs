@@ -2,7 +2,13 @@
 //!
 //! Nothing here decides or acts. `cargo run -p xtask -- proto` regenerates `gen/`.
 
-#![expect(missing_docs, unreachable_pub, clippy::too_many_lines, clippy::missing_errors_doc, reason = "generated code follows its .proto files")]
+#![expect(
+    missing_docs,
+    unreachable_pub,
+    clippy::too_many_lines,
+    clippy::missing_errors_doc,
+    reason = "generated code follows its .proto files"
+)]
 
 /// etcd's keys, values and events.
 pub mod mvccpb {

@@ -153,7 +153,11 @@ impl Store {
     ///
     /// # Errors
     /// The outer error is the whole entry's.
-    pub async fn txn_batch(&self, _epoch: Epoch, _txns: Vec<pb::TxnRequest>) -> Result<Vec<Result<pb::TxnResponse, Error>>, Error> {
+    pub async fn txn_batch(
+        &self,
+        _epoch: Epoch,
+        _txns: Vec<pb::TxnRequest>,
+    ) -> Result<Vec<Result<pb::TxnResponse, Error>>, Error> {
         todo!()
     }
 

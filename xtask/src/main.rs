@@ -18,14 +18,11 @@ fn main() -> anyhow::Result<()> {
 /// Compiles `proto/proto/*.proto` to `proto/src/gen/*.rs` without protoc.
 fn proto() -> anyhow::Result<()> {
     let dir = root().join("proto/proto");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     files.sort();
     let descriptors = protox::compile(&files, [&dir]).context("the .proto files do not compile")?;
     let out = root().join("proto/src/gen");
     std::fs::create_dir_all(&out)?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .out_dir(&out)
-        .compile_fds(descriptors)
-        .context("code generation failed")
+    tonic_prost_build::configure().bytes(".").out_dir(&out).compile_fds(descriptors).context("code generation failed")
 }
