@@ -4,7 +4,6 @@
 
 #![expect(
     missing_docs,
-    unreachable_pub,
     clippy::too_many_lines,
     clippy::missing_errors_doc,
     reason = "generated code follows its .proto files"
@@ -20,12 +19,17 @@ pub mod etcdserverpb {
     include!("gen/etcdserverpb.rs");
 }
 
-/// What a Raft log entry carries and what applying it answers.
-pub mod command {
-    include!("gen/raftsman.command.rs");
+/// Raftsman's own messages, nested as the generated paths expect.
+pub mod raftsman {
+    /// What a Raft log entry carries and what applying it answers.
+    pub mod command {
+        include!("gen/raftsman.command.rs");
+    }
+
+    /// Between a node's agent and any server.
+    pub mod agent {
+        include!("gen/raftsman.agent.rs");
+    }
 }
 
-/// Between a node's agent and any server.
-pub mod agent {
-    include!("gen/raftsman.agent.rs");
-}
+pub use raftsman::{agent, command};
