@@ -1,0 +1,170 @@
+//! Repository rules that clippy cannot state; each failure names file and line.
+
+#![expect(clippy::unwrap_used, reason = "a test program")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Alarm for the length of a file; a longer one needs a line in `LONG_FILES`.
+const FILE_LINES_MAX: usize = 500;
+
+/// Files that are longer, each with its reason. The list only shrinks: a file that got shorter must leave it.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Who may depend on whom, inside the workspace.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("proto", &[]),
+    ("store", &["proto"]),
+    ("control", &["proto", "store"]),
+    ("node", &["proto"]),
+    ("cli", &["proto", "store", "control", "node"]),
+    ("chaos", &["proto", "store", "control", "node"]),
+    ("xtask", &[]),
+];
+
+/// Who alone may name a library.
+const OWNERS: &[(&str, &str)] = &[("openraft", "store/src/"), ("rocksdb", "store/src/engine/"), ("bollard", "node/src/")];
+
+/// Modules that decide: no runtime, no clock, no I/O, no logging.
+const PURE: &[&str] = &[
+    "proto/src/",
+    "store/src/machine/",
+    "control/src/kind/",
+    "control/src/patch/",
+    "control/src/plan/",
+    "control/src/schedule/",
+    "control/src/selector",
+    "control/src/status.rs",
+    "control/src/table/",
+    "control/src/validate/",
+    "node/src/plan/",
+];
+const IMPURE: &[&str] =
+    &["async fn", "async move", ".await", "tokio::", "std::fs", "std::net::Tcp", "::now()", "tracing::", "println!"];
+
+/// Words that say nothing about what lies in a file.
+const BAD_NAMES: &[&str] = &["util", "utils", "common", "helpers", "misc"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every Rust file of the project that is not generated, with its text.
+fn sources() -> Vec<(String, String)> {
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.rs"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let paths = String::from_utf8(listed.stdout).unwrap();
+    let sources: Vec<_> = paths
+        .split('\0')
+        .filter(|path| !path.is_empty() && !path.contains("/gen/"))
+        .filter_map(|path| Some((path.to_owned(), std::fs::read_to_string(root().join(path)).ok()?)))
+        .collect();
+    assert!(!sources.is_empty(), "git lists no sources");
+    sources
+}
+
+fn report(errors: &[String]) {
+    assert!(errors.is_empty(), "\n{}\n", errors.join("\n"));
+}
+
+/// The part of a line before a comment.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+/// The lines of a file before its unit tests.
+fn shipped(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).enumerate().map(|(index, line)| (index + 1, line))
+}
+
+#[test]
+fn crates_import_only_downwards() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers: BTreeMap<_, _> = LAYERS.iter().copied().collect();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let allowed = layers.get(name).unwrap_or_else(|| panic!("crate `{name}` has no line in LAYERS"));
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let to = dependency["name"].as_str().unwrap();
+            let shipped = dependency["kind"].is_null();
+            assert!(!shipped || !layers.contains_key(to) || allowed.contains(&to), "`{name}` must not depend on `{to}`");
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    let long: BTreeMap<_, _> = LONG_FILES.iter().copied().collect();
+    let mut errors = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        match (lines > FILE_LINES_MAX, long.contains_key(path.as_str())) {
+            (true, false) => errors.push(format!("{path}: {lines} lines, at most {FILE_LINES_MAX} without a reason")),
+            (false, true) => errors.push(format!("{path}: {lines} lines, no longer needs its line in LONG_FILES")),
+            _ => {}
+        }
+        if !text.starts_with("//!") {
+            errors.push(format!("{path}:1: the file does not open with `//!`"));
+        }
+        let stem = Path::new(&path).file_stem().unwrap().to_str().unwrap();
+        if BAD_NAMES.contains(&stem) {
+            errors.push(format!("{path}: name the file for what lies in it"));
+        }
+    }
+    report(&errors);
+}
+
+#[test]
+fn deciding_modules_are_pure() {
+    let mut errors = Vec::new();
+    for (path, text) in sources() {
+        if path.ends_with("tests.rs") || !PURE.iter().any(|pure| path.starts_with(pure)) {
+            continue;
+        }
+        for (number, line) in shipped(&text) {
+            for token in IMPURE.iter().filter(|token| code(line).contains(**token)) {
+                errors.push(format!("{path}:{number}: `{token}` in a pure module"));
+            }
+        }
+    }
+    report(&errors);
+}
+
+#[test]
+fn libraries_with_an_owner_are_named_only_there() {
+    let mut errors = Vec::new();
+    for (path, text) in sources() {
+        for (library, owner) in OWNERS {
+            let named = |line: &str| code(line).contains(&format!("{library}::"));
+            let line = text.lines().position(named);
+            if let Some(index) = line.filter(|_| !path.starts_with(owner) && path != "cli/tests/tidy.rs") {
+                errors.push(format!("{path}:{}: only {owner} names {library}", index + 1));
+            }
+        }
+    }
+    report(&errors);
+}
+
+#[test]
+fn no_work_is_left_as_a_note() {
+    let mut errors = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| path != "cli/tests/tidy.rs") {
+        for (index, line) in text.lines().enumerate() {
+            for mark in ["FIXME", "XXX", "todo!(", "unimplemented!(", "#[ignore"] {
+                if line.contains(mark) {
+                    errors.push(format!("{path}:{}: `{mark}`", index + 1));
+                }
+            }
+        }
+    }
+    report(&errors);
+}
