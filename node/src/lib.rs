@@ -1,1 +1,6 @@
-//! The node agent.
+//! The node agent: runs the pods it is told to on Docker Engine, with their volumes and probes, and tells how they do.
+//!
+//! `plan` decides, `sync` carries out, `runtime`, `volume`, `probe` and `net` touch the machine, `link` talks to a
+//! server. `link` and `sync` meet in [`mirror`] (objects in) and [`sync::outbox`] (statuses out).
+
+pub mod plan;
