@@ -4,3 +4,4 @@
 //! server. `link` and `sync` meet in [`mirror`] (objects in) and [`sync::outbox`] (statuses out).
 
 pub mod plan;
+pub mod runtime;

@@ -107,6 +107,7 @@ impl Model {
                     running: true,
                     created_at: self.now,
                     pid: 1,
+                    engine_ips: Vec::new(),
                 },
             ),
             Step::AttachNetwork { id } => return Outcome::Addresses(id.clone(), vec![[10, 1, 0, 2].into()]),

@@ -20,6 +20,8 @@ pub struct Sandbox {
     pub created_at: Timestamp,
     /// Process id of the pause process on the host; its network namespace is the pod's. 0 when not running or simulated.
     pub pid: u32,
+    /// Addresses that the engine's own network gave it, if any.
+    pub engine_ips: Vec<IpAddr>,
 }
 
 /// One instance of one container of the pod.
