@@ -3,5 +3,7 @@
 //! `plan` decides, `sync` carries out, `runtime`, `volume`, `probe` and `net` touch the machine, `link` talks to a
 //! server. `link` and `sync` meet in [`mirror`] (objects in) and [`sync::outbox`] (statuses out).
 
+pub mod checkpoint;
+pub mod mirror;
 pub mod plan;
 pub mod runtime;

@@ -4,10 +4,13 @@
 
 pub mod backoff;
 pub mod condition;
+pub mod config;
+pub mod container;
 pub mod container_status;
 pub mod downward;
 pub mod env;
 pub mod expand;
+pub mod hosts;
 pub mod memory;
 pub mod observed;
 pub mod pod;

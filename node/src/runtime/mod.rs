@@ -1,6 +1,5 @@
 //! The container engine, as the agent needs it: a true edge, with Docker Engine behind it or a simulation.
 
-pub mod config;
 pub mod docker;
 pub mod pause;
 pub mod sim;
@@ -11,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::plan::config::{ContainerConfig, Credentials, LogOptions, PodId, SandboxConfig};
 use crate::plan::observed::{Container, Sandbox};
 use crate::plan::spec::PullPolicy;
-use config::{ContainerConfig, LogOptions, PodId, SandboxConfig};
 
 /// What an engine could not do, by what the caller does next.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -108,7 +107,7 @@ pub trait Runtime: Send + Sync + 'static {
         &self,
         image: &str,
         policy: PullPolicy,
-        credentials: &[config::Credentials],
+        credentials: &[Credentials],
     ) -> impl Future<Output = Result<Image, RuntimeError>> + Send;
 
     /// Makes and starts a container. An instance that could not start is left as one that ended with `StartError`.

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
-use super::config::{ContainerConfig, Credentials, LogOptions, PodId, SandboxConfig};
 use super::{Contents, EngineInfo, Executed, Image, Runtime, RuntimeError, Signal};
+use crate::plan::config::{ContainerConfig, Credentials, LogOptions, PodId, SandboxConfig};
 use crate::plan::observed::{Container, Exit, Sandbox, State};
 use crate::plan::spec::PullPolicy;
 

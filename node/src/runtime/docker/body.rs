@@ -7,8 +7,8 @@ use bollard::models::{
     MountBindOptionsPropagationEnum, MountType,
 };
 
-use super::super::config::{ContainerConfig, Mount, PodId, SandboxConfig};
 use super::super::pause;
+use crate::plan::config::{ContainerConfig, Mount, PodId, SandboxConfig};
 
 pub(super) const NODE: &str = "raftsman.io/node";
 pub(super) const KIND: &str = "raftsman.io/kind";

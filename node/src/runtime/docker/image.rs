@@ -9,9 +9,9 @@ use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use super::super::config::Credentials;
 use super::super::{Image, RuntimeError, pause};
 use super::{Docker, engine};
+use crate::plan::config::Credentials;
 use crate::plan::spec::PullPolicy;
 
 /// A pull that shows no progress this long is given up.

@@ -7,8 +7,8 @@ use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateSt
 use jiff::Timestamp;
 
 use super::super::Contents;
-use super::super::config::PodId;
 use super::body;
+use crate::plan::config::PodId;
 use crate::plan::observed::{Container, Exit, Sandbox, State};
 
 /// Exit code of a container that could not start. Source: containerd's CRI plugin.

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::super::RuntimeError;
-use super::super::config::LogOptions;
 use super::{Docker, engine};
+use crate::plan::config::LogOptions;
 
 impl Docker {
     pub(super) async fn send_log(

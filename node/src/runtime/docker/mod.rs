@@ -21,8 +21,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::config::{ContainerConfig, Credentials, LogOptions, PodId, SandboxConfig};
 use super::{Contents, EngineInfo, Executed, Image, Runtime, RuntimeError, Signal};
+use crate::plan::config::{ContainerConfig, Credentials, LogOptions, PodId, SandboxConfig};
 use crate::plan::spec::PullPolicy;
 
 /// Bound on calls that move no images and no logs. Units: seconds.
