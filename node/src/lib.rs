@@ -5,5 +5,7 @@
 
 pub mod checkpoint;
 pub mod mirror;
+pub mod net;
 pub mod plan;
 pub mod runtime;
+pub mod volume;
