@@ -8,4 +8,5 @@ pub mod mirror;
 pub mod net;
 pub mod plan;
 pub mod runtime;
+pub mod sync;
 pub mod volume;

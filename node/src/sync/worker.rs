@@ -1,0 +1,270 @@
+//! One pod's worker: look, plan, act, tell; then wait for whatever comes first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::execute::{Shared, execute};
+use super::probes::{Check, address};
+use crate::plan::memory::{Health, Outcome};
+use crate::plan::observed::Observed;
+use crate::plan::pod::{Plan, Step, plan};
+use crate::plan::probe::{Counter, Kind};
+use crate::plan::{spec, status};
+use crate::runtime::Runtime;
+
+/// A worker looks again after this time even if it was told nothing: events can be lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Bound on rounds of planning before other workers get their turn.
+const ROUNDS_MAX: usize = 32;
+
+/// What a worker is told: the pod as it is wanted, a count that grows when something may have changed, and whether
+/// the pod's object is gone.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Its object is gone, or was never there.
+    pub removed: bool,
+}
+
+enum Finished {
+    Step(Step, Outcome),
+    Probe { kind: Kind, container: String, id: String, verdict: bool, message: String },
+}
+
+struct Worker<R> {
+    shared: Arc<Shared<R>>,
+    observed: Observed,
+    told: Vec<u8>,
+    background: JoinSet<Option<Finished>>,
+    probing: BTreeMap<(String, Kind), (String, CancellationToken)>,
+}
+
+/// Works on one pod until nothing of it is left, or the agent ends (which touches no container).
+pub async fn work<R: Runtime>(shared: Arc<Shared<R>>, mut wanted: watch::Receiver<Wanted>, stop: CancellationToken) {
+    let pod = Arc::clone(&wanted.borrow().pod);
+    let observed = Observed {
+        previous: pod.status.clone().unwrap_or_default(),
+        host_ips: shared.host_ips.clone(),
+        ..Observed::default()
+    };
+    let mut worker =
+        Worker { shared, observed, told: Vec::new(), background: JoinSet::new(), probing: BTreeMap::new() };
+    worker.adopt(&pod);
+    while !stop.is_cancelled() {
+        let now_wanted = wanted.borrow_and_update().clone();
+        worker.observed.memory.removed = now_wanted.removed;
+        let wake_at = worker.round(&now_wanted.pod).await;
+        if worker.observed.memory.finished {
+            break;
+        }
+        let wait = wake_at.map_or(LOOK_AGAIN, |at| {
+            Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default().min(LOOK_AGAIN)
+        });
+        tokio::select! {
+            () = stop.cancelled() => {}
+            changed = wanted.changed() => if changed.is_err() { break },
+            Some(ended) = worker.background.join_next() => if let Ok(Some(finished)) = ended { worker.finish(finished) },
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    worker.background.shutdown().await;
+}
+
+impl<R: Runtime> Worker<R> {
+    /// Containers that were ready when the agent last spoke are ready until a probe says otherwise.
+    fn adopt(&mut self, pod: &Pod) {
+        let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+        for status in statuses {
+            let Some(id) = status.container_id.as_deref().and_then(|id| id.strip_prefix("docker://")) else { continue };
+            let health =
+                Health { id: id.to_owned(), started: status.started == Some(true), ready: status.ready, failed: None };
+            self.observed.memory.containers.entry(status.name.clone()).or_default().health = Some(health);
+        }
+    }
+
+    /// Looks, plans and acts until nothing is left to do now; when to look again.
+    async fn round(&mut self, pod: &Arc<Pod>) -> Option<Timestamp> {
+        let shared = Arc::clone(&self.shared);
+        let _slot = shared.slots.acquire().await.ok()?;
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        for _ in 0..ROUNDS_MAX {
+            match shared.runtime.contents(&uid).await {
+                Ok(found) => (self.observed.sandboxes, self.observed.containers) = (found.sandboxes, found.containers),
+                Err(error) => {
+                    tracing::warn!(pod = pod.metadata.name, %error, "the engine does not tell about a pod");
+                    return Some(Timestamp::now() + jiff::SignedDuration::from_secs(2));
+                }
+            }
+            let now = Timestamp::now();
+            let memory = &self.observed.memory;
+            let ending = spec::deleted(pod) || memory.removed || status::terminal(pod, &self.observed, now);
+            if ending && memory.ending_since.is_none() {
+                self.observed.memory.ending_since = Some(now);
+            }
+            self.tell(pod, now);
+            self.probe(pod);
+            let Plan { steps, wake_at } = plan(pod, &self.observed, now);
+            if steps.is_empty() {
+                return wake_at;
+            }
+            for step in steps {
+                if !self.act(pod, step).await {
+                    break;
+                }
+            }
+            if self.observed.memory.finished {
+                self.tell(pod, Timestamp::now());
+                return None;
+            }
+        }
+        Some(Timestamp::now())
+    }
+
+    /// Carries a step out, or hands it to the background; false when it failed.
+    async fn act(&mut self, pod: &Arc<Pod>, step: Step) -> bool {
+        let slow = matches!(step, Step::EnsureImage { .. } | Step::PostStart { .. } | Step::PreStop { .. });
+        if slow {
+            self.observed.memory.record(&step, Outcome::Begun, Timestamp::now());
+            let (shared, pod, observed) = (Arc::clone(&self.shared), Arc::clone(pod), self.observed.clone());
+            self.background.spawn(async move {
+                let outcome = execute(&shared, &pod, &observed, &step).await;
+                Some(Finished::Step(step, outcome))
+            });
+            return true;
+        }
+        let outcome = execute(&self.shared, pod, &self.observed, &step).await;
+        let failed = matches!(outcome, Outcome::Failed(..));
+        if let Outcome::Failed(reason, message) = &outcome {
+            tracing::warn!(pod = pod.metadata.name, ?step, reason, message, "a step failed");
+        }
+        self.observed.memory.record(&step, outcome, Timestamp::now());
+        !failed
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        match finished {
+            Finished::Step(step, outcome) => self.observed.memory.record(&step, outcome, Timestamp::now()),
+            Finished::Probe { kind, container, id, verdict, message } => {
+                self.probing.remove(&(container.clone(), kind));
+                let memory = self.observed.memory.containers.entry(container.clone()).or_default();
+                let health = memory.health.get_or_insert_with(Health::default);
+                if health.id != id {
+                    *health = Health { id, ..Health::default() };
+                }
+                match (kind, verdict) {
+                    (Kind::Startup, true) => health.started = true,
+                    (Kind::Readiness, ready) => health.ready = ready,
+                    (Kind::Liveness, true) => {}
+                    (_, false) => {
+                        let word = kind.word().to_lowercase();
+                        tracing::info!(container, message, "{word} probe failed for good");
+                        health.failed = Some(format!("Container {container} failed {word} probe, will be restarted"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the status if it differs from what was told last.
+    fn tell(&mut self, pod: &Pod, now: Timestamp) {
+        self.observed.previous = status::status(pod, &self.observed, now);
+        let json = serde_json::to_vec(&self.observed.previous).expect("a status is plain data");
+        let terminated = self.observed.memory.finished;
+        if json == self.told && !terminated {
+            return;
+        }
+        self.told.clone_from(&json);
+        let text = |t: &Option<String>| t.clone().unwrap_or_default();
+        self.shared.outbox.put(proto::agent::PodStatus {
+            namespace: text(&pod.metadata.namespace),
+            name: text(&pod.metadata.name),
+            uid: text(&pod.metadata.uid),
+            status_json: json.into(),
+            terminated,
+            epoch: self.shared.mirror.position().0,
+        });
+    }
+
+    /// Has each probe of each running container under way, and ends those of containers that are gone.
+    fn probe(&mut self, pod: &Arc<Pod>) {
+        let live: Vec<_> = self.observed.containers.iter().filter(|c| c.running()).map(|c| c.id.clone()).collect();
+        self.probing.retain(|_, (id, stop)| {
+            let keep = live.contains(id);
+            if !keep {
+                stop.cancel();
+            }
+            keep
+        });
+        if self.observed.memory.ending_since.is_some() {
+            self.probing.values().for_each(|(_, stop)| stop.cancel());
+            return;
+        }
+        for container in spec::all(pod) {
+            let Some(instance) = self.observed.newest(&container.name).filter(|i| i.running()) else { continue };
+            let health = self.observed.memory.container(&container.name).and_then(|m| m.health.clone());
+            let health = health.filter(|h| h.id == instance.id).unwrap_or_default();
+            let started = container.startup_probe.is_none() || health.started;
+            let id = instance.id.clone();
+            for (kind, probe) in [
+                (Kind::Startup, container.startup_probe.as_ref().filter(|_| !health.started)),
+                (Kind::Liveness, container.liveness_probe.as_ref().filter(|_| started && health.failed.is_none())),
+                (Kind::Readiness, container.readiness_probe.as_ref().filter(|_| started)),
+            ] {
+                let slot = (container.name.clone(), kind);
+                if let (Some(probe), false) = (probe, self.probing.contains_key(&slot)) {
+                    let stop = CancellationToken::new();
+                    self.probing.insert(slot, (id.clone(), stop.clone()));
+                    let ready = (kind == Kind::Readiness).then_some(health.ready);
+                    self.spawn_probe(kind, probe.clone(), container.clone(), id.clone(), ready, stop);
+                }
+            }
+        }
+    }
+
+    /// Probes until there is a verdict that changes something.
+    fn spawn_probe(
+        &mut self,
+        kind: Kind,
+        probe: Probe,
+        container: Container,
+        id: String,
+        known: Option<bool>,
+        stop: CancellationToken,
+    ) {
+        let (shared, ip) = (Arc::clone(&self.shared), address(&self.observed));
+        let seconds =
+            |n: Option<i32>, default: i32| Duration::from_secs(n.unwrap_or(default).max(0).unsigned_abs().into());
+        let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
+        let limit = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
+        let first = if known == Some(true) { period } else { seconds(probe.initial_delay_seconds, 0) };
+        self.background.spawn(async move {
+            let mut counter = Counter::new(&probe);
+            let mut wait = first;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return None,
+                    () = tokio::time::sleep(wait) => {}
+                }
+                wait = period;
+                let result = Check::from(&probe).run(&shared.runtime, &id, ip, Some(&container), limit).await;
+                let changes = |verdict: &bool| match kind {
+                    Kind::Startup => true,
+                    Kind::Liveness => !verdict,
+                    Kind::Readiness => known != Some(*verdict),
+                };
+                if let Some(verdict) = counter.count(result.is_ok()).filter(changes) {
+                    let message = result.err().unwrap_or_default();
+                    return Some(Finished::Probe { kind, container: container.name, id, verdict, message });
+                }
+            }
+        });
+    }
+}
