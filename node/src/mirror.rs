@@ -136,7 +136,8 @@ impl Mirror {
             return Err(ApplyError::Older { epoch, revision, known_epoch, known_revision });
         }
         if checkpoint.wants_rewrite() {
-            checkpoint.rewrite(self.objects.read().whole()).await?;
+            let whole = self.objects.read().whole();
+            checkpoint.rewrite(whole).await?;
         }
         checkpoint.append(&update).await?;
         let changed = self.objects.write().apply(update);
