@@ -1,0 +1,203 @@
+//! PURE: every answer fits one order of all operations, and that order respects real time.
+//!
+//! The store names the order itself: each answer carries the revision it was evaluated at. Sorting by revision
+//! (writes before the reads that saw them) and replaying a map is near linear, where a general search is exponential.
+//! Unknown writes take part when the truth shows that they happened.
+
+use std::collections::BTreeMap;
+
+use crate::check::Verdict;
+use crate::history::{Call, History, Operation, Outcome, Watched};
+
+/// A point of the order: an operation, or a write whose client never heard of it.
+struct Point<'a> {
+    revision: i64,
+    operation: &'a Operation,
+    /// A write of the unknown may take effect arbitrarily late.
+    returned_us: u64,
+    effect: Effect<'a>,
+}
+
+enum Effect<'a> {
+    Write { key: &'a str, value: &'a str },
+    Read { key: &'a str, value: Option<(&'a str, i64)> },
+}
+
+pub(crate) fn check(history: &History) -> Verdict {
+    let truth = history.truth.values().next().map(Vec::as_slice).unwrap_or_default();
+    let mut points = points(&history.operations, truth);
+    points
+        .sort_by_key(|point| (point.revision, matches!(point.effect, Effect::Read { .. }), point.operation.invoked_us));
+    let mut violations = replay(&points);
+    violations.extend(real_time(&points));
+    Verdict::new("linearizable by revision", points.len(), violations)
+}
+
+fn points<'a>(operations: &'a [Operation], truth: &'a [Watched]) -> Vec<Point<'a>> {
+    let happened: BTreeMap<&str, i64> =
+        truth.iter().filter_map(|event| Some((event.value.as_deref()?, event.revision))).collect();
+    operations.iter().filter_map(|operation| point(operation, &happened)).collect()
+}
+
+fn point<'a>(operation: &'a Operation, happened: &BTreeMap<&str, i64>) -> Option<Point<'a>> {
+    let key = operation.call.key();
+    let at = |revision, returned_us, effect| Some(Point { revision, operation, returned_us, effect });
+    match &operation.outcome {
+        Outcome::Written { revision } => {
+            at(*revision, operation.returned_us, Effect::Write { key, value: operation.call.value()? })
+        }
+        Outcome::Seen { revision, value } => {
+            let value = value.as_ref().map(|(value, revision)| (value.as_str(), *revision));
+            at(*revision, operation.returned_us, Effect::Read { key, value })
+        }
+        Outcome::Refused { .. } => None,
+        Outcome::Unknown { .. } => {
+            let value = operation.call.value()?;
+            at(*happened.get(value)?, u64::MAX, Effect::Write { key, value })
+        }
+    }
+}
+
+/// Each read sees the newest write before it; no two writes share a revision.
+fn replay(points: &[Point<'_>]) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut state: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
+    let mut last_write = 0;
+    for point in points {
+        match &point.effect {
+            Effect::Write { key, value } => {
+                if point.revision == last_write {
+                    violations.push(format!("two writes have revision {last_write}; one of them wrote {value}"));
+                }
+                if let Call::PutIf { mod_revision, .. } = &point.operation.call {
+                    let actual = state.get(key).map_or(0, |(_, revision)| *revision);
+                    if actual != *mod_revision {
+                        violations.push(format!(
+                            "{key} was at revision {actual}, yet a write that demanded {mod_revision} succeeded at {}",
+                            point.revision
+                        ));
+                    }
+                }
+                last_write = point.revision;
+                state.insert(key, (value, point.revision));
+            }
+            Effect::Read { key, value } => {
+                let expected = state.get(key).copied();
+                if *value != expected {
+                    violations.push(format!(
+                        "client {} read {key} at revision {}: saw {value:?}, the order says {expected:?}",
+                        point.operation.client, point.revision
+                    ));
+                }
+            }
+        }
+    }
+    violations
+}
+
+/// Nothing that ended before another began comes after it in the order.
+fn real_time(points: &[Point<'_>]) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut latest_invoked_us = 0;
+    for point in points {
+        if point.returned_us < latest_invoked_us {
+            violations.push(format!(
+                "client {}'s operation at revision {} returned at {} µs, before one that precedes it began at {} µs",
+                point.operation.client, point.revision, point.returned_us, latest_invoked_us
+            ));
+        }
+        latest_invoked_us = latest_invoked_us.max(point.operation.invoked_us);
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::Seed;
+
+    /// A correct history: each operation takes effect at a point inside its interval.
+    fn generated(count: usize, seed: u64) -> History {
+        let mut seed = Seed::new(seed);
+        let mut clocks = [0_u64; 16];
+        let mut pending = Vec::new();
+        for index in 0..count {
+            let client = index % clocks.len();
+            let invoked_us = clocks[client] + 1 + seed.below(50);
+            let returned_us = invoked_us + 2 + seed.below(1000);
+            clocks[client] = returned_us;
+            let point = seed.between(invoked_us + 1, returned_us);
+            let key = format!("k{}", seed.below(20));
+            let call = match seed.below(2) {
+                0 => Call::Put { key, value: format!("v{index}") },
+                _ => Call::Get { key },
+            };
+            pending.push((point, client as u32, call, invoked_us, returned_us));
+        }
+        pending.sort_by_key(|(point, ..)| *point);
+        let mut state = BTreeMap::new();
+        let mut revision = 1;
+        let mut history = History::default();
+        for (_, client, call, invoked_us, returned_us) in pending {
+            let outcome = match &call {
+                Call::Get { key } => Outcome::Seen { revision, value: state.get(key).cloned() },
+                _ => {
+                    revision += 1;
+                    state.insert(call.key().to_owned(), (call.value().unwrap().to_owned(), revision));
+                    Outcome::Written { revision }
+                }
+            };
+            history.operations.push(Operation { client, call, invoked_us, returned_us, outcome });
+        }
+        history
+    }
+
+    #[test]
+    fn correct_histories_pass() {
+        for seed in 0..50 {
+            assert!(check(&generated(2000, seed)).holds(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_stale_read_is_found() {
+        for seed in 0..50 {
+            let mut history = generated(2000, seed);
+            let read = history
+                .operations
+                .iter_mut()
+                .filter(|operation| matches!(operation.outcome, Outcome::Seen { revision, .. } if revision > 600))
+                .nth(5)
+                .unwrap();
+            if let Outcome::Seen { revision, .. } = &mut read.outcome {
+                *revision -= 500;
+            }
+            assert!(!check(&history).holds(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        let mut history = generated(2000, 7);
+        let read = history.operations.iter().find_map(|operation| match &operation.outcome {
+            Outcome::Seen { value: Some((_, revision)), .. } if *revision > 300 => Some(*revision),
+            _ => None,
+        });
+        let lost = Outcome::Written { revision: read.unwrap() };
+        history.operations.retain(|operation| operation.outcome != lost);
+        assert!(!check(&history).holds(), "a value without its write passed");
+    }
+
+    #[test]
+    fn a_write_that_ignored_its_condition_is_found() {
+        let mut history = generated(2000, 9);
+        let write = history
+            .operations
+            .iter_mut()
+            .find(|operation| matches!(operation.outcome, Outcome::Written { revision: 900 }))
+            .unwrap();
+        let (key, value) = (write.call.key().to_owned(), write.call.value().unwrap().to_owned());
+        write.call = Call::PutIf { key, value, mod_revision: 899 };
+        assert!(!check(&history).holds());
+    }
+}

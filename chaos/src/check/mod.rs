@@ -1,0 +1,38 @@
+//! PURE: one property per file. A checker takes the evidence of a run and says what broke, in words.
+
+pub(crate) mod acked_durable;
+pub(crate) mod linearizable;
+pub(crate) mod pod_once;
+pub(crate) mod watch_gapless;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::History;
+
+/// What one checker found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) property: String,
+    /// How much evidence there was; nothing looked at is a failure.
+    pub(crate) looked_at: usize,
+    pub(crate) violations: Vec<String>,
+}
+
+impl Verdict {
+    pub(crate) fn new(property: &str, looked_at: usize, mut violations: Vec<String>) -> Self {
+        violations.truncate(VIOLATIONS_MAX);
+        Verdict { property: property.to_owned(), looked_at, violations }
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        self.violations.is_empty() && self.looked_at > 0
+    }
+}
+
+/// A broken property shows itself in its first violations; more only hide them.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Everything that must hold of a key/value history.
+pub(crate) fn key_value(history: &History) -> Vec<Verdict> {
+    vec![linearizable::check(history), acked_durable::check(history), watch_gapless::check(history)]
+}

@@ -1,0 +1,5 @@
+//! Clients that put load on a cluster and record every call.
+
+pub(crate) mod client;
+pub(crate) mod deployment;
+pub(crate) mod kv;

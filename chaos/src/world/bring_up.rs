@@ -1,0 +1,226 @@
+//! Starts a cluster step by step and waits for each step: `raftsman-chaos cluster up`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::world::cluster::Cluster;
+use crate::world::kubeconfig;
+use crate::world::layout::{Layout, NODES_MAX, Place, SERVERS_MAX};
+use crate::world::process::Process;
+use crate::world::{engine, network};
+
+/// How long a server or node may take to be ready.
+const READY_LIMIT: Duration = Duration::from_secs(90);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) dir: PathBuf,
+    pub(crate) servers: u8,
+    pub(crate) nodes: u8,
+    /// `docker` or `sim`.
+    pub(crate) runtime: String,
+    /// The `raftsman` binary.
+    pub(crate) binary: PathBuf,
+    /// Passed to every server, e.g. `--controllers=-*`.
+    pub(crate) server_flags: Vec<String>,
+}
+
+/// Starts everything; on failure stops what it started and leaves the logs.
+pub(crate) fn up(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Result<Cluster> {
+    ensure!((1..=SERVERS_MAX).contains(&wanted.servers), "--servers is 1 to {SERVERS_MAX}");
+    ensure!(wanted.nodes <= NODES_MAX, "--nodes is at most {NODES_MAX}");
+    std::fs::create_dir_all(&wanted.dir).with_context(|| wanted.dir.display().to_string())?;
+    let dir = wanted.dir.canonicalize()?;
+    ensure!(!dir.join("cluster.json").exists(), "a cluster lives in {}; `cluster down` ends it", dir.display());
+    let isolated = match network::can_isolate() {
+        Ok(()) => true,
+        Err(why) => {
+            progress(&format!(
+                "no network namespaces ({why}): everything runs on loopback, partitions are not possible"
+            ));
+            false
+        }
+    };
+    ensure!(
+        isolated || wanted.nodes <= 1 || wanted.runtime == "sim",
+        "without network namespaces one node at most can use the machine's Docker Engine: --nodes 1 or --runtime sim"
+    );
+    let mut cluster = Cluster {
+        dir,
+        isolated,
+        servers: wanted.servers,
+        nodes: wanted.nodes,
+        runtime: wanted.runtime.clone(),
+        processes: Vec::new(),
+    };
+    match start(&mut cluster, wanted, progress) {
+        Ok(()) => Ok(cluster),
+        Err(error) => {
+            cluster.save()?;
+            let _ = cluster.down();
+            Err(error.context(format!("the cluster did not start; logs are in {}", cluster.dir.display())))
+        }
+    }
+}
+
+fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+    let layout = cluster.layout();
+    network::remove(&layout, &Cluster::places(&layout));
+    network::add_bridge(&layout)?;
+
+    let first = layout.server(1);
+    start_server(cluster, wanted, &layout, &first, None)?;
+    progress("server-1 is ready");
+    for index in 2..=wanted.servers {
+        let place = layout.server(index);
+        let token = token(wanted, &first, "server")?;
+        start_server(cluster, wanted, &layout, &place, Some(token))?;
+        progress(&format!("{} is ready", place.name));
+    }
+    write_kubeconfig(cluster, &layout)?;
+    for index in 1..=wanted.nodes {
+        let place = layout.node(index);
+        start_node(cluster, wanted, &layout, &place, &token(wanted, &first, "node")?)?;
+        progress(&format!("{} started", place.name));
+    }
+    cluster.save()
+}
+
+fn start_server(
+    cluster: &mut Cluster,
+    wanted: &Wanted,
+    layout: &Layout,
+    place: &Place,
+    token: Option<String>,
+) -> anyhow::Result<()> {
+    network::add_place(layout, place)?;
+    let mut command = base_command(wanted, place, token, "server");
+    for (flag, port) in [("--port", place.api_port), ("--peer-port", place.peer_port), ("--etcd-port", place.etcd_port)]
+    {
+        command.push(format!("{flag}={port}"));
+    }
+    command.extend(wanted.server_flags.iter().cloned());
+    let process = launch(cluster, place, "server", command, None)?;
+    await_server(&process, place)
+}
+
+fn start_node(
+    cluster: &mut Cluster,
+    wanted: &Wanted,
+    layout: &Layout,
+    place: &Place,
+    token: &str,
+) -> anyhow::Result<()> {
+    network::add_place(layout, place)?;
+    let mut command = base_command(wanted, place, Some(token.to_owned()), "node");
+    command.push(format!("--runtime={}", wanted.runtime));
+    let mut docker_host = None;
+    if wanted.runtime == "docker" && cluster.isolated {
+        let mut engine = engine::describe(layout, place);
+        std::fs::create_dir_all(&engine.data_dir)?;
+        engine.start()?;
+        docker_host = engine.docker_host.clone();
+        cluster.processes.push(engine.clone());
+        engine::await_ready(&engine)?;
+    }
+    if let Some(host) = &docker_host {
+        command.push(format!("--docker-host={host}"));
+    }
+    launch(cluster, place, "node", command, docker_host).map(drop)
+}
+
+fn base_command(wanted: &Wanted, place: &Place, token: Option<String>, role: &str) -> Vec<String> {
+    let mut command = vec![wanted.binary.display().to_string()];
+    match token {
+        None => command.push("up".to_owned()),
+        Some(token) => command.extend(["join".to_owned(), token]),
+    }
+    command.extend([
+        format!("--name={}", place.name),
+        format!("--data-dir={}", place.data_dir.display()),
+        format!("--bind={}", place.address),
+        format!("--advertise={}", place.address),
+        format!("--roles={role}"),
+    ]);
+    command
+}
+
+fn launch(
+    cluster: &mut Cluster,
+    place: &Place,
+    role: &str,
+    command: Vec<String>,
+    docker_host: Option<String>,
+) -> anyhow::Result<Process> {
+    std::fs::create_dir_all(&place.data_dir)?;
+    let mut process = Process {
+        name: place.name.clone(),
+        role: role.to_owned(),
+        pid: 0,
+        started: 0,
+        address: place.address.to_string(),
+        data_dir: place.data_dir.display().to_string(),
+        command,
+        docker_host,
+        namespace: place.namespace.clone(),
+        log: cluster.dir.join(format!("{}.log", place.name)).display().to_string(),
+    };
+    process.start()?;
+    cluster.processes.push(process.clone());
+    Ok(process)
+}
+
+/// A server is ready when its `/readyz` says so, asked with the credentials that it wrote.
+fn await_server(process: &Process, place: &Place) -> anyhow::Result<()> {
+    let kubeconfig = place.data_dir.join("admin.kubeconfig");
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        if !process.alive() {
+            bail!("{} ended:\n{}", process.name, process.log_tail());
+        }
+        if kubeconfig.exists() && ready(&kubeconfig, place)? {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("{} is not ready after {READY_LIMIT:?}:\n{}", process.name, process.log_tail());
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+fn ready(kubeconfig: &Path, place: &Place) -> anyhow::Result<bool> {
+    let credentials = kubeconfig::read(kubeconfig)?;
+    let url = format!("https://{}:{}/readyz", place.address, place.api_port);
+    Ok(crate::work::client::get_once(&credentials, &url).is_ok_and(|status| status == 200))
+}
+
+/// Asks the first server for a token, as an administrator on that machine would.
+fn token(wanted: &Wanted, first: &Place, role: &str) -> anyhow::Result<String> {
+    let output = Command::new(&wanted.binary)
+        .args(["token", "create", "--role", role, "--output", "json", "--kubeconfig"])
+        .arg(first.data_dir.join("admin.kubeconfig"))
+        .output()
+        .context("cannot run raftsman token create")?;
+    ensure!(output.status.success(), "token create: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).context("token create")?;
+    Ok(answer["token"].as_str().context("token create printed no token")?.to_owned())
+}
+
+fn write_kubeconfig(cluster: &Cluster, layout: &Layout) -> anyhow::Result<()> {
+    let credentials = kubeconfig::read(&layout.server(1).data_dir.join("admin.kubeconfig"))?;
+    let servers: Vec<_> = (1..=cluster.servers)
+        .map(|index| layout.server(index))
+        .map(|place| (place.name, format!("https://{}:{}", place.address, place.api_port)))
+        .collect();
+    let path = cluster.kubeconfig();
+    let mut file = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    let mut file =
+        file.write(true).create(true).truncate(true).open(&path).with_context(|| path.display().to_string())?;
+    std::io::Write::write_all(&mut file, kubeconfig::compose(&credentials, &servers).as_bytes())?;
+    Ok(())
+}

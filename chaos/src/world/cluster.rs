@@ -1,0 +1,89 @@
+//! A running cluster on this machine, as `cluster.json` describes it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::world::layout::{Layout, NODES_MAX, Place, SERVERS_MAX};
+use crate::world::process::Process;
+use crate::world::{engine, network};
+
+/// What `cluster.json` holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Cluster {
+    pub(crate) dir: PathBuf,
+    /// Each process has its own network namespace.
+    pub(crate) isolated: bool,
+    pub(crate) servers: u8,
+    pub(crate) nodes: u8,
+    pub(crate) runtime: String,
+    pub(crate) processes: Vec<Process>,
+}
+
+impl Cluster {
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(&self.dir, self.isolated)
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("admin.kubeconfig")
+    }
+
+    /// # Errors
+    /// When there is no cluster in `dir`.
+    pub(crate) fn load(dir: &Path) -> anyhow::Result<Self> {
+        let dir = dir.canonicalize().with_context(|| format!("there is no cluster in {}", dir.display()))?;
+        let path = dir.join("cluster.json");
+        let text = std::fs::read(&path).with_context(|| format!("there is no cluster in {}", dir.display()))?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Writes `cluster.json` whole or not at all.
+    pub(crate) fn save(&self) -> anyhow::Result<()> {
+        let (path, new) = (self.dir.join("cluster.json"), self.dir.join("cluster.json.new"));
+        std::fs::write(&new, serde_json::to_vec_pretty(self)?)?;
+        std::fs::rename(&new, &path).with_context(|| path.display().to_string())
+    }
+
+    /// Every address the layout may have given out.
+    pub(crate) fn places(layout: &Layout) -> Vec<Place> {
+        (1..=SERVERS_MAX)
+            .map(|index| layout.server(index))
+            .chain((1..=NODES_MAX).map(|index| layout.node(index)))
+            .collect()
+    }
+
+    pub(crate) fn process(&self, name: &str) -> anyhow::Result<&Process> {
+        self.processes.iter().find(|process| process.name == name).with_context(|| format!("no process {name}"))
+    }
+
+    pub(crate) fn of_role<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a Process> {
+        self.processes.iter().filter(move |process| process.role == role)
+    }
+
+    /// Starts a process that has ended, with the command it had.
+    pub(crate) fn restart(&mut self, name: &str) -> anyhow::Result<()> {
+        let process = self.processes.iter_mut().find(|process| process.name == name).context("no such process")?;
+        if process.alive() {
+            bail!("{name} still runs");
+        }
+        process.start()?;
+        self.save()
+    }
+
+    /// Stops every process and removes namespaces, bridge, containers and engines' files; the rest of the folder stays.
+    pub(crate) fn down(&self) -> anyhow::Result<()> {
+        for role in ["node", "server"] {
+            for process in self.of_role(role) {
+                process.stop()?;
+            }
+        }
+        for process in self.of_role("engine") {
+            engine::remove(process);
+        }
+        let layout = self.layout();
+        network::remove(&layout, &Cluster::places(&layout));
+        std::fs::remove_file(self.dir.join("cluster.json")).context("cluster.json")
+    }
+}

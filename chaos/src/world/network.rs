@@ -1,0 +1,143 @@
+//! Network namespaces on one bridge: each process gets an address, and its links can be cut.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::world::layout::{Layout, Place};
+
+/// Runs a command and says what it said when it failed.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program).args(arguments).output().with_context(|| format!("cannot run {program}"))?;
+    if !output.status.success() {
+        bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether this process may make namespaces, bridges and packet filters.
+pub(crate) fn can_isolate() -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("network namespaces need root".to_owned());
+    }
+    let probe = format!("rmprobe{}", std::process::id());
+    let made = run("ip", &["netns", "add", &probe]).and_then(|_| {
+        run("ip", &["-n", &probe, "link", "add", "a", "type", "veth", "peer", "name", "b"])?;
+        run("ip", &["-n", &probe, "link", "add", "c", "type", "bridge"])?;
+        run("nsenter", &[&format!("--net=/run/netns/{probe}"), "nft", "add", "table", "inet", "probe"])
+    });
+    let _ = run("ip", &["netns", "del", &probe]);
+    made.map(drop).map_err(|error| format!("{error:#}"))
+}
+
+/// Makes the bridge of an isolated layout.
+pub(crate) fn add_bridge(layout: &Layout) -> anyhow::Result<()> {
+    let Some(gateway) = layout.gateway() else { return Ok(()) };
+    let bridge = layout.bridge();
+    run("ip", &["link", "add", &bridge, "type", "bridge"])?;
+    run("ip", &["addr", "add", &format!("{gateway}/24"), "dev", &bridge])?;
+    run("ip", &["link", "set", &bridge, "up"])?;
+    Ok(())
+}
+
+/// Makes a process's namespace and plugs it into the bridge.
+pub(crate) fn add_place(layout: &Layout, place: &Place) -> anyhow::Result<()> {
+    let (Some(namespace), Some(gateway)) = (&place.namespace, layout.gateway()) else { return Ok(()) };
+    let (outside, address) = (namespace.as_str(), format!("{}/24", place.address));
+    run("ip", &["netns", "add", namespace])?;
+    run("ip", &["-n", namespace, "link", "set", "lo", "up"])?;
+    run("ip", &["link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
+    run("ip", &["link", "set", outside, "master", &layout.bridge(), "up"])?;
+    run("ip", &["-n", namespace, "addr", "add", &address, "dev", "eth0"])?;
+    run("ip", &["-n", namespace, "link", "set", "eth0", "up"])?;
+    run("ip", &["-n", namespace, "route", "add", "default", "via", &gateway.to_string()])?;
+    Ok(())
+}
+
+/// Removes what `add_bridge` and `add_place` made; absent things are fine.
+pub(crate) fn remove(layout: &Layout, places: &[Place]) {
+    for namespace in places.iter().filter_map(|place| place.namespace.as_deref()) {
+        let _ = run("ip", &["netns", "del", namespace]);
+    }
+    if layout.subnet.is_some() {
+        let _ = run("ip", &["link", "del", &layout.bridge()]);
+    }
+}
+
+/// Drops everything between a namespace and these addresses, both ways, until `heal`.
+pub(crate) fn cut(namespace: &str, from: &[Ipv4Addr]) -> anyhow::Result<()> {
+    let list = from.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ");
+    let rules = format!(
+        "table inet chaos {{
+           set cut {{ type ipv4_addr; elements = {{ {list} }} }}
+           chain in {{ type filter hook input priority -300; ip saddr @cut counter drop }}
+           chain out {{ type filter hook output priority -300; ip daddr @cut counter drop }}
+         }}"
+    );
+    run("nsenter", &[&format!("--net=/run/netns/{namespace}"), "nft", &rules]).map(drop)
+}
+
+/// Ends a cut; answers how many packets it dropped.
+pub(crate) fn heal(namespace: &str) -> anyhow::Result<u64> {
+    let enter = format!("--net=/run/netns/{namespace}");
+    let listed = run("nsenter", &[&enter, "nft", "list", "table", "inet", "chaos"])?;
+    run("nsenter", &[&enter, "nft", "delete", "table", "inet", "chaos"])?;
+    Ok(dropped_packets(&listed))
+}
+
+/// The sum of `counter packets N` in nft's listing.
+fn dropped_packets(listed: &str) -> u64 {
+    listed
+        .split("counter packets ")
+        .skip(1)
+        .filter_map(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reachable(address: Ipv4Addr) -> bool {
+        std::net::TcpStream::connect_timeout(&(address, 8080).into(), std::time::Duration::from_millis(500)).is_ok()
+    }
+
+    #[test]
+    fn a_cut_link_drops_and_a_healed_one_delivers() {
+        if let Err(why) = can_isolate() {
+            println!("skipped: network namespaces: {why}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), true);
+        let place = layout.server(1);
+        add_bridge(&layout).unwrap();
+        add_place(&layout, &place).unwrap();
+        let namespace = place.namespace.clone().unwrap();
+        let enter = format!("--net=/run/netns/{namespace}");
+        let mut web = Command::new("nsenter").args([&enter, "busybox", "httpd", "-f", "-p", "8080"]).spawn().unwrap();
+        let served = (0..50).any(|_| {
+            reachable(place.address) || {
+                std::thread::park_timeout(std::time::Duration::from_millis(50));
+                false
+            }
+        });
+        cut(&namespace, &[layout.gateway().unwrap()]).unwrap();
+        let while_cut = reachable(place.address);
+        let dropped = heal(&namespace).unwrap();
+        let healed = reachable(place.address);
+        web.kill().unwrap();
+        web.wait().unwrap();
+        remove(&layout, &[place]);
+        assert!(served && healed, "reachable before ({served}) and after ({healed})");
+        assert!(!while_cut && dropped > 0, "cut, with a trace: {dropped} packets");
+    }
+
+    #[test]
+    fn counters_are_summed() {
+        let listed = "ip saddr @cut counter packets 12 bytes 720 drop\n ip daddr @cut counter packets 3 bytes 9 drop";
+        assert_eq!(dropped_packets(listed), 15);
+        assert_eq!(dropped_packets("table inet chaos {}"), 0);
+    }
+}
