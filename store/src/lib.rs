@@ -7,5 +7,4 @@ pub mod api;
 pub mod config;
 pub mod error;
 
-pub use api::Store;
 pub use error::Error;
