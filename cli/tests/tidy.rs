@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &str)] = &[("openraft", "store/src/"), ("rocksdb", "store
 const PURE: &[&str] = &[
     "proto/src/",
     "store/src/machine/",
+    "control/src/authz/",
     "control/src/kind/",
     "control/src/patch/",
     "control/src/plan/",
