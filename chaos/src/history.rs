@@ -97,3 +97,22 @@ impl History {
         self.operations.iter().filter(|operation| wanted(&operation.outcome)).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_gap_is_between_successful_writes() {
+        let operation = |returned_us, outcome| {
+            let call = Call::Get { key: "k".into() };
+            Operation { client: 0, call, invoked_us: 0, returned_us, outcome }
+        };
+        let written = Outcome::Written { revision: 2 };
+        let unknown = Outcome::Unknown { error: "timeout".into() };
+        let operations = vec![operation(900, written.clone()), operation(500, unknown), operation(100, written)];
+        let history = History { operations, ..History::default() };
+        assert_eq!(history.longest_write_gap_us(), 800);
+        assert_eq!(history.count(|outcome| matches!(outcome, Outcome::Unknown { .. })), 1);
+    }
+}

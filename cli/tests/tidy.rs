@@ -24,7 +24,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Who alone may name a library.
-const OWNERS: &[(&str, &str)] = &[("openraft", "store/src/"), ("rocksdb", "store/src/engine/"), ("bollard", "node/src/")];
+const OWNERS: &[(&str, &str)] =
+    &[("openraft", "store/src/"), ("rocksdb", "store/src/engine/"), ("bollard", "node/src/")];
 
 /// Modules that decide: no runtime, no clock, no I/O, no logging.
 const PURE: &[&str] = &[
@@ -97,7 +98,10 @@ fn crates_import_only_downwards() {
         for dependency in package["dependencies"].as_array().unwrap() {
             let to = dependency["name"].as_str().unwrap();
             let shipped = dependency["kind"].is_null();
-            assert!(!shipped || !layers.contains_key(to) || allowed.contains(&to), "`{name}` must not depend on `{to}`");
+            assert!(
+                !shipped || !layers.contains_key(to) || allowed.contains(&to),
+                "`{name}` must not depend on `{to}`"
+            );
         }
     }
 }

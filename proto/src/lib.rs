@@ -6,6 +6,8 @@
     missing_docs,
     clippy::too_many_lines,
     clippy::missing_errors_doc,
+    clippy::allow_attributes_without_reason,
+    clippy::module_inception,
     reason = "generated code follows its .proto files"
 )]
 

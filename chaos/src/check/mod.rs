@@ -36,3 +36,15 @@ const VIOLATIONS_MAX: usize = 20;
 pub(crate) fn key_value(history: &History) -> Vec<Verdict> {
     vec![linearizable::check(history), acked_durable::check(history), watch_gapless::check(history)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_evidence_fails_every_checker() {
+        let verdicts = key_value(&History::default());
+        assert_eq!(verdicts.len(), 3);
+        assert!(verdicts.iter().all(|verdict| !verdict.holds()));
+    }
+}

@@ -104,6 +104,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "the count of tests lists what was skipped")]
     fn a_cut_link_drops_and_a_healed_one_delivers() {
         if let Err(why) = can_isolate() {
             println!("skipped: network namespaces: {why}");
