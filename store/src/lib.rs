@@ -6,5 +6,6 @@
 pub mod api;
 pub mod config;
 pub mod error;
+pub mod log;
 
 pub use error::Error;

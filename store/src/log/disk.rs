@@ -1,0 +1,157 @@
+//! The small part of a file system that the log needs, so that a simulated disk can lose what was not synced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+/// A folder of files.
+pub trait Disk: Send + Sync + 'static {
+    /// An open file.
+    type File: DiskFile;
+
+    /// Names of all files, in order.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Creates a file of `size` zero bytes; the name is durable only after `sync_names`.
+    ///
+    /// # Errors
+    /// When it exists, or as the file system's.
+    fn create(&self, name: &str, size: u64) -> io::Result<Self::File>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Gives a file another name, replacing what has it.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes creations, renames and removals durable.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// How messages name a file.
+    fn describe(&self, name: &str) -> String;
+}
+
+/// A file read and written at offsets, in bytes.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Its size, bytes.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// When the file ends before, or as the file system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// As the file system's. A caller must not try again: the kernel may have dropped the pages.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A real folder.
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder, making it when absent.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&path)?;
+        Ok(Folder { path })
+    }
+}
+
+impl Disk for Folder {
+    type File = File;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn create(&self, name: &str, size: u64) -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))?;
+        // Written and not only sized: later syncs then have no block allocation to make durable.
+        let zeros = [0_u8; 64 * 1024];
+        let mut offset = 0;
+        while offset < size {
+            let length = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
+            FileExt::write_all_at(&file, &zeros[..length], offset)?;
+            offset += length as u64;
+        }
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+}
+
+impl DiskFile for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

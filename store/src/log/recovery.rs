@@ -1,0 +1,180 @@
+//! Reads all segments and rebuilds what the log held; a torn tail is cut, anything else that is bad refuses.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::log::Error;
+use crate::log::disk::{Disk, DiskFile};
+use crate::log::record::Record;
+use crate::log::segment::{self, Found};
+
+/// What the log holds in memory.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    pub(super) entries: VecDeque<Entry>,
+    pub(super) vote: Option<Bytes>,
+    pub(super) committed: Option<Bytes>,
+    /// The last purge: its index and its owner's words.
+    pub(super) purged: Option<(u64, Bytes)>,
+}
+
+/// An entry and the segment that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) index: u64,
+    pub(super) data: Bytes,
+    pub(super) segment: u64,
+}
+
+impl Contents {
+    /// The index after the last entry; with no entries, after the last purge.
+    pub(super) fn next_index(&self) -> Option<u64> {
+        self.entries.back().map(|entry| entry.index + 1).or_else(|| Some(self.purged.as_ref()?.0 + 1))
+    }
+
+    /// Entries that are neither there nor purged.
+    fn hole(&self) -> Option<String> {
+        let (first, purged) = (self.entries.front()?.index, self.purged.as_ref()?.0);
+        (first > purged + 1).then(|| format!("entries {} to {} are missing", purged + 1, first - 1))
+    }
+
+    /// What a segment that follows must repeat.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            purged: self.purged.clone().map(|(index, id)| Record::PurgeUpto { index, id }),
+            vote: self.vote.clone().map(Record::Vote),
+            committed: self.committed.clone().map(Record::Committed),
+        }
+    }
+
+    /// Takes a record's effect; says what is wrong with one that cannot follow the others.
+    pub(super) fn take(&mut self, record: Record, segment: u64) -> Result<(), String> {
+        match record {
+            Record::Entry { index, data } => {
+                // Behind removed segments the first entry may lie above the purge that is known so far: a later
+                // record repeats that purge, and `hole` looks at the end.
+                let follows = match (self.entries.back(), &self.purged) {
+                    (Some(last), _) => index == last.index + 1,
+                    (None, Some((purged, _))) => index > *purged,
+                    (None, None) => true,
+                };
+                if !follows {
+                    return Err(format!("entry {index} cannot follow what is before it"));
+                }
+                self.entries.push_back(Entry { index, data, segment });
+            }
+            Record::Vote(vote) => self.vote = Some(vote),
+            Record::Committed(id) => self.committed = Some(id),
+            Record::TruncateAfter(index) => {
+                while self.entries.back().is_some_and(|entry| entry.index > index) {
+                    self.entries.pop_back();
+                }
+            }
+            Record::PurgeUpto { index, id } => {
+                while self.entries.front().is_some_and(|entry| entry.index <= index) {
+                    self.entries.pop_front();
+                }
+                self.purged = Some((index, id));
+            }
+            Record::Seal => {}
+        }
+        Ok(())
+    }
+}
+
+/// The records that must be said again before the segments that hold them are removed, newest of each sort.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    pub(super) purged: Option<Record>,
+    pub(super) vote: Option<Record>,
+    pub(super) committed: Option<Record>,
+}
+
+impl Standing {
+    /// Keeps a record if it is of such a sort.
+    pub(super) fn note(&mut self, record: &Record) {
+        match record {
+            Record::PurgeUpto { .. } => self.purged = Some(record.clone()),
+            Record::Vote(_) => self.vote = Some(record.clone()),
+            Record::Committed(_) => self.committed = Some(record.clone()),
+            Record::Entry { .. } | Record::TruncateAfter(_) | Record::Seal => {}
+        }
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        [&self.purged, &self.vote, &self.committed].into_iter().flatten()
+    }
+}
+
+/// Where appending goes on.
+pub(super) struct Tail {
+    /// The last segment is full; the next one was not begun.
+    pub(super) sealed: bool,
+    pub(super) sequence: u64,
+    pub(super) end: u64,
+    /// Sequence numbers of all segments, the last included.
+    pub(super) segments: VecDeque<u64>,
+}
+
+/// Reads every segment of the disk. No tail: there is none yet.
+///
+/// # Errors
+/// As `Error` says.
+pub(super) fn recover<D: Disk>(disk: &D) -> Result<(Contents, Option<Tail>), Error> {
+    let io = |source| Error::Io { path: disk.describe(""), source };
+    let mut names: Vec<(u64, String)> =
+        disk.list().map_err(io)?.into_iter().filter_map(|name| Some((segment::sequence_of(&name)?, name))).collect();
+    names.sort();
+    let mut contents = Contents::default();
+    let mut tail: Option<Tail> = None;
+    let last = names.last().map(|(sequence, _)| *sequence);
+    for (sequence, name) in names {
+        let damaged = |offset, what| Error::Damaged { path: disk.describe(&name), offset, what };
+        let Some(read) = segment::read(disk, &name, sequence)? else {
+            if Some(sequence) != last {
+                return Err(damaged(0, "its header is gone, though a later segment exists".to_owned()));
+            }
+            // Its creation never finished, so nothing in it was ever acknowledged.
+            disk.remove(&name).and_then(|()| disk.sync_names()).map_err(io)?;
+            continue;
+        };
+        if !read.sealed && Some(sequence) != last {
+            return Err(damaged(
+                read.end,
+                "the segment ends here without a seal, though a later one exists".to_owned(),
+            ));
+        }
+        let (end, sealed) = (read.end, read.sealed);
+        for Found { record, offset } in read.records {
+            contents.take(record, sequence).map_err(|what| damaged(offset, what))?;
+        }
+        let mut segments = tail.map(|tail| tail.segments).unwrap_or_default();
+        segments.push_back(sequence);
+        tail = Some(Tail { sealed, sequence, end, segments });
+    }
+    if let Some(what) = contents.hole() {
+        return Err(Error::Damaged { path: disk.describe(""), offset: 0, what });
+    }
+    if let Some(tail) = &tail {
+        cut_tail(disk, tail)?;
+    }
+    Ok((contents, tail))
+}
+
+/// Overwrites what a torn write left, so that no later record can follow it by accident.
+fn cut_tail<D: Disk>(disk: &D, tail: &Tail) -> Result<(), Error> {
+    let name = segment::name(tail.sequence);
+    let wipe = || {
+        let file = disk.open(&name)?;
+        let (size, zeros) = (file.size()?, vec![0; 64 * 1024]);
+        let mut offset = tail.end;
+        while offset < size {
+            let length = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
+            file.write_at(&zeros[..length], offset)?;
+            offset += length as u64;
+        }
+        file.sync()
+    };
+    wipe().map_err(|source| Error::Io { path: disk.describe(&name), source })
+}

@@ -1,0 +1,128 @@
+//! One file of the log: a header, then records, then zeros (or what an earlier life of the file left).
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::log::Error;
+use crate::log::disk::{Disk, DiskFile};
+use crate::log::record::{ALIGNMENT, Decoded, HEADER_BYTES, Record};
+
+/// Newest format that this program reads and writes.
+pub(super) const FORMAT: u32 = 1;
+/// Bytes before the first record.
+pub(super) const SEGMENT_HEADER_BYTES: u64 = 32;
+const MAGIC: &[u8; 8] = b"RAFTWAL\n";
+
+/// The file's name; order of names is order of segments.
+pub(super) fn name(sequence: u64) -> String {
+    format!("{sequence:016x}.wal")
+}
+
+/// The sequence number of a segment's name.
+pub(super) fn sequence_of(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_suffix(".wal")?, 16).ok()
+}
+
+/// The header of a segment.
+pub(super) fn header(sequence: u64) -> BytesMut {
+    let mut out = BytesMut::with_capacity(SEGMENT_HEADER_BYTES as usize);
+    out.put_slice(MAGIC);
+    out.put_u32_le(FORMAT);
+    out.put_u64_le(sequence);
+    let crc = crc32c::crc32c(&out);
+    out.put_u32_le(crc);
+    out.put_bytes(0, SEGMENT_HEADER_BYTES as usize - out.len());
+    out
+}
+
+/// A record and where it lies.
+pub(super) struct Found {
+    pub(super) record: Record,
+    pub(super) offset: u64,
+}
+
+/// What reading a segment gave.
+pub(super) struct Contents {
+    pub(super) records: Vec<Found>,
+    /// Where the next record goes.
+    pub(super) end: u64,
+    /// The last record is a seal.
+    pub(super) sealed: bool,
+}
+
+/// Reads a whole segment. `None`: the file's creation was cut short and it holds nothing.
+///
+/// # Errors
+/// `Newer` and `Damaged`, as their texts say.
+pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64) -> Result<Option<Contents>, Error> {
+    let io = |source| Error::Io { path: disk.describe(name), source };
+    let file = disk.open(name).map_err(io)?;
+    let size = usize::try_from(file.size().map_err(io)?).unwrap_or(0);
+    if size < SEGMENT_HEADER_BYTES as usize {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; size];
+    file.read_at(&mut bytes, 0).map_err(io)?;
+    let bytes = Bytes::from(bytes);
+    match header_sequence(disk, name, &bytes)? {
+        Some(found) if found == sequence => scan(disk, name, sequence, &bytes).map(Some),
+        // Renamed for reuse, but its new header was never synced.
+        _ => Ok(None),
+    }
+}
+
+fn header_sequence<D: Disk>(disk: &D, name: &str, bytes: &Bytes) -> Result<Option<u64>, Error> {
+    let mut header = bytes.slice(..SEGMENT_HEADER_BYTES as usize);
+    let crc = crc32c::crc32c(&header[..20]);
+    if &header[..8] != MAGIC {
+        return Ok(None);
+    }
+    header.advance(8);
+    let (format, sequence, stored) = (header.get_u32_le(), header.get_u64_le(), header.get_u32_le());
+    if stored != crc {
+        return Ok(None);
+    }
+    if format > FORMAT {
+        return Err(Error::Newer { path: disk.describe(name), found: format, known: FORMAT });
+    }
+    Ok(Some(sequence))
+}
+
+fn scan<D: Disk>(disk: &D, name: &str, sequence: u64, bytes: &Bytes) -> Result<Contents, Error> {
+    let mut contents = Contents { records: Vec::new(), end: SEGMENT_HEADER_BYTES, sealed: false };
+    loop {
+        let at = contents.end as usize;
+        match Record::decode(sequence, &bytes.slice(at.min(bytes.len())..)) {
+            Decoded::Record { record, size, .. } => {
+                contents.sealed = record == Record::Seal;
+                contents.records.push(Found { record, offset: contents.end });
+                contents.end += size as u64;
+                if contents.sealed {
+                    return Ok(contents);
+                }
+            }
+            Decoded::Invalid => {
+                if let Some(later) = later_witness(sequence, bytes, at) {
+                    let what = format!("the record at byte {later} proves that it had been synced");
+                    return Err(Error::Damaged { path: disk.describe(name), offset: contents.end, what });
+                }
+                return Ok(contents);
+            }
+        }
+    }
+}
+
+/// A later record that was written when everything up to beyond `at` had been synced.
+fn later_witness(sequence: u64, bytes: &Bytes, at: usize) -> Option<usize> {
+    let mut offset = at + ALIGNMENT;
+    while offset + HEADER_BYTES <= bytes.len() {
+        // A cheap look first: most of the rest is zeros.
+        if bytes[offset + 12] != 0
+            && let Decoded::Record { durable, .. } = Record::decode(sequence, &bytes.slice(offset..))
+            && durable as usize > at
+        {
+            return Some(offset);
+        }
+        offset += ALIGNMENT;
+    }
+    None
+}

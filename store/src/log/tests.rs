@@ -1,0 +1,210 @@
+//! The log against a model, and against files that a crash or a bad disk left.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::disk::Folder;
+use super::{Error, Log, Options};
+
+const OPTIONS: Options = Options { segment_bytes: 512 };
+
+fn open(path: &Path) -> Result<Log, Error> {
+    Log::open(Folder::open(path.to_owned()).unwrap(), OPTIONS)
+}
+
+fn data(index: u64, round: u64) -> Bytes {
+    Bytes::from(format!("entry {index} of round {round}"))
+}
+
+/// Appends and waits until it is on disk.
+fn append(log: &Log, entries: Vec<(u64, Bytes)>) {
+    let (told, durable) = channel();
+    log.append(entries, Box::new(move |result| told.send(result.is_ok()).unwrap())).unwrap();
+    assert!(durable.recv().unwrap());
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(u64),
+    Vote(u64),
+    Truncate(u64),
+    Purge(u64),
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (1..8_u64).prop_map(Step::Append),
+        1 => any::<u64>().prop_map(Step::Vote),
+        2 => (0..6_u64).prop_map(Step::Truncate),
+        2 => (0..6_u64).prop_map(Step::Purge),
+        2 => Just(Step::Reopen),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// What a log should hold.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<u64, Bytes>,
+    vote: Option<Bytes>,
+    purged: Option<(u64, Bytes)>,
+}
+
+impl Model {
+    fn next(&self) -> u64 {
+        let last = self.entries.last_key_value().map(|(index, _)| *index);
+        last.or(self.purged.as_ref().map(|(index, _)| *index)).map_or(1, |index| index + 1)
+    }
+
+    fn assert_same(&self, log: &Log) {
+        let expected: Vec<_> = self.entries.iter().map(|(index, data)| (*index, data.clone())).collect();
+        assert_eq!(log.entries(0, u64::MAX), expected);
+        assert_eq!((log.vote(), log.purged()), (self.vote.clone(), self.purged.clone()));
+    }
+
+    fn step(&mut self, round: u64, step: &Step, log: &Log) {
+        match step {
+            Step::Append(count) => {
+                let entries: Vec<_> =
+                    (self.next()..self.next() + count).map(|index| (index, data(index, round))).collect();
+                self.entries.extend(entries.iter().cloned());
+                append(log, entries);
+            }
+            Step::Vote(vote) => {
+                let vote = Bytes::from(vote.to_string());
+                log.save_vote(vote.clone(), Box::new(|result| result.unwrap())).unwrap();
+                self.vote = Some(vote);
+            }
+            // Raft never truncates below what is purged.
+            Step::Truncate(back) => {
+                let floor = self.purged.as_ref().map_or(0, |(index, _)| *index);
+                let index = (self.next() - 1).saturating_sub(*back).max(floor);
+                log.truncate_after(index).unwrap();
+                self.entries.retain(|entry, _| *entry <= index);
+            }
+            Step::Purge(count) => {
+                let first = self.entries.first_key_value().map_or(self.next(), |(index, _)| *index);
+                let index = first + count;
+                log.purge_upto(index, Bytes::from(index.to_string())).unwrap();
+                self.entries.retain(|entry, _| *entry > index);
+                self.purged = Some((index, Bytes::from(index.to_string())));
+            }
+            Step::Reopen => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_log_is_what_was_written(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut model = Model::default();
+        let mut log = open(dir.path()).unwrap();
+        for (round, step) in steps.iter().enumerate() {
+            if matches!(step, Step::Reopen) {
+                drop(log);
+                log = open(dir.path()).unwrap();
+            }
+            model.step(round as u64, step, &log);
+            model.assert_same(&log);
+        }
+        drop(log);
+        model.assert_same(&open(dir.path()).unwrap());
+    }
+}
+
+#[test]
+fn a_removed_segment_leaves_no_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, log) = (Model::default(), open(dir.path()).unwrap());
+    let steps = [Step::Append(1), Step::Append(1), Step::Purge(0), Step::Truncate(1), Step::Append(2), Step::Append(7)];
+    for step in steps.iter().chain(&[Step::Purge(4), Step::Purge(2)]) {
+        model.step(0, step, &log);
+    }
+    drop(log);
+    model.assert_same(&open(dir.path()).unwrap());
+}
+
+/// A log of one unfilled segment with ten entries, one sync each; its file's path.
+fn ten_entries(dir: &Path) -> std::path::PathBuf {
+    let log = Log::open(Folder::open(dir.to_owned()).unwrap(), Options { segment_bytes: 4096 }).unwrap();
+    (1..=10).for_each(|index| append(&log, vec![(index, data(index, 0))]));
+    dir.join("0000000000000001.wal")
+}
+
+fn offset_of(bytes: &[u8], text: &str) -> usize {
+    bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_torn_tail_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = ten_entries(dir.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = offset_of(&bytes, "entry 10");
+    bytes[last + 4..].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let log = open(dir.path()).unwrap();
+    assert_eq!(log.range(), Some((1, 9)));
+    append(&log, vec![(10, data(10, 1))]);
+    drop(log);
+    assert_eq!(open(dir.path()).unwrap().entries(10, 11), [(10, data(10, 1))]);
+}
+
+#[test]
+fn damage_before_a_synced_record_refuses_and_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = ten_entries(dir.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let fifth = offset_of(&bytes, "entry 5");
+    bytes[fifth] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let Err(error) = open(dir.path()) else { panic!("a damaged log opened") };
+    let text = error.to_string();
+    assert!(matches!(error, Error::Damaged { offset, .. } if (offset as usize) < fifth), "{text}");
+    assert!(text.contains("0000000000000001.wal") && text.contains("remove this member"), "{text}");
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = ten_entries(dir.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8] = 9;
+    let crc = crc32c::crc32c(&bytes[..20]);
+    bytes[20..24].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    assert!(matches!(open(dir.path()), Err(Error::Newer { found: 9, known: 1, .. })));
+}
+
+#[test]
+fn purged_segments_are_removed_and_the_vote_outlives_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    log.save_vote(Bytes::from_static(b"me"), Box::new(|result| result.unwrap())).unwrap();
+    (1..=100).for_each(|index| append(&log, vec![(index, data(index, 0))]));
+    let files = || std::fs::read_dir(dir.path()).unwrap().count();
+    let before = files();
+    log.purge_upto(95, Bytes::from_static(b"95")).unwrap();
+    append(&log, vec![(101, data(101, 0))]);
+    drop(log);
+    assert!(before > 5 && files() <= 3, "{before} files, then {}", files());
+    let log = open(dir.path()).unwrap();
+    assert_eq!((log.range(), log.vote()), (Some((96, 101)), Some(Bytes::from_static(b"me"))));
+}
+
+#[test]
+fn a_gap_is_refused_before_it_reaches_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = ten_entries(dir.path());
+    let log = open(dir.path()).unwrap();
+    assert!(log.append(vec![(12, data(12, 0))], Box::new(drop)).is_err());
+    drop(log);
+    assert!(path.exists() && open(dir.path()).unwrap().range() == Some((1, 10)));
+}

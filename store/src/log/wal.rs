@@ -1,0 +1,200 @@
+//! `Log`: appends return at once and call back when they are on disk; reads come from memory.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::log::Error;
+use crate::log::disk::Disk;
+use crate::log::record::{PAYLOAD_BYTES_MAX, Record, size_of};
+use crate::log::recovery::{self, Contents};
+use crate::log::segment::SEGMENT_HEADER_BYTES;
+use crate::log::writer::{Job, Writer};
+
+/// Called once, from the writer's thread, when an append is on disk or will never be.
+pub type Durable = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// Appends waiting for the writer at most; a further one waits for room.
+const QUEUE_MAX: usize = 4096;
+
+/// How a log is laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Size of a segment file, bytes: above a record of the largest size, below 4 GiB.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    /// 64 MiB segments.
+    fn default() -> Self {
+        Options { segment_bytes: 64 << 20 }
+    }
+}
+
+/// What the log and its writer share.
+pub(super) struct Shared {
+    contents: Mutex<Contents>,
+    failed: Mutex<Option<String>>,
+}
+
+impl Shared {
+    pub(super) fn fail(&self, error: &Error) {
+        self.failed.lock().get_or_insert_with(|| error.to_string());
+    }
+
+    /// Notes in which segment an entry went.
+    pub(super) fn placed(&self, record: &Record, sequence: u64) {
+        let Record::Entry { index, data } = record else { return };
+        let mut contents = self.contents.lock();
+        let Some(first) = contents.entries.front().map(|entry| entry.index) else { return };
+        let position = index.checked_sub(first).and_then(|position| usize::try_from(position).ok());
+        let entry = position.and_then(|position| contents.entries.get_mut(position));
+        // A later truncation may have put another entry there already.
+        if let Some(entry) = entry.filter(|entry| entry.data.as_ptr() == data.as_ptr()) {
+            entry.segment = sequence;
+        }
+    }
+
+    /// The segment of the oldest entry that is still wanted.
+    pub(super) fn oldest_segment(&self) -> Option<u64> {
+        self.contents.lock().entries.iter().map(|entry| entry.segment).min()
+    }
+}
+
+/// An open log. Dropping it writes what is queued and ends the writer.
+pub struct Log {
+    shared: Arc<Shared>,
+    jobs: Option<SyncSender<Job>>,
+    /// Held while a call takes effect and is queued: memory and disk see the same order.
+    order: Mutex<()>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    /// Recovers the log that lies on the disk, or begins one.
+    ///
+    /// # Errors
+    /// When the disk fails, or its files are damaged or of a newer format; the text says what to do.
+    pub fn open<D: Disk>(disk: D, options: Options) -> Result<Self, Error> {
+        let smallest = SEGMENT_HEADER_BYTES + (size_of(PAYLOAD_BYTES_MAX) + size_of(0)) as u64;
+        assert!(cfg!(test) || options.segment_bytes >= smallest, "a segment must hold the largest record");
+        let disk = Arc::new(disk);
+        let (contents, tail) = recovery::recover(&*disk)?;
+        let standing = contents.standing();
+        let shared = Arc::new(Shared { contents: Mutex::new(contents), failed: Mutex::new(None) });
+        let writer = Writer::open(disk, shared.clone(), tail, standing, options.segment_bytes)?;
+        let (jobs, queue) = sync_channel(QUEUE_MAX);
+        let thread = std::thread::Builder::new().name("log-writer".to_owned());
+        let writer = thread
+            .spawn(move || writer.run(&queue))
+            .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
+        Ok(Log { shared, jobs: Some(jobs), order: Mutex::new(()), writer: Some(writer) })
+    }
+
+    /// Adds entries; they are readable when this returns, and durable when `durable` is called.
+    ///
+    /// # Errors
+    /// When an index is not the next one, an entry is too large, or the log has failed.
+    pub fn append(&self, entries: Vec<(u64, Bytes)>, durable: Durable) -> Result<(), Error> {
+        if let Some((index, data)) = entries.iter().find(|(_, data)| data.len() > PAYLOAD_BYTES_MAX - 8) {
+            return Err(Error::Failed(format!("entry {index} has {} bytes, too many for the log", data.len())));
+        }
+        self.submit(entries.into_iter().map(|(index, data)| Record::Entry { index, data }).collect(), Some(durable))
+    }
+
+    /// Replaces the vote; durable when `durable` is called, with everything appended before.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn save_vote(&self, vote: Bytes, durable: Durable) -> Result<(), Error> {
+        self.submit(vec![Record::Vote(vote)], Some(durable))
+    }
+
+    /// Notes what is committed; may be lost in a crash.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn save_committed(&self, id: Bytes) -> Result<(), Error> {
+        self.submit(vec![Record::Committed(id)], None)
+    }
+
+    /// Voids entries above `index`; on disk before the next append is.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn truncate_after(&self, index: u64) -> Result<(), Error> {
+        self.submit(vec![Record::TruncateAfter(index)], None)
+    }
+
+    /// Gives up entries up to `index`, which may lie beyond the last one.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn purge_upto(&self, index: u64, id: Bytes) -> Result<(), Error> {
+        self.submit(vec![Record::PurgeUpto { index, id }], None)
+    }
+
+    /// Entries with indexes in `from..to`, those there are.
+    pub fn entries(&self, from: u64, to: u64) -> Vec<(u64, Bytes)> {
+        let contents = self.shared.contents.lock();
+        let wanted = contents.entries.iter().filter(|entry| (from..to).contains(&entry.index));
+        wanted.map(|entry| (entry.index, entry.data.clone())).collect()
+    }
+
+    /// First and last index, unless empty.
+    pub fn range(&self) -> Option<(u64, u64)> {
+        let contents = self.shared.contents.lock();
+        Some((contents.entries.front()?.index, contents.entries.back()?.index))
+    }
+
+    /// The vote last saved.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.shared.contents.lock().vote.clone()
+    }
+
+    /// What was last noted as committed.
+    pub fn committed(&self) -> Option<Bytes> {
+        self.shared.contents.lock().committed.clone()
+    }
+
+    /// The last purge.
+    pub fn purged(&self) -> Option<(u64, Bytes)> {
+        self.shared.contents.lock().purged.clone()
+    }
+
+    fn submit(&self, records: Vec<Record>, durable: Option<Durable>) -> Result<(), Error> {
+        if let Some(why) = self.shared.failed.lock().clone() {
+            return Err(Error::Failed(why));
+        }
+        let _order = self.order.lock();
+        let mut contents = self.shared.contents.lock();
+        let mut next = contents.next_index();
+        for record in &records {
+            if let Record::Entry { index, .. } = record {
+                if let Some(next) = next.filter(|next| next != index) {
+                    return Err(Error::Failed(format!("entry {index} where {next} was due")));
+                }
+                next = Some(index + 1);
+            }
+        }
+        for record in &records {
+            // Until the writer has placed it, an entry counts to the newest segment.
+            contents.take(record.clone(), u64::MAX).map_err(Error::Failed)?;
+        }
+        drop(contents);
+        let jobs = self.jobs.as_ref().expect("open until dropped");
+        jobs.send(Job { records, durable }).map_err(|_| Error::Failed("its writer has ended".to_owned()))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
