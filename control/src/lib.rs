@@ -3,6 +3,7 @@
 //! A request goes `api` (TLS, authentication, authorization, decoding) to `registry` (admission, validation, one
 //! transaction) to the store; a decision goes from `cache` through a pure planner back into `registry`.
 
+pub mod api;
 pub mod authz;
 pub mod cache;
 pub mod identity;

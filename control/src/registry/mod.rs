@@ -1,5 +1,11 @@
 //! The one path of every write, whoever asks: admission, validation, one guarded transaction.
 
+pub mod key;
+pub mod names;
+pub mod prepare;
+pub mod removal;
+pub mod rules;
+
 use serde_json::Value;
 use store::api::Epoch;
 

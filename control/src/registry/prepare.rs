@@ -1,0 +1,215 @@
+//! What the server sets on objects that clients write: identity, generation, and who may change what.
+//!
+//! Source: k8s.io/apiserver `registry/rest/{create,update,meta}.go`.
+
+use serde_json::{Map, Value, json};
+
+use crate::kind::Kind;
+use crate::registry::rules::Rules;
+
+/// What a new object gets from outside.
+#[derive(Clone, Debug)]
+pub struct Birth<'a> {
+    /// Of the request; empty at the cluster scope.
+    pub namespace: &'a str,
+    /// `metadata.name`, generated if need be.
+    pub name: &'a str,
+    /// A fresh UUID.
+    pub uid: &'a str,
+    /// RFC 3339, whole seconds.
+    pub now: &'a str,
+}
+
+/// The metadata of an object, made when absent.
+pub fn metadata(object: &mut Value) -> &mut Map<String, Value> {
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    object["metadata"].as_object_mut().expect("was just made an object")
+}
+
+/// A string of an object's metadata, empty when absent.
+pub fn meta_str<'a>(object: &'a Value, key: &str) -> &'a str {
+    object["metadata"][key].as_str().unwrap_or_default()
+}
+
+/// Makes a client's object the first version of a stored one.
+pub fn create(rules: Rules, object: &mut Value, birth: &Birth<'_>) {
+    let meta = metadata(object);
+    for cleared in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+        meta.remove(cleared);
+    }
+    meta.insert("name".into(), birth.name.into());
+    if !birth.namespace.is_empty() {
+        meta.insert("namespace".into(), birth.namespace.into());
+    }
+    meta.insert("uid".into(), birth.uid.into());
+    meta.insert("creationTimestamp".into(), birth.now.into());
+    if rules.generation {
+        meta.insert("generation".into(), 1.into());
+    }
+    if rules.status {
+        let initial = rules.initial_status;
+        match serde_json::from_str::<Value>(initial) {
+            Ok(status) => object["status"] = status,
+            Err(_) => debug_assert!(initial.is_empty(), "rows hold JSON"),
+        }
+    }
+}
+
+/// Makes a client's object the next version of a stored one: fills what clients may leave out, takes back what they
+/// may not change here, counts the generation.
+pub fn update(rules: Rules, old: &Value, new: &mut Value) {
+    carry_identity(old, new);
+    if rules.status {
+        carry(old, new, "status");
+    }
+    count_generation(rules, old, new);
+}
+
+/// The same for `/status`: everything else stays but what metadata lets pass.
+pub fn update_status(kind: &Kind, old: &Value, new: &mut Value) {
+    carry_identity(old, new);
+    let fields: Vec<String> = [old, &*new]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flat_map(|fields| fields.keys().cloned())
+        .filter(|field| !matches!(field.as_str(), "kind" | "apiVersion" | "metadata" | "status"))
+        .collect();
+    for field in fields {
+        carry(old, new, &field);
+    }
+    let kept: &[&str] = match (kind.group, kind.resource) {
+        ("apps", "deployments") => &["labels"],
+        ("", "pods") => &["ownerReferences", "deletionTimestamp", "deletionGracePeriodSeconds"],
+        _ => &[],
+    };
+    let old_meta = old["metadata"].clone();
+    let meta = metadata(new);
+    for key in kept {
+        restore(&old_meta, meta, key);
+    }
+}
+
+fn carry_identity(old: &Value, new: &mut Value) {
+    let old_meta = &old["metadata"];
+    let meta = metadata(new);
+    restore(old_meta, meta, "generation");
+    for key in ["uid", "creationTimestamp", "namespace"] {
+        if meta.get(key).is_none_or(|value| value.is_null() || value == "") {
+            restore(old_meta, meta, key);
+        }
+    }
+    meta.remove("selfLink");
+    if !old_meta["deletionTimestamp"].is_null() {
+        restore(old_meta, meta, "deletionTimestamp");
+        if meta.get("deletionGracePeriodSeconds").is_none_or(Value::is_null) {
+            restore(old_meta, meta, "deletionGracePeriodSeconds");
+        }
+    }
+}
+
+fn count_generation(rules: Rules, old: &Value, new: &mut Value) {
+    if rules.generation && wish(old) != wish(new) {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        metadata(new).insert("generation".into(), generation.into());
+    }
+}
+
+/// What an object wishes for: everything but metadata and status.
+fn wish(object: &Value) -> Vec<(&String, &Value)> {
+    object
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(field, _)| !matches!(field.as_str(), "kind" | "apiVersion" | "metadata" | "status"))
+        .collect()
+}
+
+fn carry(old: &Value, new: &mut Value, field: &str) {
+    match (old.get(field), new.as_object_mut()) {
+        (Some(value), Some(new)) => {
+            new.insert(field.to_owned(), value.clone());
+        }
+        (None, Some(new)) => {
+            new.remove(field);
+        }
+        (_, None) => {}
+    }
+}
+
+fn restore(old_meta: &Value, meta: &mut Map<String, Value>, key: &str) {
+    match old_meta.get(key) {
+        Some(value) => meta.insert(key.to_owned(), value.clone()),
+        None => meta.remove(key),
+    };
+}
+
+/// Whether writing `new` over `old` would change nothing that anybody can see. `resourceVersion` and the times of
+/// managed fields do not count.
+pub fn unchanged(old: &Value, new: &Value) -> bool {
+    comparable(old) == comparable(new)
+}
+
+fn comparable(object: &Value) -> Value {
+    let mut object = object.clone();
+    let meta = metadata(&mut object);
+    meta.remove("resourceVersion");
+    if let Some(Value::Array(managers)) = meta.get_mut("managedFields") {
+        for manager in managers.iter_mut().filter_map(Value::as_object_mut) {
+            manager.remove("time");
+        }
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKLOAD: Rules = Rules {
+        generation: true,
+        status: true,
+        initial_status: "{}",
+        unconditional_update: true,
+        create_on_update: false,
+        answers_deleted: false,
+        orphans: false,
+    };
+
+    #[test]
+    fn a_new_object_has_no_past() {
+        let mut object = json!({ "metadata": { "generation": 9, "uid": "theirs", "deletionTimestamp": "x" }, "status": { "replicas": 3 } });
+        create(WORKLOAD, &mut object, &Birth { namespace: "ns", name: "d", uid: "ours", now: "2026-01-02T03:04:05Z" });
+        assert_eq!(
+            object,
+            json!({
+                "metadata": { "name": "d", "namespace": "ns", "uid": "ours", "generation": 1, "creationTimestamp": "2026-01-02T03:04:05Z" },
+                "status": {}
+            })
+        );
+    }
+
+    #[test]
+    fn an_update_keeps_identity_and_status_and_counts_wishes() {
+        let old = json!({ "metadata": { "uid": "u", "generation": 4, "creationTimestamp": "t" }, "spec": { "replicas": 1 }, "status": { "a": 1 } });
+        let mut same = json!({ "metadata": { "generation": 77, "labels": { "x": "y" } }, "spec": { "replicas": 1 }, "status": { "a": 2 } });
+        update(WORKLOAD, &old, &mut same);
+        assert_eq!(
+            same["metadata"],
+            json!({ "uid": "u", "generation": 4, "creationTimestamp": "t", "labels": { "x": "y" } })
+        );
+        assert_eq!(same["status"], json!({ "a": 1 }));
+        let mut other = json!({ "metadata": {}, "spec": { "replicas": 2 } });
+        update(WORKLOAD, &old, &mut other);
+        assert_eq!(other["metadata"]["generation"], 5);
+        assert_eq!(other["status"], json!({ "a": 1 }));
+    }
+
+    #[test]
+    fn times_of_managers_are_no_change() {
+        let at = |time: &str| json!({ "metadata": { "resourceVersion": time, "managedFields": [{ "manager": "m", "time": time }] } });
+        assert!(unchanged(&at("1"), &at("2")));
+        assert!(!unchanged(&at("1"), &json!({ "metadata": {} })));
+    }
+}
