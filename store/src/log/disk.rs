@@ -28,19 +28,13 @@ pub trait Disk: Send + Sync + 'static {
     /// As the file system's.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
-    /// Gives a file another name, replacing what has it.
-    ///
-    /// # Errors
-    /// As the file system's.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-
     /// Removes a file.
     ///
     /// # Errors
     /// As the file system's.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes creations, renames and removals durable.
+    /// Makes creations and removals durable.
     ///
     /// # Errors
     /// As the file system's.
@@ -69,6 +63,20 @@ pub trait DiskFile: Send + Sync + 'static {
     /// # Errors
     /// As the file system's.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes zeros from `offset` up to `end`.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn zero(&self, mut offset: u64, end: u64) -> io::Result<()> {
+        let zeros = [0_u8; 64 * 1024];
+        while offset < end {
+            let length = zeros.len().min(usize::try_from(end - offset).unwrap_or(zeros.len()));
+            self.write_at(&zeros[..length], offset)?;
+            offset += length as u64;
+        }
+        Ok(())
+    }
 
     /// Makes what was written durable.
     ///
@@ -106,23 +114,13 @@ impl Disk for Folder {
     fn create(&self, name: &str, size: u64) -> io::Result<File> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path.join(name))?;
         // Written and not only sized: later syncs then have no block allocation to make durable.
-        let zeros = [0_u8; 64 * 1024];
-        let mut offset = 0;
-        while offset < size {
-            let length = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
-            FileExt::write_all_at(&file, &zeros[..length], offset)?;
-            offset += length as u64;
-        }
+        file.zero(0, size)?;
         file.sync_all()?;
         Ok(file)
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).open(self.path.join(name))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -12,30 +12,23 @@ use crate::log::segment::{self, Found};
 /// What the log holds in memory.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    pub(super) entries: VecDeque<Entry>,
+    /// Consecutive indexes, each with its bytes.
+    pub(super) entries: VecDeque<(u64, Bytes)>,
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<Bytes>,
     /// The last purge: its index and its owner's words.
     pub(super) purged: Option<(u64, Bytes)>,
 }
 
-/// An entry and the segment that holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) index: u64,
-    pub(super) data: Bytes,
-    pub(super) segment: u64,
-}
-
 impl Contents {
     /// The index after the last entry; with no entries, after the last purge.
     pub(super) fn next_index(&self) -> Option<u64> {
-        self.entries.back().map(|entry| entry.index + 1).or_else(|| Some(self.purged.as_ref()?.0 + 1))
+        self.entries.back().map(|(index, _)| index + 1).or_else(|| Some(self.purged.as_ref()?.0 + 1))
     }
 
     /// Entries that are neither there nor purged.
     fn hole(&self) -> Option<String> {
-        let (first, purged) = (self.entries.front()?.index, self.purged.as_ref()?.0);
+        let (first, purged) = (self.entries.front()?.0, self.purged.as_ref()?.0);
         (first > purged + 1).then(|| format!("entries {} to {} are missing", purged + 1, first - 1))
     }
 
@@ -49,30 +42,30 @@ impl Contents {
     }
 
     /// Takes a record's effect; says what is wrong with one that cannot follow the others.
-    pub(super) fn take(&mut self, record: Record, segment: u64) -> Result<(), String> {
+    pub(super) fn take(&mut self, record: Record) -> Result<(), String> {
         match record {
             Record::Entry { index, data } => {
                 // Behind removed segments the first entry may lie above the purge that is known so far: a later
                 // record repeats that purge, and `hole` looks at the end.
                 let follows = match (self.entries.back(), &self.purged) {
-                    (Some(last), _) => index == last.index + 1,
+                    (Some((last, _)), _) => index == last + 1,
                     (None, Some((purged, _))) => index > *purged,
                     (None, None) => true,
                 };
                 if !follows {
                     return Err(format!("entry {index} cannot follow what is before it"));
                 }
-                self.entries.push_back(Entry { index, data, segment });
+                self.entries.push_back((index, data));
             }
             Record::Vote(vote) => self.vote = Some(vote),
             Record::Committed(id) => self.committed = Some(id),
             Record::TruncateAfter(index) => {
-                while self.entries.back().is_some_and(|entry| entry.index > index) {
+                while self.entries.back().is_some_and(|(last, _)| *last > index) {
                     self.entries.pop_back();
                 }
             }
             Record::PurgeUpto { index, id } => {
-                while self.entries.front().is_some_and(|entry| entry.index <= index) {
+                while self.entries.front().is_some_and(|(first, _)| *first <= index) {
                     self.entries.pop_front();
                 }
                 self.purged = Some((index, id));
@@ -107,14 +100,35 @@ impl Standing {
     }
 }
 
+/// A segment file, as the removal of purged ones looks at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) sequence: u64,
+    /// The highest index that any entry in it has, void ones included; 0 without entries.
+    pub(super) last_entry: u64,
+}
+
+impl Segment {
+    pub(super) fn new(sequence: u64) -> Self {
+        Segment { sequence, last_entry: 0 }
+    }
+
+    /// Counts a record that lies in it.
+    pub(super) fn note(&mut self, record: &Record) {
+        if let Record::Entry { index, .. } = record {
+            self.last_entry = self.last_entry.max(*index);
+        }
+    }
+}
+
 /// Where appending goes on.
 pub(super) struct Tail {
     /// The last segment is full; the next one was not begun.
     pub(super) sealed: bool,
     pub(super) sequence: u64,
     pub(super) end: u64,
-    /// Sequence numbers of all segments, the last included.
-    pub(super) segments: VecDeque<u64>,
+    /// All segments, the last included.
+    pub(super) segments: VecDeque<Segment>,
 }
 
 /// Reads every segment of the disk. No tail: there is none yet.
@@ -145,36 +159,30 @@ pub(super) fn recover<D: Disk>(disk: &D) -> Result<(Contents, Option<Tail>), Err
                 "the segment ends here without a seal, though a later one exists".to_owned(),
             ));
         }
-        let (end, sealed) = (read.end, read.sealed);
+        let mut segment = Segment::new(sequence);
         for Found { record, offset } in read.records {
-            contents.take(record, sequence).map_err(|what| damaged(offset, what))?;
+            segment.note(&record);
+            contents.take(record).map_err(|what| damaged(offset, what))?;
+        }
+        if read.torn {
+            cut(disk, &name, read.end)?;
         }
         let mut segments = tail.map(|tail| tail.segments).unwrap_or_default();
-        segments.push_back(sequence);
-        tail = Some(Tail { sealed, sequence, end, segments });
+        segments.push_back(segment);
+        tail = Some(Tail { sealed: read.sealed, sequence, end: read.end, segments });
     }
     if let Some(what) = contents.hole() {
         return Err(Error::Damaged { path: disk.describe(""), offset: 0, what });
-    }
-    if let Some(tail) = &tail {
-        cut_tail(disk, tail)?;
     }
     Ok((contents, tail))
 }
 
 /// Overwrites what a torn write left, so that no later record can follow it by accident.
-fn cut_tail<D: Disk>(disk: &D, tail: &Tail) -> Result<(), Error> {
-    let name = segment::name(tail.sequence);
+fn cut<D: Disk>(disk: &D, name: &str, end: u64) -> Result<(), Error> {
     let wipe = || {
-        let file = disk.open(&name)?;
-        let (size, zeros) = (file.size()?, vec![0; 64 * 1024]);
-        let mut offset = tail.end;
-        while offset < size {
-            let length = zeros.len().min(usize::try_from(size - offset).unwrap_or(zeros.len()));
-            file.write_at(&zeros[..length], offset)?;
-            offset += length as u64;
-        }
+        let file = disk.open(name)?;
+        file.zero(end, file.size()?)?;
         file.sync()
     };
-    wipe().map_err(|source| Error::Io { path: disk.describe(&name), source })
+    wipe().map_err(|source| Error::Io { path: disk.describe(name), source })
 }

@@ -47,6 +47,8 @@ pub(super) struct Contents {
     pub(super) end: u64,
     /// The last record is a seal.
     pub(super) sealed: bool,
+    /// Behind the last record lies what a torn write left.
+    pub(super) torn: bool,
 }
 
 /// Reads a whole segment. `None`: the file's creation was cut short and it holds nothing.
@@ -88,7 +90,7 @@ fn header_sequence<D: Disk>(disk: &D, name: &str, bytes: &Bytes) -> Result<Optio
 }
 
 fn scan<D: Disk>(disk: &D, name: &str, sequence: u64, bytes: &Bytes) -> Result<Contents, Error> {
-    let mut contents = Contents { records: Vec::new(), end: SEGMENT_HEADER_BYTES, sealed: false };
+    let mut contents = Contents { records: Vec::new(), end: SEGMENT_HEADER_BYTES, sealed: false, torn: false };
     loop {
         let at = contents.end as usize;
         match Record::decode(sequence, &bytes.slice(at.min(bytes.len())..)) {
@@ -105,6 +107,7 @@ fn scan<D: Disk>(disk: &D, name: &str, sequence: u64, bytes: &Bytes) -> Result<C
                     let what = format!("the record at byte {later} proves that it had been synced");
                     return Err(Error::Damaged { path: disk.describe(name), offset: contents.end, what });
                 }
+                contents.torn = bytes[at.min(bytes.len())..].iter().any(|byte| *byte != 0);
                 return Ok(contents);
             }
         }

@@ -1,5 +1,7 @@
 //! The log against a model, and against files that a crash or a bad disk left.
 
+mod faulty;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::channel;

@@ -1,7 +1,7 @@
 //! `Log`: appends return at once and call back when they are on disk; reads come from memory.
 
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -34,39 +34,11 @@ impl Default for Options {
     }
 }
 
-/// What the log and its writer share.
-pub(super) struct Shared {
-    contents: Mutex<Contents>,
-    failed: Mutex<Option<String>>,
-}
-
-impl Shared {
-    pub(super) fn fail(&self, error: &Error) {
-        self.failed.lock().get_or_insert_with(|| error.to_string());
-    }
-
-    /// Notes in which segment an entry went.
-    pub(super) fn placed(&self, record: &Record, sequence: u64) {
-        let Record::Entry { index, data } = record else { return };
-        let mut contents = self.contents.lock();
-        let Some(first) = contents.entries.front().map(|entry| entry.index) else { return };
-        let position = index.checked_sub(first).and_then(|position| usize::try_from(position).ok());
-        let entry = position.and_then(|position| contents.entries.get_mut(position));
-        // A later truncation may have put another entry there already.
-        if let Some(entry) = entry.filter(|entry| entry.data.as_ptr() == data.as_ptr()) {
-            entry.segment = sequence;
-        }
-    }
-
-    /// The segment of the oldest entry that is still wanted.
-    pub(super) fn oldest_segment(&self) -> Option<u64> {
-        self.contents.lock().entries.iter().map(|entry| entry.segment).min()
-    }
-}
-
 /// An open log. Dropping it writes what is queued and ends the writer.
 pub struct Log {
-    shared: Arc<Shared>,
+    contents: Mutex<Contents>,
+    /// Why the writer failed; set once.
+    failed: Arc<OnceLock<String>>,
     jobs: Option<SyncSender<Job>>,
     /// Held while a call takes effect and is queued: memory and disk see the same order.
     order: Mutex<()>,
@@ -84,14 +56,21 @@ impl Log {
         let disk = Arc::new(disk);
         let (contents, tail) = recovery::recover(&*disk)?;
         let standing = contents.standing();
-        let shared = Arc::new(Shared { contents: Mutex::new(contents), failed: Mutex::new(None) });
-        let writer = Writer::open(disk, shared.clone(), tail, standing, options.segment_bytes)?;
+        let writer = Writer::open(disk, tail, standing, options.segment_bytes)?;
+        let failed = Arc::new(OnceLock::new());
+        let told = failed.clone();
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         let writer = thread
-            .spawn(move || writer.run(&queue))
+            .spawn(move || writer.run(&queue, &told))
             .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
-        Ok(Log { shared, jobs: Some(jobs), order: Mutex::new(()), writer: Some(writer) })
+        Ok(Log {
+            contents: Mutex::new(contents),
+            failed,
+            jobs: Some(jobs),
+            order: Mutex::new(()),
+            writer: Some(writer),
+        })
     }
 
     /// Adds entries; they are readable when this returns, and durable when `durable` is called.
@@ -139,38 +118,41 @@ impl Log {
 
     /// Entries with indexes in `from..to`, those there are.
     pub fn entries(&self, from: u64, to: u64) -> Vec<(u64, Bytes)> {
-        let contents = self.shared.contents.lock();
-        let wanted = contents.entries.iter().filter(|entry| (from..to).contains(&entry.index));
-        wanted.map(|entry| (entry.index, entry.data.clone())).collect()
+        let contents = self.contents.lock();
+        let first = contents.entries.front().map_or(0, |(index, _)| *index);
+        let position =
+            |index: u64| usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX).min(contents.entries.len());
+        let (start, end) = (position(from), position(to));
+        contents.entries.range(start..end.max(start)).cloned().collect()
     }
 
     /// First and last index, unless empty.
     pub fn range(&self) -> Option<(u64, u64)> {
-        let contents = self.shared.contents.lock();
-        Some((contents.entries.front()?.index, contents.entries.back()?.index))
+        let contents = self.contents.lock();
+        Some((contents.entries.front()?.0, contents.entries.back()?.0))
     }
 
     /// The vote last saved.
     pub fn vote(&self) -> Option<Bytes> {
-        self.shared.contents.lock().vote.clone()
+        self.contents.lock().vote.clone()
     }
 
     /// What was last noted as committed.
     pub fn committed(&self) -> Option<Bytes> {
-        self.shared.contents.lock().committed.clone()
+        self.contents.lock().committed.clone()
     }
 
     /// The last purge.
     pub fn purged(&self) -> Option<(u64, Bytes)> {
-        self.shared.contents.lock().purged.clone()
+        self.contents.lock().purged.clone()
     }
 
     fn submit(&self, records: Vec<Record>, durable: Option<Durable>) -> Result<(), Error> {
-        if let Some(why) = self.shared.failed.lock().clone() {
-            return Err(Error::Failed(why));
+        if let Some(why) = self.failed.get() {
+            return Err(Error::Failed(why.clone()));
         }
         let _order = self.order.lock();
-        let mut contents = self.shared.contents.lock();
+        let mut contents = self.contents.lock();
         let mut next = contents.next_index();
         for record in &records {
             if let Record::Entry { index, .. } = record {
@@ -181,8 +163,7 @@ impl Log {
             }
         }
         for record in &records {
-            // Until the writer has placed it, an entry counts to the newest segment.
-            contents.take(record.clone(), u64::MAX).map_err(Error::Failed)?;
+            contents.take(record.clone()).map_err(Error::Failed)?;
         }
         drop(contents);
         let jobs = self.jobs.as_ref().expect("open until dropped");

@@ -1,17 +1,17 @@
 //! The one thread that writes: it drains the queue, writes once, syncs once, and calls everyone back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 
 use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::record::{Record, size_of};
-use crate::log::recovery::{Standing, Tail};
+use crate::log::recovery::{Segment, Standing, Tail};
 use crate::log::segment::{self, SEGMENT_HEADER_BYTES};
-use crate::log::wal::{Durable, Shared};
+use crate::log::wal::Durable;
 
 /// Appends merged into one write at most.
 const GROUP_MAX: usize = 1024;
@@ -24,12 +24,12 @@ pub(super) struct Job {
 
 pub(super) struct Writer<D: Disk> {
     disk: Arc<D>,
-    shared: Arc<Shared>,
     file: D::File,
     sequence: u64,
     end: u64,
     segment_bytes: u64,
-    segments: VecDeque<u64>,
+    /// Oldest first; the last is the one that is written.
+    segments: VecDeque<Segment>,
     standing: Standing,
 }
 
@@ -37,7 +37,6 @@ impl<D: Disk> Writer<D> {
     /// Goes on at the tail, or begins the first segment.
     pub(super) fn open(
         disk: Arc<D>,
-        shared: Arc<Shared>,
         tail: Option<Tail>,
         standing: Standing,
         segment_bytes: u64,
@@ -49,32 +48,30 @@ impl<D: Disk> Writer<D> {
         };
         let name = segment::name(sequence);
         let file = if fresh {
-            segments.push_back(sequence);
+            segments.push_back(Segment::new(sequence));
             create(&*disk, sequence, segment_bytes)?
         } else {
             disk.open(&name).map_err(|source| Error::Io { path: disk.describe(&name), source })?
         };
-        let mut writer = Writer { disk, shared, file, sequence, end, segment_bytes, segments, standing };
+        let mut writer = Writer { disk, file, sequence, end, segment_bytes, segments, standing };
         if fresh {
             writer.restate()?;
         }
         Ok(writer)
     }
 
-    /// Works until the log is dropped; a failure is told to everyone and ends it for good.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+    /// Works until the log is dropped. After a failure it writes nothing more and tells everyone.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, failed: &OnceLock<String>) {
         while let Ok(first) = jobs.recv() {
             let mut group = vec![first];
             group.extend(jobs.try_iter().take(GROUP_MAX - 1));
-            let result = self.write(&group);
-            if let Err(error) = &result {
-                self.shared.fail(error);
+            if failed.get().is_none()
+                && let Err(error) = self.write(&group)
+            {
+                failed.get_or_init(|| error.to_string());
             }
             for durable in group.into_iter().filter_map(|job| job.durable) {
-                durable(result.as_ref().copied().map_err(|error| Error::Failed(error.to_string())));
-            }
-            if result.is_err() {
-                return;
+                durable(failed.get().map_or(Ok(()), |why| Err(Error::Failed(why.clone()))));
             }
         }
     }
@@ -87,8 +84,8 @@ impl<D: Disk> Writer<D> {
             if room < (size_of(record.payload_len()) + size_of(0)) as u64 {
                 self.roll(&mut buffer)?;
             }
-            self.shared.placed(record, self.sequence);
             self.standing.note(record);
+            self.segments.back_mut().expect("one is written").note(record);
             record.encode(self.sequence, u32::try_from(self.end).expect("segments are below 4 GiB"), &mut buffer);
         }
         self.flush(&mut buffer)?;
@@ -116,7 +113,7 @@ impl<D: Disk> Writer<D> {
         self.sequence += 1;
         self.file = create(&*self.disk, self.sequence, self.segment_bytes)?;
         self.end = SEGMENT_HEADER_BYTES;
-        self.segments.push_back(self.sequence);
+        self.segments.push_back(Segment::new(self.sequence));
         self.restate()
     }
 
@@ -129,11 +126,13 @@ impl<D: Disk> Writer<D> {
         self.flush(&mut buffer)
     }
 
-    /// Removes segments that hold no entry any more.
+    /// Removes segments all of whose entries a purge gave up that is on disk itself.
     fn drop_purged(&mut self) -> Result<(), Error> {
-        let oldest = self.shared.oldest_segment().unwrap_or(self.sequence).min(self.sequence);
-        while let Some(sequence) = self.segments.front().copied().filter(|sequence| *sequence < oldest) {
-            let name = segment::name(sequence);
+        let Some(Record::PurgeUpto { index: purged, .. }) = &self.standing.purged else { return Ok(()) };
+        while self.segments.len() > 1
+            && let Some(oldest) = self.segments.front().filter(|oldest| oldest.last_entry <= *purged)
+        {
+            let name = segment::name(oldest.sequence);
             self.disk.remove(&name).map_err(|source| Error::Io { path: self.disk.describe(&name), source })?;
             self.segments.pop_front();
         }
