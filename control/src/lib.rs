@@ -1,11 +1,10 @@
-//! The control plane: Kubernetes API server, admission, scheduler, controllers, agent gateway, dashboard.
+//! The control plane: what requests name, who may make them, and what they do to objects.
 //!
-//! A request goes `api` (TLS, authentication, authorization, decoding) to `registry` (admission, validation, one
-//! transaction) to the store; a decision goes from `cache` through a pure planner back into `registry`.
+//! A request goes through `api` (its path and options become values), `authz` and `registry` (what it makes of the
+//! object); errors leave as a `status`.
 
 pub mod api;
 pub mod authz;
-pub mod cache;
 pub mod identity;
 pub mod kind;
 pub mod registry;

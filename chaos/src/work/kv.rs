@@ -18,6 +18,8 @@ use crate::seed::Seed;
 
 /// All keys of the workload lie here, outside the cluster's own.
 pub(crate) const PREFIX: &str = "/chaos/";
+/// The first key behind them.
+const PREFIX_END: &str = "/chaos0";
 /// Few keys make many conflicts.
 const KEYS: u64 = 12;
 
@@ -184,7 +186,7 @@ async fn follow(
 ) -> Result<(), tonic::Status> {
     let create = pb::WatchCreateRequest {
         key: PREFIX.into(),
-        range_end: prefix_end().into(),
+        range_end: PREFIX_END.into(),
         start_revision,
         progress_notify: true,
         ..pb::WatchCreateRequest::default()
@@ -219,10 +221,6 @@ fn watched(event: &proto::mvccpb::Event) -> Option<Watched> {
     })
 }
 
-fn prefix_end() -> String {
-    PREFIX.replace('/', "0").replacen('0', "/", 1)
-}
-
 /// The store's revision now, linearizable.
 pub(crate) async fn current_revision(channel: Channel) -> Result<i64, tonic::Status> {
     let answer = KvClient::new(channel).range(range(PREFIX)).await?;
@@ -235,8 +233,9 @@ mod tests {
 
     #[test]
     fn the_prefix_ends_after_its_last_key() {
-        assert_eq!(prefix_end(), "/chaos0");
-        assert!(format!("{PREFIX}zzz") < prefix_end());
+        let (last, stem) = (PREFIX.as_bytes()[PREFIX.len() - 1], &PREFIX[..PREFIX.len() - 1]);
+        assert_eq!(PREFIX_END, format!("{stem}{}", char::from(last + 1)));
+        assert!(format!("{PREFIX}zzz").as_str() < PREFIX_END);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub async fn run<R: Runtime>(shared: Arc<Shared<R>>, node: String, stop: Cancell
                 () = watch_stop.cancelled() => {}
                 result = watching.runtime.watch(sink.clone()) => {
                     tracing::warn!(?result, "the engine's events ended; opening them again");
-                    tokio::time::sleep(WATCH_AGAIN).await;
+                    let _ = tokio::time::timeout(WATCH_AGAIN, watch_stop.cancelled()).await;
                 }
             }
         }
