@@ -5,7 +5,12 @@
 
 pub mod api;
 pub mod config;
+mod engine;
 pub mod error;
 pub mod log;
+mod machine;
+mod watch;
 
 pub use error::Error;
+pub use machine::view::View;
+pub use watch::Watcher;

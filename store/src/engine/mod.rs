@@ -1,0 +1,102 @@
+//! What holds the state machine's bytes: ordered keys in families, one atomic batch, consistent snapshots.
+//!
+//! Reads do not fail: an engine that can no longer read what it wrote panics, and the process ends (`rocks::broken`).
+
+pub(crate) mod memory;
+pub(crate) mod rocks;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A keyspace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    /// The header: what has been applied, revisions, time.
+    Meta,
+    /// Key → its newest `KeyValue`; deleted keys are absent.
+    Latest,
+    /// Revision and position in it → `Event`.
+    History,
+    /// Key and revision → position: where a key's past lies in `History`.
+    Index,
+    /// Leases, and the keys attached to them.
+    Lease,
+}
+
+impl Family {
+    /// All of them.
+    pub(crate) const ALL: [Family; 5] = [Family::Meta, Family::Latest, Family::History, Family::Index, Family::Lease];
+
+    /// Its name on disk.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Family::Meta => "meta",
+            Family::Latest => "latest",
+            Family::History => "history",
+            Family::Index => "index",
+            Family::Lease => "lease",
+        }
+    }
+}
+
+/// Changes that take effect together or not at all, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// A key's new value, or its end.
+    pub(crate) changes: Vec<(Family, Bytes, Option<Bytes>)>,
+}
+
+impl Batch {
+    /// Sets a key.
+    pub(crate) fn put(&mut self, family: Family, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.changes.push((family, key.into(), Some(value.into())));
+    }
+
+    /// Ends a key.
+    pub(crate) fn delete(&mut self, family: Family, key: impl Into<Bytes>) {
+        self.changes.push((family, key.into(), None));
+    }
+}
+
+/// Keys and values in order.
+pub(crate) type Pairs<'a> = Box<dyn Iterator<Item = (Bytes, Bytes)> + Send + 'a>;
+
+/// The engine as it was at one moment.
+pub(crate) trait Snapshot: Send + Sync {
+    /// A key's value.
+    fn get(&self, family: Family, key: &[u8]) -> Option<Bytes>;
+    /// Keys in `from..to`, ascending; no `to` means to the last.
+    fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Pairs<'_>;
+    /// The last key in `from..to`.
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)>;
+}
+
+/// Why an engine cannot go on.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Broken(pub String);
+
+/// The bytes of a state machine.
+pub(crate) trait Engine: Send + Sync + 'static {
+    /// Everything as it is now.
+    fn snapshot(&self) -> Arc<dyn Snapshot>;
+    /// Applies a batch; durable at the next flush, never in part.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn write(&self, batch: Batch) -> Result<(), Broken>;
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn flush(&self) -> Result<(), Broken>;
+    /// Writes a durable copy into a directory that does not exist yet.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn checkpoint(&self, dir: &Path) -> Result<(), Broken>;
+    /// Bytes on disk, about.
+    fn size(&self) -> u64;
+}

@@ -1,0 +1,158 @@
+//! RocksDB as the engine. Its own log is off: the Raft log replays what a crash takes, from the last flush on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options, ReadOptions,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint,
+};
+use self_cell::self_cell;
+
+use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
+
+/// Memory of unflushed writes, bytes; also how much log a restart replays.
+const WRITE_BUFFER_BYTES: usize = 64 << 20;
+/// Memory of cached blocks, bytes.
+const CACHE_BYTES: usize = 128 << 20;
+
+/// A RocksDB database.
+pub(crate) struct Rocks {
+    db: Arc<DB>,
+}
+
+impl Rocks {
+    /// Opens the database in a directory, making it when absent.
+    ///
+    /// # Errors
+    /// When the disk fails or the files are damaged.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Broken> {
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&cache)));
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_atomic_flush(true);
+        options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_max_background_jobs(2);
+        options.set_keep_log_file_num(2);
+        options.set_max_open_files(512);
+        let db = DB::open_cf_descriptors(&options, dir, families).map_err(broken)?;
+        Ok(Rocks { db: Arc::new(db) })
+    }
+}
+
+fn family_options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(10.0, false);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used as a function of an error in map_err")]
+fn broken(error: rocksdb::Error) -> Broken {
+    Broken(format!("the state machine's database failed: {error}"))
+}
+
+/// A read that fails means lost data: nobody may go on with a part of it.
+fn read<T>(result: Result<T, rocksdb::Error>) -> T {
+    result.unwrap_or_else(|error| panic!("{}", broken(error)))
+}
+
+fn family(db: &DB, family: Family) -> &ColumnFamily {
+    db.cf_handle(family.name()).expect("every family was opened")
+}
+
+type Frozen<'a> = rocksdb::Snapshot<'a>;
+
+self_cell!(
+    struct Held {
+        owner: Arc<DB>,
+        #[not_covariant]
+        dependent: Frozen,
+    }
+);
+
+impl Snapshot for Held {
+    fn get(&self, name: Family, key: &[u8]) -> Option<Bytes> {
+        self.with_dependent(|db, snapshot| read(snapshot.get_cf(family(db, name), key)).map(Bytes::from))
+    }
+
+    fn scan(&self, name: Family, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
+        self.with_dependent(|db, snapshot| {
+            let mut options = ReadOptions::default();
+            options.set_iterate_lower_bound(from);
+            if let Some(to) = to {
+                options.set_iterate_upper_bound(to);
+            }
+            let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
+            rows.seek_to_first();
+            Box::new(std::iter::from_fn(move || {
+                let Some((key, value)) = rows.item() else {
+                    read(rows.status());
+                    return None;
+                };
+                let pair = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+                rows.next();
+                Some(pair)
+            })) as Pairs<'_>
+        })
+    }
+
+    fn last(&self, name: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
+        self.with_dependent(|db, snapshot| {
+            let mut options = ReadOptions::default();
+            options.set_iterate_lower_bound(from);
+            options.set_iterate_upper_bound(to);
+            let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
+            rows.seek_to_last();
+            read(rows.status());
+            rows.item().map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
+        })
+    }
+}
+
+impl Engine for Rocks {
+    fn snapshot(&self) -> Arc<dyn Snapshot> {
+        Arc::new(Held::new(self.db.clone(), |db| db.snapshot()))
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), Broken> {
+        let mut rows = WriteBatch::default();
+        for (name, key, value) in batch.changes {
+            let family = family(&self.db, name);
+            match value {
+                Some(value) => rows.put_cf(family, key, value),
+                None => rows.delete_cf(family, key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(rows, &options).map_err(broken)
+    }
+
+    fn flush(&self) -> Result<(), Broken> {
+        let mut options = rocksdb::FlushOptions::default();
+        options.set_wait(true);
+        let families = Family::ALL.map(|name| family(&self.db, name));
+        self.db.flush_cfs_opt(&families, &options).map_err(broken)
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<(), Broken> {
+        // Flushes first: without its own log, a checkpoint holds what was flushed.
+        self.flush()?;
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(dir)).map_err(broken)
+    }
+
+    fn size(&self) -> u64 {
+        let of = |name: Family| self.db.property_int_value_cf(family(&self.db, name), "rocksdb.total-sst-files-size");
+        let tables: u64 = Family::ALL.into_iter().filter_map(|name| of(name).ok().flatten()).sum();
+        let unflushed = self.db.property_int_value("rocksdb.cur-size-all-mem-tables").ok().flatten().unwrap_or(0);
+        tables + unflushed
+    }
+}

@@ -1,0 +1,122 @@
+//! PURE: what one log entry does.
+
+use proto::command::command::Request;
+use proto::command::outcome::Response;
+use proto::command::refusal::Reason;
+use proto::command::{Command, Outcome, OutcomeBatch, Refusal};
+use proto::etcdserverpb as pb;
+
+use crate::machine::lease::TTL_MAX;
+use crate::machine::pending::{Pending, readable, refusal};
+use crate::machine::txn;
+
+/// Applies a command that was appended under a Raft term.
+pub(crate) fn command(pending: &mut Pending<'_>, term: u64, command: &Command) -> Outcome {
+    let current = pending.header.epoch_base + term;
+    pending.header.time_ms = pending.header.time_ms.max(command.time_ms);
+    let response = if command.epoch != 0 && command.epoch != current {
+        let text = format!("written under leadership {}, which ended; the current one is {current}", command.epoch);
+        Err(refusal(Reason::StaleEpoch, text))
+    } else {
+        request(pending, command.request.as_ref())
+    };
+    outcome(response)
+}
+
+fn outcome(response: Result<Response, Refusal>) -> Outcome {
+    Outcome { response: Some(response.unwrap_or_else(Response::Refusal)) }
+}
+
+fn request(pending: &mut Pending<'_>, request: Option<&Request>) -> Result<Response, Refusal> {
+    match request {
+        Some(Request::Put(request)) => {
+            let mut scratch = pending.begin();
+            let response = txn::put(&mut scratch, request)?;
+            scratch.commit();
+            Ok(Response::Put(response))
+        }
+        Some(Request::DeleteRange(request)) => {
+            let mut scratch = pending.begin();
+            let response = txn::delete_range(&mut scratch, request);
+            scratch.commit();
+            Ok(Response::DeleteRange(response))
+        }
+        Some(Request::Txn(request)) => transaction(pending, request),
+        Some(Request::Batch(batch)) => {
+            let outcomes = batch.txns.iter().map(|request| outcome(transaction(pending, request))).collect();
+            Ok(Response::Batch(OutcomeBatch { outcomes }))
+        }
+        Some(Request::Compact(request)) => compact(pending, request.revision),
+        Some(Request::LeaseGrant(request)) => grant(pending, request),
+        Some(Request::LeaseRevoke(request)) => revoke(pending, request.id),
+        Some(Request::LeaseCheckpoints(checkpoints)) => {
+            for noted in &checkpoints.checkpoints {
+                pending.leases.checkpoint(noted.id, noted.remaining_ttl, &mut pending.batch);
+            }
+            Ok(Response::LeaseCheckpoints(checkpoints.clone()))
+        }
+        None => Err(refusal(Reason::Invalid, "an entry of a newer version of this program holds an unknown request")),
+    }
+}
+
+fn transaction(pending: &mut Pending<'_>, request: &pb::TxnRequest) -> Result<Response, Refusal> {
+    let mut scratch = pending.begin();
+    let response = txn::txn(&mut scratch, request)?;
+    scratch.commit();
+    Ok(Response::Txn(response))
+}
+
+fn now(pending: &Pending<'_>) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader { revision: pending.header.revision, ..pb::ResponseHeader::default() })
+}
+
+fn compact(pending: &mut Pending<'_>, revision: i64) -> Result<Response, Refusal> {
+    // The revision compacted to can still be read; asking for it again is refused, as etcd does.
+    readable(revision, pending.header.revision, pending.header.compacted + 1)?;
+    pending.header.compacted = revision;
+    Ok(Response::Compact(pb::CompactionResponse { header: now(pending) }))
+}
+
+fn grant(pending: &mut Pending<'_>, request: &pb::LeaseGrantRequest) -> Result<Response, Refusal> {
+    if request.ttl > TTL_MAX {
+        return Err(refusal(Reason::LeaseTtlTooLarge, "etcdserver: too large lease TTL"));
+    }
+    if pending.leases.get(request.id).is_some() {
+        return Err(refusal(Reason::LeaseExists, "etcdserver: lease already exists"));
+    }
+    pending.leases.grant(request.id, request.ttl, &mut pending.batch);
+    let (id, ttl) = (request.id, request.ttl);
+    Ok(Response::LeaseGrant(pb::LeaseGrantResponse { header: now(pending), id, ttl, error: String::new() }))
+}
+
+fn revoke(pending: &mut Pending<'_>, id: i64) -> Result<Response, Refusal> {
+    let Some(lease) = pending.leases.get(id) else {
+        return Err(refusal(Reason::LeaseNotFound, "etcdserver: requested lease not found"));
+    };
+    let keys: Vec<_> = lease.keys.iter().cloned().collect();
+    let mut scratch = pending.begin();
+    for key in keys {
+        if let Some(kv) = scratch.get(&key) {
+            scratch.delete(kv);
+        }
+    }
+    scratch.commit();
+    pending.leases.revoke(id, &mut pending.batch);
+    Ok(Response::LeaseRevoke(pb::LeaseRevokeResponse { header: now(pending) }))
+}
+
+/// Whether a request reads the past: it must find everything before it written.
+pub(crate) fn reads_the_past(command: &Command) -> bool {
+    fn in_txn(request: &pb::TxnRequest) -> bool {
+        request.success.iter().chain(&request.failure).any(|op| match &op.request {
+            Some(pb::request_op::Request::RequestRange(range)) => range.revision > 0,
+            Some(pb::request_op::Request::RequestTxn(nested)) => in_txn(nested),
+            _ => false,
+        })
+    }
+    match &command.request {
+        Some(Request::Txn(request)) => in_txn(request),
+        Some(Request::Batch(batch)) => batch.txns.iter().any(in_txn),
+        _ => false,
+    }
+}

@@ -1,0 +1,169 @@
+//! Removing compacted history in bounded steps, and the generations of the engine's files that snapshots bring.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use proto::mvccpb::Event;
+use proto::mvccpb::event::EventType;
+
+use crate::Error;
+use crate::api::Revision;
+use crate::engine::rocks::Rocks;
+use crate::engine::{Batch, Engine, Family, Snapshot};
+use crate::machine::codec::{self, SCRUBBED_KEY};
+use crate::machine::lease::Leases;
+use crate::machine::view::{View, decode};
+use crate::machine::{Machine, Position};
+
+/// The file that names the current generation.
+const CURRENT: &str = "CURRENT";
+
+impl Machine {
+    /// Removes what compaction gave up, looking at `limit` events at most. False when nothing is left to remove.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(crate) fn scrub(&self, limit: usize) -> Result<bool, Error> {
+        let engine = self.inner.engine.read().clone();
+        let view = View::new(engine.snapshot());
+        let compacted = view.header().compacted;
+        let from = scrubbed(view.snapshot());
+        if from >= compacted {
+            return Ok(false);
+        }
+        let (events, upto) = view.events(from + 1, limit);
+        let upto = upto.min(compacted);
+        let mut batch = Batch::default();
+        let mut gone = HashSet::new();
+        for (revision, event) in events.iter().filter(|(revision, _)| *revision <= upto) {
+            let Some(kv) = &event.kv else { continue };
+            remove_before(view.snapshot(), &kv.key, *revision, &mut batch, &mut gone);
+            // A deletion at the compacted revision itself can still be watched.
+            if event.r#type() == EventType::Delete && *revision < compacted {
+                remove(view.snapshot(), codec::index_key(&kv.key, *revision), *revision, &mut batch, &mut gone);
+            }
+        }
+        batch.put(Family::Meta, SCRUBBED_KEY, upto.to_be_bytes().to_vec());
+        engine.write(batch)?;
+        Ok(upto < compacted)
+    }
+
+    /// Copies the durable state into a directory that does not exist yet, and says what it holds.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn checkpoint(&self, dir: &Path) -> Result<Position, Error> {
+        let engine = self.inner.engine.read().clone();
+        engine.checkpoint(dir)?;
+        // Read from the copy itself: entries may have been applied meanwhile.
+        let copy = Machine::over(std::sync::Arc::new(Rocks::open(dir)?), None)?;
+        Ok(copy.position())
+    }
+
+    /// Replaces the whole state by a checkpoint, which is moved away from `dir`. A crash leaves the old or the new one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn install(&self, dir: &Path) -> Result<(), Error> {
+        let home =
+            self.inner.dir.as_ref().ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
+        let mut leases = self.inner.leases.lock();
+        let old = current_generation(home)?;
+        let number = generation_number(&old).unwrap_or(0) + 1;
+        let new = home.join(format!("gen-{number}"));
+        fs::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
+        let engine = std::sync::Arc::new(Rocks::open(&new)?);
+        let view = View::new(engine.snapshot());
+        *leases = Leases::load(view.snapshot());
+        *self.inner.engine.write() = engine;
+        self.inner.ring.reset(view.revision());
+        // Views of the old generation keep its files open; only their names go.
+        fs::remove_dir_all(&old).map_err(|error| disk(&old, &error))
+    }
+}
+
+fn scrubbed(snapshot: &dyn Snapshot) -> Revision {
+    let word = snapshot.get(Family::Meta, SCRUBBED_KEY).and_then(|word| word.as_ref().try_into().ok());
+    word.map_or(0, Revision::from_be_bytes)
+}
+
+/// Removes every version of a key older than a revision.
+fn remove_before(
+    snapshot: &dyn Snapshot,
+    key: &[u8],
+    revision: Revision,
+    batch: &mut Batch,
+    gone: &mut HashSet<Bytes>,
+) {
+    let (from, to) = (codec::index_key(key, 0), codec::index_key(key, revision));
+    let rows: Vec<Bytes> = snapshot.scan(Family::Index, &from, Some(&to)).map(|(row, _)| row).collect();
+    for row in rows {
+        if let Some((_, revision)) = codec::parse_index_key(&row) {
+            remove(snapshot, row, revision, batch, gone);
+        }
+    }
+}
+
+fn remove(snapshot: &dyn Snapshot, row: Bytes, revision: Revision, batch: &mut Batch, gone: &mut HashSet<Bytes>) {
+    let Some(position) = snapshot.get(Family::Index, &row).filter(|_| gone.insert(row.clone())) else { return };
+    // A key may have been written twice in one revision; all of its events there go.
+    let (key, _) = codec::parse_index_key(&row).unwrap_or_default();
+    let last = u32::from_be_bytes(position.as_ref().try_into().unwrap_or_default());
+    let (from, to) = (codec::history_key(revision, 0), codec::history_key(revision, last.saturating_add(1)));
+    for (place, event) in snapshot.scan(Family::History, &from, Some(&to)) {
+        if decode::<Event>(event).kv.is_some_and(|kv| kv.key == key) {
+            batch.delete(Family::History, place);
+        }
+    }
+    batch.delete(Family::Index, row);
+}
+
+/// The directory of the current generation, made when there is none; generations left by a crash are removed.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn current_generation(home: &Path) -> Result<PathBuf, Error> {
+    let found = (|| -> io::Result<PathBuf> {
+        fs::create_dir_all(home)?;
+        let current = match fs::read_to_string(home.join(CURRENT)) {
+            Ok(name) => home.join(name.trim()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let first = home.join("gen-1");
+                fs::create_dir_all(&first)?;
+                point_at(home, &first)?;
+                first
+            }
+            Err(error) => return Err(error),
+        };
+        for entry in fs::read_dir(home)? {
+            let path = entry?.path();
+            if path != current && generation_number(&path).is_some() {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(current)
+    })();
+    found.map_err(|error| disk(home, &error))
+}
+
+fn generation_number(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("gen-")?.parse().ok()
+}
+
+fn point_at(home: &Path, generation: &Path) -> io::Result<()> {
+    let name = generation.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let draft = home.join("CURRENT.new");
+    fs::write(&draft, name)?;
+    File::open(&draft)?.sync_all()?;
+    File::open(generation)?.sync_all()?;
+    fs::rename(&draft, home.join(CURRENT))?;
+    File::open(home)?.sync_all()
+}
+
+fn disk(path: &Path, error: &io::Error) -> Error {
+    Error::Stopped(format!("{}: {error}", path.display()))
+}

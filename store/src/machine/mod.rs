@@ -1,0 +1,231 @@
+//! The state machine: etcd's data model over an engine. Entries go in, in order; views and events come out.
+//!
+//! What an entry does is pure (`apply`, `txn`, `lease`); this file reads the engine, writes one batch, tells watchers.
+
+mod apply;
+pub(crate) mod codec;
+mod compaction;
+pub(crate) mod lease;
+mod pending;
+pub(crate) mod range;
+mod txn;
+pub(crate) mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use prost::Message;
+use proto::command::{Command, Outcome};
+use proto::etcdserverpb as pb;
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::api::{Revision, WatchSpec};
+use crate::engine::rocks::Rocks;
+use crate::engine::{Broken, Engine, Family};
+use crate::watch::{Past, Ring, Watcher};
+use codec::{FORMAT, HEADER_KEY};
+use lease::Leases;
+use pending::Pending;
+use view::View;
+
+/// What the Raft layer keeps in the state machine.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Position {
+    /// Its words about the last applied entry; empty before the first.
+    pub(crate) applied: Bytes,
+    /// Its words about the last membership; empty before the first.
+    pub(crate) membership: Bytes,
+}
+
+/// A committed log entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// The Raft layer's words about it.
+    pub(crate) applied: Bytes,
+    /// The term it was appended under.
+    pub(crate) term: u64,
+    /// What it carries.
+    pub(crate) body: Body,
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// A write.
+    Command(Command),
+    /// Another membership.
+    Membership(Bytes),
+    /// Nothing: the first entry of a leader.
+    Blank,
+}
+
+/// The state machine of this member; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: RwLock<Arc<dyn Engine>>,
+    leases: Mutex<Leases>,
+    ring: Arc<Ring>,
+    /// Where generations of the engine lie; none in memory.
+    dir: Option<PathBuf>,
+}
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Self {
+        Error::Stopped(broken.0)
+    }
+}
+
+impl Past for Inner {
+    fn view(&self) -> View {
+        View::new(self.engine.read().snapshot())
+    }
+}
+
+impl Machine {
+    /// Opens the current generation that lies in a directory, or begins one.
+    ///
+    /// # Errors
+    /// When the disk fails, or the layout is newer than this program.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let engine = Rocks::open(&compaction::current_generation(dir)?)?;
+        Machine::over(Arc::new(engine), Some(dir.to_owned()))
+    }
+
+    /// Over any engine.
+    ///
+    /// # Errors
+    /// When the layout is newer than this program.
+    pub(crate) fn over(engine: Arc<dyn Engine>, dir: Option<PathBuf>) -> Result<Self, Error> {
+        let view = View::new(engine.snapshot());
+        let found = view.header().format;
+        if found > FORMAT {
+            return Err(Error::Stopped(format!(
+                "the data directory has format {found}, this program knows {FORMAT}; start it with the newer version"
+            )));
+        }
+        let ring = Arc::new(Ring::new(view.revision()));
+        let leases = Mutex::new(Leases::load(view.snapshot()));
+        Ok(Machine { inner: Arc::new(Inner { engine: RwLock::new(engine), leases, ring, dir }) })
+    }
+
+    /// What was applied last.
+    pub(crate) fn position(&self) -> Position {
+        let view = self.view();
+        Position { applied: view.header().applied.clone(), membership: view.header().membership.clone() }
+    }
+
+    /// Applies entries in order, writes them as one batch where they allow it, then tells watchers. One caller at a time.
+    ///
+    /// # Errors
+    /// When the engine fails: the process must end.
+    pub(crate) fn apply(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Error> {
+        let mut leases = self.inner.leases.lock();
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let alone = |entry: &Entry| matches!(&entry.body, Body::Command(command) if apply::reads_the_past(command));
+            let together = if alone(&rest[0]) { 1 } else { rest.iter().take_while(|entry| !alone(entry)).count() };
+            let (now, later) = rest.split_at(together);
+            self.apply_slice(now, &mut leases, &mut outcomes)?;
+            rest = later;
+        }
+        Ok(outcomes)
+    }
+
+    fn apply_slice(&self, entries: &[Entry], leases: &mut Leases, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
+        let engine = self.inner.engine.read().clone();
+        let view = View::new(engine.snapshot());
+        let mut pending = Pending::new(&view, leases);
+        for entry in entries {
+            pending.header.applied = entry.applied.clone();
+            outcomes.push(match &entry.body {
+                Body::Command(command) => apply::command(&mut pending, entry.term, command),
+                Body::Membership(membership) => {
+                    pending.header.membership = membership.clone();
+                    Outcome::default()
+                }
+                Body::Blank => Outcome::default(),
+            });
+        }
+        let Pending { header, mut batch, events, .. } = pending;
+        batch.put(Family::Meta, HEADER_KEY, header.encode_to_vec());
+        engine.write(batch)?;
+        self.inner.ring.publish(events, header.revision);
+        Ok(())
+    }
+
+    /// The local replica now.
+    pub(crate) fn view(&self) -> View {
+        self.inner.view()
+    }
+
+    /// The local replica at a past revision; 0 is now.
+    ///
+    /// # Errors
+    /// `Refused` with `COMPACTED` or `FUTURE_REVISION`.
+    pub(crate) fn view_at(&self, revision: Revision) -> Result<View, Error> {
+        let view = self.view();
+        if revision == 0 {
+            return Ok(view);
+        }
+        pending::readable(revision, view.revision(), view.header().compacted).map_err(Error::Refused)?;
+        Ok(view.at(revision))
+    }
+
+    /// etcd's Range on the local replica.
+    ///
+    /// # Errors
+    /// As `view_at`.
+    pub(crate) fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        let now = self.view();
+        let revision = now.revision();
+        let view = if request.revision > 0 { self.view_at(request.revision)? } else { now };
+        let mut response = range::answer(request, view.range(&request.key, &request.range_end));
+        response.header = Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
+        Ok(response)
+    }
+
+    /// Follows a range.
+    pub(crate) fn watch(&self, spec: &WatchSpec) -> Watcher {
+        Watcher::new(self.inner.ring.clone(), self.inner.clone(), spec)
+    }
+
+    /// The newest revision, and every change of it.
+    pub(crate) fn revisions(&self) -> watch::Receiver<Revision> {
+        self.inner.ring.revisions()
+    }
+
+    /// Leases: id, seconds to live, seconds left as last noted.
+    pub(crate) fn leases(&self) -> Vec<(i64, i64, i64)> {
+        self.inner.leases.lock().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining)).collect()
+    }
+
+    /// The keys attached to a lease, with its seconds to live.
+    pub(crate) fn lease(&self, id: i64) -> Option<(i64, Vec<Bytes>)> {
+        self.inner.leases.lock().get(id).map(|lease| (lease.ttl, lease.keys.iter().cloned().collect()))
+    }
+
+    /// Bytes on disk, about.
+    pub(crate) fn size(&self) -> u64 {
+        self.inner.engine.read().size()
+    }
+
+    /// Makes everything applied durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        let engine = self.inner.engine.read().clone();
+        Ok(engine.flush()?)
+    }
+}

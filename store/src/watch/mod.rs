@@ -1,0 +1,98 @@
+//! Watches: one shared ring of the newest events, and a cursor per watcher that falls back on the stored history.
+//!
+//! Nobody is ever waited for: a watcher that falls behind the ring reads the history, and one that falls behind the
+//! compacted revision is told so.
+
+mod ring;
+
+pub(crate) use ring::Ring;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::mvccpb::Event;
+use tokio::sync::watch;
+
+use crate::api::{Revision, WatchBatch, WatchError, WatchSpec};
+use crate::machine::codec;
+use crate::machine::view::{View, before};
+
+/// Events looked at per step, about; bounds what a batch holds.
+const STEP: usize = 1024;
+
+/// Where watchers that fell behind read on.
+pub(crate) trait Past: Send + Sync {
+    /// The replica now.
+    fn view(&self) -> View;
+}
+
+/// One watcher: a cursor into the shared history.
+pub struct Watcher {
+    ring: Arc<Ring>,
+    past: Arc<dyn Past>,
+    revisions: watch::Receiver<Revision>,
+    from: Bytes,
+    to: Option<Bytes>,
+    prev_kv: bool,
+    /// The next revision to look at.
+    next: Revision,
+}
+
+impl Watcher {
+    pub(crate) fn new(ring: Arc<Ring>, past: Arc<dyn Past>, spec: &WatchSpec) -> Self {
+        let revisions = ring.revisions();
+        let now = *revisions.borrow();
+        let next = if spec.start_revision > 0 { spec.start_revision } else { now + 1 };
+        let (from, to) = codec::bounds(&spec.key, &spec.range_end);
+        Watcher { ring, past, revisions, from, to, prev_kv: spec.prev_kv, next }
+    }
+
+    /// The next events; cancel safe. Never returns an empty batch.
+    ///
+    /// # Errors
+    /// When the cursor fell below the compacted revision, or the store stopped.
+    pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
+        loop {
+            let newest = *self.revisions.borrow_and_update();
+            while self.next <= newest {
+                let batch = self.step()?;
+                self.next = batch.revision + 1;
+                if !batch.events.is_empty() {
+                    return Ok(batch);
+                }
+            }
+            self.revisions.changed().await.map_err(|_| WatchError::Stopped)?;
+        }
+    }
+
+    /// The revision up to which everything has been delivered.
+    pub fn synced(&self) -> Revision {
+        self.next - 1
+    }
+
+    fn step(&self) -> Result<WatchBatch, WatchError> {
+        if let Some((events, revision)) = self.ring.events(self.next, STEP, |key| self.wants(key)) {
+            return Ok(WatchBatch { revision, events });
+        }
+        let view = self.past.view();
+        if self.next < view.header().compacted {
+            return Err(WatchError::Compacted { compact_revision: view.header().compacted });
+        }
+        let (events, revision) = view.events(self.next, STEP);
+        let wanted = events.into_iter().filter(|(_, event)| event.kv.as_ref().is_some_and(|kv| self.wants(&kv.key)));
+        let events = wanted.map(|(revision, event)| Arc::new(self.complete(&view, revision, event))).collect();
+        Ok(WatchBatch { revision, events })
+    }
+
+    fn complete(&self, view: &View, revision: Revision, mut event: Event) -> Event {
+        if let Some(kv) = event.kv.as_ref().filter(|_| self.prev_kv) {
+            let alive = |event: &Event| event.r#type() == proto::mvccpb::event::EventType::Put;
+            event.prev_kv = before(view.snapshot(), &kv.key, revision).filter(alive).and_then(|event| event.kv);
+        }
+        event
+    }
+
+    fn wants(&self, key: &Bytes) -> bool {
+        *key >= self.from && self.to.as_ref().is_none_or(|to| key < to)
+    }
+}
