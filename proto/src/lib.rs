@@ -32,6 +32,11 @@ pub mod raftsman {
     pub mod agent {
         include!("gen/raftsman.agent.rs");
     }
+
+    /// Between the members of a Raft group.
+    pub mod peer {
+        include!("gen/raftsman.peer.rs");
+    }
 }
 
-pub use raftsman::{agent, command};
+pub use raftsman::{agent, command, peer};

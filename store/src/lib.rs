@@ -9,6 +9,7 @@ mod engine;
 pub mod error;
 pub mod log;
 mod machine;
+mod raft;
 mod watch;
 
 pub use error::Error;

@@ -60,8 +60,15 @@ impl Machine {
         let engine = self.inner.engine.read().clone();
         engine.checkpoint(dir)?;
         // Read from the copy itself: entries may have been applied meanwhile.
-        let copy = Machine::over(std::sync::Arc::new(Rocks::open(dir)?), None)?;
-        Ok(copy.position())
+        Machine::position_in(dir)
+    }
+
+    /// What a checkpoint holds.
+    ///
+    /// # Errors
+    /// When it is damaged, or of a newer format.
+    pub(crate) fn position_in(dir: &Path) -> Result<Position, Error> {
+        Ok(Machine::over(std::sync::Arc::new(Rocks::open(dir)?), None)?.position())
     }
 
     /// Replaces the whole state by a checkpoint, which is moved away from `dir`. A crash leaves the old or the new one.

@@ -1,0 +1,114 @@
+//! The state machine as openraft wants it: committed entries in, answers out, snapshots as directories.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use prost::Message;
+use proto::command::Command;
+use proto::peer;
+
+use crate::machine::{self, Body, Machine, Position};
+use crate::raft::checkpoint::{Checkpoint, Checkpoints};
+use crate::raft::types::{Entry, LogId, Meta, Snapshot, StoredMembership, Types};
+use crate::raft::wire;
+
+/// Entries applied as one batch at most.
+const TOGETHER: usize = 256;
+
+/// See the module; clones share everything.
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    pub(crate) machine: Machine,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+}
+
+/// What the state machine's words about itself mean.
+pub(crate) fn parse_position(position: &Position) -> io::Result<(Option<LogId>, StoredMembership)> {
+    let applied = if position.applied.is_empty() {
+        None
+    } else {
+        Some(wire::parse_log_id(&peer::LogId::decode(position.applied.clone()).map_err(wire::invalid)?))
+    };
+    let membership = if position.membership.is_empty() {
+        StoredMembership::default()
+    } else {
+        let stored = peer::Membership::decode(position.membership.clone()).map_err(wire::invalid)?;
+        wire::parse_stored_membership(&stored)?
+    };
+    Ok((applied, membership))
+}
+
+fn parse_entry(entry: Entry) -> io::Result<machine::Entry> {
+    let id = wire::log_id(&entry.log_id);
+    let body = match entry.payload {
+        EntryPayload::Blank => Body::Blank,
+        EntryPayload::Normal(proposal) => Body::Command(Command::decode(proposal.0).map_err(wire::invalid)?),
+        EntryPayload::Membership(held) => {
+            Body::Membership(wire::membership(&held, Some(id)).encode_to_vec().into())
+        }
+    };
+    Ok(machine::Entry { applied: Bytes::from(id.encode_to_vec()), term: id.term, body })
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = Arc<Checkpoint>;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        parse_position(&self.machine.position())
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut ready = entries.ready_chunks(TOGETHER);
+        while let Some(chunk) = ready.next().await {
+            let (mut entries, mut responders) = (Vec::with_capacity(chunk.len()), Vec::with_capacity(chunk.len()));
+            for item in chunk {
+                let (entry, responder) = item?;
+                entries.push(parse_entry(entry)?);
+                responders.push(responder);
+            }
+            let outcomes = self.machine.apply(&entries).map_err(io::Error::other)?;
+            for (responder, outcome) in responders.into_iter().zip(outcomes) {
+                if let Some(responder) = responder {
+                    responder.send(outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Arc<Checkpoint>) -> io::Result<()> {
+        self.machine.install(snapshot.dir()).map_err(io::Error::other)?;
+        // What was installed must be what is handed on from now on: a copy of it, by hard links.
+        self.checkpoints.take(&self.machine).map(|_| ())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self.checkpoints.current())
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for StateMachine {
+    type SnapshotData = Arc<Checkpoint>;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let this = self.clone();
+        // Flushes memory to disk: off the runtime's threads.
+        tokio::task::spawn_blocking(move || this.checkpoints.take(&this.machine)).await.map_err(io::Error::other)?
+    }
+}

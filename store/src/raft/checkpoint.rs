@@ -1,0 +1,117 @@
+//! Snapshots as directories: the newest one is kept, over restarts too, since the log before it is gone.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::machine::Machine;
+use crate::raft::apply::parse_position;
+use crate::raft::types::{Meta, Snapshot};
+
+/// A directory with a whole copy of the state machine.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    dir: PathBuf,
+    /// Removed with its last holder.
+    passing: AtomicBool,
+}
+
+impl Checkpoint {
+    /// A directory that goes when nobody holds it any more.
+    pub(crate) fn passing(dir: PathBuf) -> Self {
+        Checkpoint { dir, passing: AtomicBool::new(true) }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        if self.passing.load(Ordering::Relaxed) {
+            // Best effort: what stays is removed at the next start.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Where snapshots lie.
+pub(crate) struct Checkpoints {
+    home: PathBuf,
+    number: AtomicU64,
+    current: Mutex<Option<Snapshot>>,
+}
+
+impl Checkpoints {
+    /// Finds the newest whole snapshot in a directory and removes everything else there.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn open(home: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&home)?;
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&home)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match name.strip_prefix("snapshot-").and_then(|number| number.parse::<u64>().ok()) {
+                Some(number) => numbers.push(number),
+                None => fs::remove_dir_all(&path)?,
+            }
+        }
+        let newest = numbers.iter().copied().max();
+        for number in numbers.iter().filter(|number| Some(**number) != newest) {
+            fs::remove_dir_all(home.join(format!("snapshot-{number}")))?;
+        }
+        let this = Checkpoints { home, number: AtomicU64::new(newest.unwrap_or(0)), current: Mutex::new(None) };
+        if let Some(number) = newest {
+            let dir = this.home.join(format!("snapshot-{number}"));
+            let position = Machine::position_in(&dir).map_err(io::Error::other)?;
+            *this.current.lock() = Some(snapshot(dir, &position)?);
+        }
+        Ok(this)
+    }
+
+    pub(crate) fn current(&self) -> Option<Snapshot> {
+        self.current.lock().clone()
+    }
+
+    /// A directory to receive into; it does not exist yet.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.home.join(format!("incoming-{}", self.number.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    /// Copies the machine and makes the copy the current snapshot, unless a newer one is there.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn take(&self, machine: &Machine) -> io::Result<Snapshot> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let draft = self.home.join(format!("draft-{number}"));
+        let position = machine.checkpoint(&draft).map_err(io::Error::other)?;
+        let dir = self.home.join(format!("snapshot-{number}"));
+        fs::rename(&draft, &dir)?;
+        fs::File::open(&self.home)?.sync_all()?;
+        let taken = snapshot(dir, &position)?;
+        let mut current = self.current.lock();
+        // A slow build must not replace what was installed meanwhile.
+        if let Some(held) = current.as_ref().filter(|held| held.meta.last_log_id > taken.meta.last_log_id) {
+            taken.snapshot.passing.store(true, Ordering::Relaxed);
+            return Ok(held.clone());
+        }
+        if let Some(old) = current.replace(taken.clone()) {
+            old.snapshot.passing.store(true, Ordering::Relaxed);
+        }
+        Ok(taken)
+    }
+}
+
+fn snapshot(dir: PathBuf, position: &crate::machine::Position) -> io::Result<Snapshot> {
+    let (last_log_id, last_membership) = parse_position(position)?;
+    let checkpoint = Checkpoint { dir, passing: AtomicBool::new(false) };
+    Ok(Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: Arc::new(checkpoint) })
+}

@@ -1,0 +1,178 @@
+//! The write-ahead log as openraft wants it: appends return at once and are acknowledged when they are on disk.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use prost::Message;
+use proto::peer;
+use tokio::sync::oneshot;
+
+use crate::log::{Error, Log};
+use crate::raft::types::{Entry, LogId, Types, Vote};
+use crate::raft::wire;
+
+/// Bytes of entries handed out at once, about: bounds a message to a follower.
+const READ_BYTES: usize = 2 << 20;
+/// Entries applied per read.
+const READ_ENTRIES: u64 = 512;
+
+/// A handle to the log; clones read and write the same one.
+#[derive(Clone)]
+pub(crate) struct Journal {
+    log: Arc<Log>,
+}
+
+fn failed(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
+fn encode(id: &LogId) -> Bytes {
+    wire::log_id(id).encode_to_vec().into()
+}
+
+fn decode(bytes: Bytes) -> io::Result<LogId> {
+    Ok(wire::parse_log_id(&peer::LogId::decode(bytes).map_err(wire::invalid)?))
+}
+
+impl Journal {
+    pub(crate) fn new(log: Log) -> Self {
+        Journal { log: Arc::new(log) }
+    }
+
+    /// Entries in `from..to`; an error when one of them is missing.
+    fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        let entries: Vec<Entry> =
+            self.log.entries(from, to).into_iter().map(|(_, bytes)| wire::parse_entry(bytes)).collect::<io::Result<_>>()?;
+        // Openraft relies on reads without holes: a silent one would corrupt a follower.
+        match entries.first() {
+            Some(first) if first.log_id.index != from => Err(wire::invalid(format!("entries from {from} on are gone"))),
+            _ => Ok(entries),
+        }
+    }
+
+    fn last(&self) -> io::Result<Option<LogId>> {
+        let Some((_, last)) = self.log.range() else { return Ok(None) };
+        Ok(self.read(last, last + 1)?.first().map(|entry| entry.log_id))
+    }
+}
+
+impl RaftLogReader<Types> for Journal {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> io::Result<Vec<Entry>> {
+        let (from, to) = bounds(&range);
+        self.read(from, to)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        let parse = |bytes: Bytes| peer::Vote::decode(bytes).map(|vote| wire::parse_vote(&vote)).map_err(wire::invalid);
+        self.log.vote().map(parse).transpose()
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let mut taken = 0;
+        let rows = self.log.entries(start, end.min(start + READ_ENTRIES * 2));
+        let fitting = rows.iter().take_while(|(_, bytes)| {
+            let room = taken < READ_BYTES;
+            taken += bytes.len();
+            room
+        });
+        let count = fitting.count() as u64;
+        self.read(start, start + count)
+    }
+
+    async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        // The default reads the whole range at once; after a long pause that is all of the log.
+        let (from, to) = bounds(&range);
+        let to = to.min(self.log.range().map_or(0, |(_, last)| last + 1));
+        let starts = (from..to).step_by(usize::try_from(READ_ENTRIES).expect("small"));
+        let journal = self.clone();
+        stream::iter(starts).flat_map(move |start| {
+            let entries = journal.read(start, to.min(start + READ_ENTRIES));
+            stream::iter(match entries {
+                Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
+                Err(error) => vec![Err(error)],
+            })
+        })
+    }
+}
+
+impl RaftLogStorage<Types> for Journal {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let purged = self.log.purged().map(|(_, id)| decode(id)).transpose()?;
+        Ok(LogState { last_purged_log_id: purged, last_log_id: self.last()?.or(purged) })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let (told, on_disk) = oneshot::channel();
+        let tell = Box::new(move |result| {
+            let _ = told.send(result);
+        });
+        self.log.save_vote(wire::vote(vote).encode_to_vec().into(), tell).map_err(failed)?;
+        on_disk.await.map_err(io::Error::other)?.map_err(failed)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        match committed {
+            Some(id) => self.log.save_committed(encode(&id)).map_err(failed),
+            None => Ok(()),
+        }
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        self.log.committed().map(decode).transpose()
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let rows = entries.into_iter().map(|entry| (entry.log_id.index, wire::entry(&entry))).collect();
+        let durable = Box::new(move |result: Result<(), Error>| flushed.io_completed(result.map_err(failed)));
+        self.log.append(rows, durable).map_err(failed)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        match last {
+            Some(id) => self.log.truncate_after(id.index).map_err(failed),
+            None if self.log.range().is_none() => Ok(()),
+            // Index 0 is the group's first membership: a leader that disagrees about it is of another group.
+            None => Err(wire::invalid("a leader of another cluster wants this member to forget its whole log")),
+        }
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.log.purge_upto(upto.index, encode(&upto)).map_err(failed)
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before + 1,
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last + 1,
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
