@@ -25,9 +25,14 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// See `heartbeat_interval`.
     pub election_timeout: Duration,
+    /// Log entries between snapshots; half of them are kept behind one, for followers that were away shortly.
+    pub snapshot_entries: u64,
 }
 
-/// PEM texts; both sides verify.
+/// The DNS name that every member's certificate carries: members are told apart by their ids, not by addresses.
+pub const PEER_NAME: &str = "peer.raftsman";
+
+/// PEM texts; both sides verify. Certificates name `PEER_NAME` and serve for both sides of a connection.
 #[derive(Clone)]
 pub struct PeerTls {
     /// Certificates of the authority that signed every member's certificate.

@@ -7,11 +7,14 @@ pub mod api;
 pub mod config;
 mod engine;
 pub mod error;
+mod group;
 pub mod log;
 mod machine;
 mod raft;
+mod store;
 mod watch;
 
 pub use error::Error;
 pub use machine::view::View;
+pub use store::Store;
 pub use watch::Watcher;

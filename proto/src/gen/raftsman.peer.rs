@@ -291,6 +291,26 @@ pub struct ReadIndexResponse {
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseRequest {
+    #[prost(int64, tag = "1")]
+    pub id: i64,
+    /// Starts its time anew.
+    #[prost(bool, tag = "2")]
+    pub renew: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LeaseResponse {
+    #[prost(bool, tag = "1")]
+    pub found: bool,
+    /// Seconds granted, and seconds left.
+    #[prost(int64, tag = "2")]
+    pub ttl: i64,
+    #[prost(int64, tag = "3")]
+    pub remaining: i64,
+    #[prost(message, optional, tag = "4")]
+    pub failure: ::core::option::Option<Failure>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinRequest {
     #[prost(uint64, tag = "1")]
@@ -325,15 +345,6 @@ pub struct ChangeResponse {
     #[prost(message, optional, tag = "1")]
     pub failure: ::core::option::Option<Failure>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Datagram {
-    #[prost(uint64, tag = "1")]
-    pub from: u64,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub payload: ::prost::bytes::Bytes,
-}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DatagramResponse {}
 /// Generated client implementations.
 pub mod peer_client {
     #![allow(
@@ -585,6 +596,25 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("raftsman.peer.Peer", "ReadIndex"));
             self.inner.unary(req, path, codec).await
         }
+        /// For the leader, who counts down: what is left of a lease.
+        pub async fn lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LeaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::LeaseResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/raftsman.peer.Peer/Lease");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Lease"));
+            self.inner.unary(req, path, codec).await
+        }
         /// For any member, which hands it to the leader.
         pub async fn join(
             &mut self,
@@ -623,30 +653,6 @@ pub mod peer_client {
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Change"));
             self.inner.unary(req, path, codec).await
-        }
-        pub async fn datagrams(
-            &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::Datagram>,
-        ) -> std::result::Result<
-            tonic::Response<super::DatagramResponse>,
-            tonic::Status,
-        > {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/raftsman.peer.Peer/Datagrams",
-            );
-            let mut req = request.into_streaming_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("raftsman.peer.Peer", "Datagrams"));
-            self.inner.client_streaming(req, path, codec).await
         }
     }
 }
@@ -708,6 +714,11 @@ pub mod peer_server {
             tonic::Response<super::ReadIndexResponse>,
             tonic::Status,
         >;
+        /// For the leader, who counts down: what is left of a lease.
+        async fn lease(
+            &self,
+            request: tonic::Request<super::LeaseRequest>,
+        ) -> std::result::Result<tonic::Response<super::LeaseResponse>, tonic::Status>;
         /// For any member, which hands it to the leader.
         async fn join(
             &self,
@@ -717,13 +728,6 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::ChangeRequest>,
         ) -> std::result::Result<tonic::Response<super::ChangeResponse>, tonic::Status>;
-        async fn datagrams(
-            &self,
-            request: tonic::Request<tonic::Streaming<super::Datagram>>,
-        ) -> std::result::Result<
-            tonic::Response<super::DatagramResponse>,
-            tonic::Status,
-        >;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -1109,6 +1113,49 @@ pub mod peer_server {
                     };
                     Box::pin(fut)
                 }
+                "/raftsman.peer.Peer/Lease" => {
+                    #[allow(non_camel_case_types)]
+                    struct LeaseSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::LeaseRequest>
+                    for LeaseSvc<T> {
+                        type Response = super::LeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/raftsman.peer.Peer/Join" => {
                     #[allow(non_camel_case_types)]
                     struct JoinSvc<T: Peer>(pub Arc<T>);
@@ -1191,49 +1238,6 @@ pub mod peer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
-                "/raftsman.peer.Peer/Datagrams" => {
-                    #[allow(non_camel_case_types)]
-                    struct DatagramsSvc<T: Peer>(pub Arc<T>);
-                    impl<T: Peer> tonic::server::ClientStreamingService<super::Datagram>
-                    for DatagramsSvc<T> {
-                        type Response = super::DatagramResponse;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<tonic::Streaming<super::Datagram>>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as Peer>::datagrams(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = DatagramsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -47,9 +47,7 @@ fn parse_entry(entry: Entry) -> io::Result<machine::Entry> {
     let body = match entry.payload {
         EntryPayload::Blank => Body::Blank,
         EntryPayload::Normal(proposal) => Body::Command(Command::decode(proposal.0).map_err(wire::invalid)?),
-        EntryPayload::Membership(held) => {
-            Body::Membership(wire::membership(&held, Some(id)).encode_to_vec().into())
-        }
+        EntryPayload::Membership(held) => Body::Membership(wire::membership(&held, Some(id)).encode_to_vec().into()),
     };
     Ok(machine::Entry { applied: Bytes::from(id.encode_to_vec()), term: id.term, body })
 }

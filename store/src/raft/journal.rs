@@ -47,8 +47,12 @@ impl Journal {
 
     /// Entries in `from..to`; an error when one of them is missing.
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
-        let entries: Vec<Entry> =
-            self.log.entries(from, to).into_iter().map(|(_, bytes)| wire::parse_entry(bytes)).collect::<io::Result<_>>()?;
+        let entries: Vec<Entry> = self
+            .log
+            .entries(from, to)
+            .into_iter()
+            .map(|(_, bytes)| wire::parse_entry(bytes))
+            .collect::<io::Result<_>>()?;
         // Openraft relies on reads without holes: a silent one would corrupt a follower.
         match entries.first() {
             Some(first) if first.log_id.index != from => Err(wire::invalid(format!("entries from {from} on are gone"))),

@@ -6,6 +6,8 @@ pub(crate) mod apply;
 pub(crate) mod checkpoint;
 pub(crate) mod journal;
 pub(crate) mod network;
+pub(crate) mod peers;
 pub(crate) mod service;
+pub(crate) mod transfer;
 pub(crate) mod types;
 pub(crate) mod wire;

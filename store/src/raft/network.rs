@@ -1,0 +1,215 @@
+//! What openraft sends to other members.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend};
+use proto::peer;
+
+use crate::api::MemberId;
+use crate::raft::checkpoint::Checkpoint;
+use crate::raft::peers::{Client, Peers, Purpose};
+use crate::raft::transfer;
+use crate::raft::types::{Snapshot, Types, Vote};
+use crate::raft::wire;
+
+/// A follower that owes answers and gives none for so long is cut off: what it was sent holds up the log's purge.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Makes a connection per member and purpose.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) peers: Arc<Peers>,
+    /// What a call may take at least: openraft's own limit is a heartbeat, which one slow fsync would break.
+    pub(crate) patience: Duration,
+}
+
+/// One member, for one purpose.
+pub(crate) struct Link {
+    network: Network,
+    to: MemberId,
+    address: String,
+    purpose: Purpose,
+}
+
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, to: MemberId, node: &peer::Node) -> Link {
+        self.link(to, node, Purpose::Log)
+    }
+
+    async fn new_heartbeat_client(&mut self, to: MemberId, node: &peer::Node) -> Link {
+        self.link(to, node, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, to: MemberId, node: &peer::Node) -> Link {
+        self.link(to, node, Purpose::Snapshot)
+    }
+}
+
+impl Network {
+    fn link(&self, to: MemberId, node: &peer::Node, purpose: Purpose) -> Link {
+        Link { network: self.clone(), to, address: node.peer_address.clone(), purpose }
+    }
+}
+
+fn unreachable(error: impl std::error::Error + 'static) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+impl Link {
+    fn client(&self) -> Result<Client, RPCError<Types>> {
+        self.network.peers.client(Some(self.to), &self.address, self.purpose).map_err(unreachable)
+    }
+
+    async fn within<T>(
+        &self,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, RPCError<Types>> {
+        let limit = option.hard_ttl().max(self.network.patience);
+        let answer = tokio::time::timeout(limit, call).await.map_err(unreachable)?;
+        Ok(answer.map_err(unreachable)?.into_inner())
+    }
+
+    async fn ask(
+        &self,
+        request: &VoteRequest<Types>,
+        pre: bool,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let answer = self.within(option, client.vote(wire::ask(request, pre))).await?;
+        wire::parse_voted(&answer).map_err(unreachable)
+    }
+}
+
+impl RaftNetworkV2<Types> for Link {
+    type SnapshotData = Arc<Checkpoint>;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let answer = self.within(&option, client.heartbeat(wire::append(&request))).await?;
+        wire::parse_appended(&answer).map_err(unreachable)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let mut client = self.client()?;
+            let owed = Arc::new(AtomicU64::new(0));
+            let counted = owed.clone();
+            let requests = input.map(move |request| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                wire::append(&request)
+            });
+            let answers = client.append(requests).await.map_err(unreachable)?.into_inner();
+            Ok(Box::pin(watched(answers, owed)) as BoxStream<'s, _>)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        self.ask(&request, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        // The default grants without asking, which would switch pre-votes off.
+        self.ask(&request, true, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            StreamingError::Unreachable(Unreachable::new(&AnyError::error(error)))
+        };
+        let mut client =
+            self.network.peers.client(Some(self.to), &self.address, self.purpose).map_err(|error| failed(&error))?;
+        let (manifest, parts) = transfer::send(&vote, &snapshot).await.map_err(|error| failed(&error))?;
+        let first = peer::SnapshotPart { part: Some(peer::snapshot_part::Part::Manifest(manifest)) };
+        let parts = stream::iter([first]).chain(parts);
+        // No deadline over the whole: a dead connection is noticed by its keep-alive, a big state may take long.
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            answer = client.snapshot(parts) => {
+                let answer = answer.map_err(|error| failed(&error))?.into_inner();
+                let vote = wire::required_vote(answer.vote.as_ref()).map_err(|error| failed(&error))?;
+                Ok(SnapshotResponse::new(vote))
+            }
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<Result<(), TransferLeaderError<Types>>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let words = peer::TransferRequest {
+            from: Some(wire::vote(request.from_leader())),
+            to: *request.to_node_id(),
+            last_log_id: request.last_log_id().map(wire::log_id),
+        };
+        let answer = self.within(&option, client.transfer_leader(words)).await?;
+        if answer.refused.is_empty() { Ok(Ok(())) } else { Err(unreachable(io::Error::other(answer.refused))) }
+    }
+}
+
+/// Ends when a follower owes an answer for too long.
+fn watched(
+    answers: tonic::Streaming<peer::AppendResponse>,
+    owed: Arc<AtomicU64>,
+) -> impl Stream<Item = Result<StreamAppendResult<Types>, RPCError<Types>>> + Send {
+    stream::unfold(Some(answers), move |answers| {
+        let owed = owed.clone();
+        async move {
+            let mut answers = answers?;
+            loop {
+                match tokio::time::timeout(STALL, answers.message()).await {
+                    Err(_) if owed.load(Ordering::Relaxed) == 0 => {}
+                    Err(elapsed) => return Some((Err(unreachable(elapsed)), None)),
+                    Ok(Err(status)) => return Some((Err(unreachable(status)), None)),
+                    Ok(Ok(None)) => return None,
+                    Ok(Ok(Some(answer))) => {
+                        owed.fetch_sub(1, Ordering::Relaxed);
+                        return Some((wire::parse_streamed(&answer).map_err(unreachable), Some(answers)));
+                    }
+                }
+            }
+        }
+    })
+}

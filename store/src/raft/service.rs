@@ -1,0 +1,140 @@
+//! What other members ask of this one.
+
+use std::future::ready;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt};
+use proto::peer::peer_server::Peer;
+use proto::peer::{self, snapshot_part::Part};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::Error;
+use crate::group::lessor::Lessor;
+use crate::group::members::told;
+use crate::group::{Group, failure};
+use crate::machine::Machine;
+use crate::raft::apply::parse_position;
+use crate::raft::checkpoint::{Checkpoint, Checkpoints};
+use crate::raft::types::{Meta, Snapshot};
+use crate::raft::{transfer, wire};
+
+/// The peers' service of one member.
+pub(crate) struct Service {
+    pub(crate) group: Arc<Group>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) lessor: Arc<Lessor>,
+}
+
+fn bad(error: std::io::Error) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+type Answers = Pin<Box<dyn Stream<Item = Result<peer::AppendResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Peer for Service {
+    type AppendStream = Answers;
+
+    async fn append(&self, request: Request<Streaming<peer::AppendRequest>>) -> Result<Response<Answers>, Status> {
+        // A broken stream ends; the leader opens another one.
+        let requests =
+            request.into_inner().scan((), |(), part| ready(part.ok().and_then(|part| wire::parse_append(part).ok())));
+        let answers = self.group.raft.stream_append(Box::pin(requests));
+        Ok(Response::new(Box::pin(answers.map(|answer| answer.map(|answer| wire::streamed(&answer)).map_err(stopped)))))
+    }
+
+    async fn heartbeat(&self, request: Request<peer::AppendRequest>) -> Result<Response<peer::AppendResponse>, Status> {
+        let request = wire::parse_append(request.into_inner()).map_err(bad)?;
+        let answer = self.group.raft.append_entries(request).await.map_err(stopped)?;
+        Ok(Response::new(wire::appended(&answer)))
+    }
+
+    async fn vote(&self, request: Request<peer::VoteRequest>) -> Result<Response<peer::VoteResponse>, Status> {
+        let request = request.into_inner();
+        let asked = wire::parse_ask(&request).map_err(bad)?;
+        let raft = &self.group.raft;
+        let answer = if request.pre_vote { raft.pre_vote(asked).await } else { raft.vote(asked).await };
+        Ok(Response::new(wire::voted(&answer.map_err(stopped)?)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<peer::SnapshotPart>>,
+    ) -> Result<Response<peer::SnapshotResponse>, Status> {
+        let mut parts = request.into_inner();
+        let Some(Part::Manifest(manifest)) = parts.message().await?.and_then(|part| part.part) else {
+            return Err(Status::invalid_argument("a snapshot begins with its manifest"));
+        };
+        let vote = wire::required_vote(manifest.vote.as_ref()).map_err(bad)?;
+        let dir = self.checkpoints.incoming();
+        let incoming = Arc::new(Checkpoint::passing(dir.clone()));
+        transfer::receive(manifest.files, parts, dir.clone()).await.map_err(bad)?;
+        // What the files say counts, not what the manifest says of them.
+        let position = tokio::task::spawn_blocking(move || Machine::position_in(&dir)).await.map_err(stopped)?;
+        let (last_log_id, last_membership) = parse_position(&position.map_err(stopped)?).map_err(bad)?;
+        let snapshot = Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: incoming };
+        let answer = self.group.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(Response::new(peer::SnapshotResponse { vote: Some(wire::vote(&answer.vote)) }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<peer::TransferRequest>,
+    ) -> Result<Response<peer::TransferResponse>, Status> {
+        let request = request.into_inner();
+        let from = wire::required_vote(request.from.as_ref()).map_err(bad)?;
+        let last = request.last_log_id.as_ref().map(wire::parse_log_id);
+        let asked = openraft::raft::TransferLeaderRequest::new(from, request.to, last);
+        let answer = self.group.raft.handle_transfer_leader(asked).await.map_err(stopped)?;
+        let refused = answer.err().map(|refused| refused.to_string()).unwrap_or_default();
+        Ok(Response::new(peer::TransferResponse { refused }))
+    }
+
+    async fn propose(&self, request: Request<peer::ProposeRequest>) -> Result<Response<peer::ProposeResponse>, Status> {
+        Ok(Response::new(self.group.forwarded(request.into_inner().command).await))
+    }
+
+    async fn read_index(
+        &self,
+        _: Request<peer::ReadIndexRequest>,
+    ) -> Result<Response<peer::ReadIndexResponse>, Status> {
+        Ok(Response::new(match self.group.read_index().await {
+            Ok(id) => peer::ReadIndexResponse { log_id: Some(wire::log_id(&id)), failure: None },
+            Err(error) => peer::ReadIndexResponse { log_id: None, failure: Some(failure(&error)) },
+        }))
+    }
+
+    async fn join(&self, request: Request<peer::JoinRequest>) -> Result<Response<peer::JoinResponse>, Status> {
+        let request = request.into_inner();
+        let result = match (request.node, self.group.peers.cluster.get()) {
+            (Some(node), Some(_)) => self.group.join(request.id, node).await,
+            (Some(_), None) => Err(Error::NoLeader),
+            (None, _) => Err(Error::Invalid("a join without a node".to_owned())),
+        };
+        let cluster_id = self.group.peers.cluster.get().copied().unwrap_or(0);
+        Ok(Response::new(peer::JoinResponse { cluster_id, failure: told(result) }))
+    }
+
+    async fn lease(&self, request: Request<peer::LeaseRequest>) -> Result<Response<peer::LeaseResponse>, Status> {
+        let request = request.into_inner();
+        Ok(Response::new(match self.lessor.left_here(request.id, request.renew).await {
+            Ok(left) => left.map_or_else(peer::LeaseResponse::default, |(ttl, remaining)| peer::LeaseResponse {
+                found: true,
+                ttl,
+                remaining,
+                failure: None,
+            }),
+            Err(error) => peer::LeaseResponse { failure: Some(failure(&error)), ..peer::LeaseResponse::default() },
+        }))
+    }
+
+    async fn change(&self, request: Request<peer::ChangeRequest>) -> Result<Response<peer::ChangeResponse>, Status> {
+        let change = request.into_inner().change.ok_or_else(|| Status::invalid_argument("an empty change"))?;
+        Ok(Response::new(peer::ChangeResponse { failure: told(self.group.change(change).await) }))
+    }
+}

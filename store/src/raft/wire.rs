@@ -134,7 +134,9 @@ pub(crate) fn parse_streamed(response: &peer::AppendResponse) -> io::Result<Stre
     let id = response.log_id.as_ref().map(parse_log_id);
     Ok(match response.result() {
         Verdict::Success | Verdict::PartialSuccess => Ok(id),
-        Verdict::Conflict => Err(StreamAppendError::Conflict(id.ok_or_else(|| invalid("a conflict without a position"))?)),
+        Verdict::Conflict => {
+            Err(StreamAppendError::Conflict(id.ok_or_else(|| invalid("a conflict without a position"))?))
+        }
         Verdict::HigherVote => Err(StreamAppendError::HigherVote(required_vote(response.vote.as_ref())?)),
     })
 }

@@ -1,0 +1,101 @@
+//! The Raft group as this member takes part in it: writes and reads that the leader decides, and who belongs to it.
+
+pub(crate) mod leadership;
+pub(crate) mod lessor;
+pub(crate) mod members;
+mod propose;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver;
+use proto::peer::{self, failure::Reason};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::Error;
+use crate::api::MemberId;
+use crate::raft::peers::{Client, Peers, Purpose};
+use crate::raft::types::Raft;
+
+/// Writes under way at most; further ones are refused.
+const PROPOSALS_MAX: usize = 16_384;
+
+/// See the module.
+pub(crate) struct Group {
+    pub(crate) id: MemberId,
+    pub(crate) raft: Raft,
+    pub(crate) peers: Arc<Peers>,
+    /// How long a call may look for a leader or wait for its answer.
+    pub(crate) patience: Duration,
+    permits: Semaphore,
+    /// One change of the membership at a time.
+    changing: Mutex<()>,
+}
+
+/// Who leads, as this member knows it.
+pub(crate) enum Leader {
+    Me,
+    Other(MemberId, peer::Node),
+}
+
+impl Group {
+    pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration) -> Self {
+        Group { id, raft, peers, patience, permits: Semaphore::new(PROPOSALS_MAX), changing: Mutex::new(()) }
+    }
+
+    /// The leader, waiting for one if there is none.
+    pub(crate) async fn leader(&self) -> Result<Leader, Error> {
+        let mut metrics = self.raft.metrics();
+        let found = async {
+            loop {
+                // Copied out at once: a held reference would stop the core.
+                let now = metrics.borrow_watched().clone();
+                if let Err(fatal) = &now.running_state {
+                    return Err(Error::Stopped(fatal.to_string()));
+                }
+                if now.state == ServerState::Leader {
+                    return Ok(Leader::Me);
+                }
+                let node = now.current_leader.and_then(|id| {
+                    let node = now.membership_config.get_node(&id)?.clone();
+                    (id != self.id).then_some(Leader::Other(id, node))
+                });
+                if let Some(leader) = node {
+                    return Ok(leader);
+                }
+                metrics.changed().await.map_err(|_| Error::Stopped("the store has shut down".to_owned()))?;
+            }
+        };
+        tokio::time::timeout(self.patience, found).await.unwrap_or(Err(Error::NoLeader))
+    }
+
+    /// A client for forwarded calls.
+    pub(crate) fn client(&self, id: MemberId, node: &peer::Node) -> Result<Client, Error> {
+        let client = self.peers.client(Some(id), &node.peer_address, Purpose::Call);
+        client.map_err(|error| Error::Invalid(error.to_string()))
+    }
+}
+
+/// An error as another member is told it.
+pub(crate) fn failure(error: &Error) -> peer::Failure {
+    let reason = match error {
+        Error::NoLeader => Reason::NoLeader,
+        Error::Overloaded => Reason::Overloaded,
+        Error::Stopped(_) => Reason::Stopped,
+        Error::Invalid(_) => Reason::Invalid,
+        Error::Unknown | Error::Refused(_) => Reason::UnknownOutcome,
+    };
+    peer::Failure { reason: reason.into(), message: error.to_string() }
+}
+
+/// The error that another member told.
+pub(crate) fn parse_failure(failure: &peer::Failure) -> Error {
+    match failure.reason() {
+        // A leader that stops is no leader; what was asked of it may be asked of the next one.
+        Reason::NoLeader | Reason::Stopped => Error::NoLeader,
+        Reason::Overloaded => Error::Overloaded,
+        Reason::Invalid => Error::Invalid(failure.message.clone()),
+        Reason::UnknownOutcome => Error::Unknown,
+    }
+}

@@ -1,0 +1,154 @@
+//! Writes and linearizable reads: decided by the leader, asked of any member.
+
+use bytes::Bytes;
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
+use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
+use prost::Message;
+use proto::command::Outcome;
+use proto::peer::{self, propose_response::Result as Answer};
+
+use crate::Error;
+use crate::group::{Group, Leader, failure, parse_failure};
+use crate::raft::types::{LogId, Proposal, Types};
+use crate::raft::wire;
+
+impl Group {
+    /// Commits an encoded command wherever the leader is, and waits until this member has applied it too.
+    ///
+    /// # Errors
+    /// `NoLeader` and `Overloaded` when nothing was proposed, `Unknown` when it may have been.
+    pub(crate) async fn propose(&self, command: Bytes) -> Result<Outcome, Error> {
+        let _permit = self.permits.try_acquire().map_err(|_| Error::Overloaded)?;
+        let attempts = async {
+            loop {
+                let answer = match self.leader().await? {
+                    Leader::Me => self.propose_here(command.clone()).await,
+                    Leader::Other(id, node) => self.propose_there(id, &node, command.clone()).await,
+                };
+                match answer {
+                    // Nothing was proposed: the leadership moved on, so ask again who leads.
+                    Err(Error::NoLeader) => self.leader_moves().await?,
+                    answer => return answer,
+                }
+            }
+        };
+        tokio::time::timeout(self.patience, attempts).await.unwrap_or(Err(Error::Unknown))
+    }
+
+    /// As the leader.
+    pub(crate) async fn propose_here(&self, command: Bytes) -> Result<Outcome, Error> {
+        self.commit(command).await.map(|(outcome, _)| outcome)
+    }
+
+    async fn commit(&self, command: Bytes) -> Result<(Outcome, u64), Error> {
+        match self.raft.client_write(Proposal(command)).await {
+            Ok(written) => Ok((written.data, written.log_id.index)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader { .. }))) => Err(Error::NoLeader),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
+            Err(RaftError::APIError(error)) => Err(Error::Invalid(error.to_string())),
+            Err(RaftError::Fatal(fatal)) => Err(Error::Stopped(fatal.to_string())),
+        }
+    }
+
+    async fn propose_there(&self, id: u64, node: &peer::Node, command: Bytes) -> Result<Outcome, Error> {
+        let answer = self.client(id, node)?.propose(peer::ProposeRequest { command }).await;
+        // A call that failed on its way may have arrived.
+        let answer =
+            answer.map_err(|status| if refused(&status) { Error::NoLeader } else { Error::Unknown })?.into_inner();
+        match answer.result {
+            Some(Answer::Outcome(outcome)) => {
+                self.caught_up(answer.index).await?;
+                Outcome::decode(outcome).map_err(|_| Error::Unknown)
+            }
+            Some(Answer::Failure(failure)) => Err(parse_failure(&failure)),
+            None => Err(Error::Unknown),
+        }
+    }
+
+    /// What another member forwarded.
+    pub(crate) async fn forwarded(&self, command: Bytes) -> peer::ProposeResponse {
+        let Ok(_permit) = self.permits.try_acquire() else {
+            let result = Some(Answer::Failure(failure(&Error::Overloaded)));
+            return peer::ProposeResponse { result, index: 0 };
+        };
+        match self.commit(command).await {
+            Ok((outcome, index)) => {
+                let result = Some(Answer::Outcome(outcome.encode_to_vec().into()));
+                peer::ProposeResponse { result, index }
+            }
+            Err(error) => peer::ProposeResponse { result: Some(Answer::Failure(failure(&error))), index: 0 },
+        }
+    }
+
+    /// Waits until local reads include everything acknowledged before the call. Never by lease: a voter that restarts
+    /// forgets having promised one.
+    ///
+    /// # Errors
+    /// When no leader confirms in time.
+    pub(crate) async fn barrier(&self) -> Result<(), Error> {
+        let attempts = async {
+            loop {
+                let answer = match self.leader().await? {
+                    Leader::Me => self.read_index().await,
+                    Leader::Other(id, node) => self.read_index_there(id, &node).await,
+                };
+                match answer {
+                    Ok(id) => return self.reached(id).await,
+                    Err(Error::NoLeader) => self.leader_moves().await?,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        tokio::time::timeout(self.patience, attempts).await.unwrap_or(Err(Error::NoLeader))
+    }
+
+    /// As the leader: the position that a linearizable read must have seen.
+    pub(crate) async fn read_index(&self) -> Result<LogId, Error> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(*linearizer.read_log_id().log_id()),
+            Err(RaftError::APIError(_)) => Err(Error::NoLeader),
+            Err(RaftError::Fatal(fatal)) => Err(Error::Stopped(fatal.to_string())),
+        }
+    }
+
+    async fn read_index_there(&self, id: u64, node: &peer::Node) -> Result<LogId, Error> {
+        let answer = self.client(id, node)?.read_index(peer::ReadIndexRequest {}).await;
+        let answer = answer.map_err(|_| Error::NoLeader)?.into_inner();
+        match (answer.log_id, answer.failure) {
+            (Some(id), None) => Ok(wire::parse_log_id(&id)),
+            (_, Some(failure)) => Err(parse_failure(&failure)),
+            (None, None) => Err(Error::NoLeader),
+        }
+    }
+
+    async fn reached(&self, id: LogId) -> Result<(), Error> {
+        let linearizer = Linearizer::<Types>::new(self.id, ReadLogId::from_log_id(id), None);
+        let reached = linearizer.await_ready(&self.raft).await;
+        reached.map(|_| ()).map_err(|fatal| Error::Stopped(fatal.to_string()))
+    }
+
+    async fn caught_up(&self, index: u64) -> Result<(), Error> {
+        let wait = self.raft.wait(Some(self.patience));
+        wait.applied_index_at_least(Some(index), "a forwarded write").await.map(|_| ()).map_err(|_| Error::Unknown)
+    }
+
+    /// Waits for any news, so that a retry does not spin.
+    async fn leader_moves(&self) -> Result<(), Error> {
+        let mut metrics = self.raft.metrics();
+        metrics.changed().await.map_err(|_| Error::Stopped("the store has shut down".to_owned()))
+    }
+}
+
+/// Whether a call surely never reached its member.
+fn refused(status: &tonic::Status) -> bool {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        source = error.source();
+    }
+    status.code() == tonic::Code::FailedPrecondition
+}

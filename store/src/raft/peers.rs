@@ -1,0 +1,182 @@
+//! Connections to other members: mutual TLS, one channel per member and purpose, and who is meant in every call.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use proto::peer::peer_client::PeerClient;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::api::MemberId;
+use crate::config::{PEER_NAME, PeerTls};
+
+/// A message at most: a full batch of entries and room for one entry of the largest size.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 24 << 20;
+/// Until a connection counts as refused.
+const CONNECT: Duration = Duration::from_secs(1);
+/// A silent connection is asked, and closed when it does not answer.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// See `ASK_EVERY`.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+const CLUSTER: &str = "raftsman-cluster";
+const TO: &str = "raftsman-to";
+
+/// What a connection is for: a long snapshot must not delay a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    Log,
+    Heartbeat,
+    Snapshot,
+    /// Forwarded calls.
+    Call,
+}
+
+/// A client of another member.
+pub(crate) type Client = PeerClient<InterceptedService<Channel, Address>>;
+
+/// Connections to other members.
+pub(crate) struct Peers {
+    /// The group's number; unknown until this member has joined.
+    pub(crate) cluster: Arc<OnceLock<u64>>,
+    tls: Arc<ClientConfig>,
+    channels: Mutex<HashMap<(String, Purpose), Channel>>,
+}
+
+impl Peers {
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub(crate) fn new(tls: &PeerTls, cluster: Arc<OnceLock<u64>>) -> io::Result<Self> {
+        Ok(Peers { cluster, tls: Arc::new(client_tls(tls)?), channels: Mutex::default() })
+    }
+
+    /// A client of the member `to` at an address; `None` when whoever answers is meant.
+    pub(crate) fn client(&self, to: Option<MemberId>, address: &str, purpose: Purpose) -> io::Result<Client> {
+        let mut channels = self.channels.lock();
+        let key = (address.to_owned(), purpose);
+        if !channels.contains_key(&key) {
+            channels.insert(key.clone(), self.channel(address)?);
+        }
+        let channel = channels[&key].clone();
+        let address = Address { to, cluster: self.cluster.clone() };
+        Ok(PeerClient::with_interceptor(channel, address)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Connects when first used, and again whenever the connection is lost.
+    fn channel(&self, address: &str) -> io::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {error}")))?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(ASK_EVERY)
+            .keep_alive_timeout(ANSWER_WITHIN)
+            .keep_alive_while_idle(true);
+        let tls = TlsConnector::from(self.tls.clone());
+        let address = address.to_owned();
+        Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
+            let (tls, address) = (tls.clone(), address.clone());
+            async move {
+                let stream = TcpStream::connect(&address).await?;
+                stream.set_nodelay(true)?;
+                let name = ServerName::try_from(PEER_NAME).map_err(io::Error::other)?;
+                Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))
+            }
+        })))
+    }
+}
+
+/// Says in every call which member of which group is meant.
+#[derive(Clone)]
+pub(crate) struct Address {
+    to: Option<MemberId>,
+    cluster: Arc<OnceLock<u64>>,
+}
+
+impl Interceptor for Address {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(to) = self.to {
+            request.metadata_mut().insert(TO, MetadataValue::from(to));
+            if let Some(cluster) = self.cluster.get() {
+                request.metadata_mut().insert(CLUSTER, MetadataValue::from(*cluster));
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// Refuses calls that mean another member or another group: addresses get reused, ids never.
+#[derive(Clone)]
+pub(crate) struct Doorkeeper {
+    pub(crate) id: MemberId,
+    pub(crate) cluster: Arc<OnceLock<u64>>,
+}
+
+impl Interceptor for Doorkeeper {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let said = |key: &str, metadata: &MetadataMap| metadata.get(key)?.to_str().ok()?.parse::<u64>().ok();
+        if said(TO, request.metadata()).is_some_and(|to| to != self.id) {
+            return Err(Status::failed_precondition(format!("this is member {:016x}, another one is meant", self.id)));
+        }
+        match (said(CLUSTER, request.metadata()), self.cluster.get()) {
+            (Some(theirs), Some(ours)) if theirs != *ours => Err(Status::failed_precondition(format!(
+                "this member belongs to cluster {ours:016x}, not to {theirs:016x}"
+            ))),
+            _ => Ok(request),
+        }
+    }
+}
+
+fn chain(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(io::Error::other)
+}
+
+fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {
+    // The parser's error could quote the key: it is not passed on.
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| io::Error::other("the peer key is not a PEM private key"))
+}
+
+fn roots(tls: &PeerTls) -> io::Result<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(&tls.ca_pem)? {
+        roots.add(certificate).map_err(io::Error::other)?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn client_tls(tls: &PeerTls) -> io::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder = builder.map_err(io::Error::other)?.with_root_certificates(roots(tls)?);
+    let mut config =
+        builder.with_client_auth_cert(chain(&tls.cert_pem)?, key(&tls.key_pem)?).map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+/// What the listener for peers presents and demands.
+///
+/// # Errors
+/// When the certificates cannot be read.
+pub(crate) fn server_tls(tls: &PeerTls) -> io::Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots(tls)?, provider.clone());
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder = builder.map_err(io::Error::other)?;
+    let builder = builder.with_client_cert_verifier(verifier.build().map_err(io::Error::other)?);
+    let mut config = builder.with_single_cert(chain(&tls.cert_pem)?, key(&tls.key_pem)?).map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,134 @@
+//! Whose data directory this is: locked by one process, named by ids that are never used twice.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::api::MemberId;
+
+/// The newest layout of a data directory that this program knows.
+const FORMAT: u32 = 1;
+
+/// Who the owner of a data directory is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// Layout of the directory.
+    pub(crate) format: u32,
+    /// Random, never used again by anybody.
+    pub(crate) member_id: MemberId,
+    /// The group's; absent until it has taken this member in.
+    pub(crate) cluster_id: Option<u64>,
+}
+
+/// Held while the process lives: nobody else may write here.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::Stopped(format!("{}: {error}", path.display()))
+}
+
+/// Makes the directory when absent and takes its lock.
+///
+/// # Errors
+/// When another process holds it.
+pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
+    fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
+    let path = dir.join("lock");
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| failed(&path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Stopped(format!(
+            "{} is in use by another process; stop it first, or choose another data directory",
+            dir.display()
+        ))),
+        Err(fs::TryLockError::Error(error)) => Err(failed(&path, &error)),
+    }
+}
+
+/// Reads the identity, or makes a new one.
+///
+/// # Errors
+/// When it cannot be read or is of a newer layout.
+pub(crate) fn load(dir: &Path) -> Result<Identity, Error> {
+    let path = dir.join("identity.json");
+    match fs::read(&path) {
+        Ok(text) => {
+            let identity: Identity = serde_json::from_slice(&text).map_err(|error| {
+                Error::Stopped(format!(
+                    "{}: {error}; restore the file, or join again as a new member with an empty data directory",
+                    path.display()
+                ))
+            })?;
+            if identity.format > FORMAT {
+                let found = identity.format;
+                return Err(Error::Stopped(format!(
+                    "{}: format {found} is newer than this program knows ({FORMAT}); start it with the newer version",
+                    dir.display()
+                )));
+            }
+            Ok(identity)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let identity = Identity { format: FORMAT, member_id: random()?, cluster_id: None };
+            save(dir, &identity)?;
+            Ok(identity)
+        }
+        Err(error) => Err(failed(&path, &error)),
+    }
+}
+
+/// Writes the identity so that a crash leaves the old or the new one.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn save(dir: &Path, identity: &Identity) -> Result<(), Error> {
+    let (draft, path) = (dir.join("identity.json.new"), dir.join("identity.json"));
+    let text = serde_json::to_vec_pretty(identity).expect("plain fields");
+    let write = || {
+        let mut file = File::create(&draft)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|error| failed(&path, &error))
+}
+
+/// A random number that is not 0.
+///
+/// # Errors
+/// When the system has no randomness.
+pub(crate) fn random() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Stopped("the system gives no random numbers".to_owned()))?;
+    Ok(u64::from_le_bytes(bytes).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_one_identity() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let held = lock(dir.path()).expect("nobody else is here");
+        assert!(lock(dir.path()).is_err_and(|error| error.to_string().contains("in use by another process")));
+        let identity = load(dir.path()).expect("made");
+        assert_eq!(load(dir.path()).expect("read"), identity);
+        drop(held);
+        lock(dir.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_newer_layout_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        save(dir.path(), &Identity { format: FORMAT + 1, member_id: 1, cluster_id: None }).expect("written");
+        assert!(load(dir.path()).is_err_and(|error| error.to_string().contains("newer than this program")));
+    }
+}

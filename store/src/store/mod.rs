@@ -1,0 +1,318 @@
+//! `Store`: the whole public interface.
+
+mod identity;
+mod open;
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use prost::Message;
+use proto::command::command::Request;
+use proto::command::outcome::Response;
+use proto::command::{Command, Outcome, TxnBatch};
+use proto::etcdserverpb as pb;
+use proto::peer::change_request::Change;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Error;
+use crate::api::{Epoch, Leadership, Member, MemberId, Revision, WatchSpec};
+use crate::config::Config;
+use crate::group::Group;
+use crate::group::lessor::Lessor;
+use crate::machine::Machine;
+use crate::machine::view::View;
+use crate::watch::Watcher;
+
+/// Where the words that members attach to themselves lie, by id in hexadecimal.
+const CONTEXTS: &str = "/raftsman/members/";
+/// Those words at most, bytes.
+const CONTEXT_BYTES_MAX: usize = 4 << 10;
+/// A request at most, bytes: above what the Kubernetes API takes, below what a log record holds.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// Events of compacted history removed per step.
+const SCRUB_STEP: usize = 512;
+
+/// A handle to the open store; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    group: Arc<Group>,
+    machine: Machine,
+    lessor: Arc<Lessor>,
+    leadership: watch::Receiver<Leadership>,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    /// Held until nobody uses the store any more.
+    #[expect(dead_code, reason = "its lifetime is what counts")]
+    lock: identity::Lock,
+}
+
+impl Store {
+    /// Opens the data directory, recovers, joins or starts the group, and serves peers.
+    ///
+    /// # Errors
+    /// When the directory is locked, damaged, of a newer format, or the cluster cannot be joined; the text says what to do.
+    pub async fn open(config: Config) -> Result<Store, Error> {
+        open::open(config).await
+    }
+
+    /// A range, linearizable unless the request says serializable.
+    ///
+    /// # Errors
+    /// As etcd's Range.
+    pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        if !request.serializable {
+            self.inner.group.barrier().await?;
+        }
+        let mut response = self.inner.machine.range(&request)?;
+        self.sign(&mut response.header);
+        Ok(response)
+    }
+
+    /// One transaction. With an epoch, apply refuses it under any other leadership (`Refusal::STALE_EPOCH`).
+    ///
+    /// # Errors
+    /// When refused, or when the outcome is unknown.
+    pub async fn txn(&self, epoch: Epoch, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        match self.propose(epoch, Request::Txn(request)).await? {
+            Response::Txn(mut response) => {
+                self.sign(&mut response.header);
+                Ok(response)
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Several transactions in one log entry, each with its own verdict and revision.
+    ///
+    /// # Errors
+    /// The outer error is the whole entry's.
+    pub async fn txn_batch(
+        &self,
+        epoch: Epoch,
+        txns: Vec<pb::TxnRequest>,
+    ) -> Result<Vec<Result<pb::TxnResponse, Error>>, Error> {
+        let Response::Batch(batch) = self.propose(epoch, Request::Batch(TxnBatch { txns })).await? else {
+            return Err(Error::Unknown);
+        };
+        let verdict = |outcome: Outcome| match outcome.response {
+            Some(Response::Txn(mut response)) => {
+                self.sign(&mut response.header);
+                Ok(response)
+            }
+            Some(other) => Err(unexpected(other)),
+            None => Err(Error::Unknown),
+        };
+        Ok(batch.outcomes.into_iter().map(verdict).collect())
+    }
+
+    /// Any write of the etcd API, with its answer.
+    ///
+    /// # Errors
+    /// As `txn`.
+    pub(crate) async fn write(&self, request: Request) -> Result<Response, Error> {
+        self.propose(0, request).await
+    }
+
+    /// Waits until local reads include everything acknowledged before the call (ReadIndex); answers the local revision.
+    ///
+    /// # Errors
+    /// When no leader confirms in time.
+    pub async fn barrier(&self) -> Result<Revision, Error> {
+        self.inner.group.barrier().await?;
+        Ok(*self.inner.machine.revisions().borrow())
+    }
+
+    /// The local replica now; call `barrier` first for a linearizable read.
+    pub fn view(&self) -> View {
+        self.inner.machine.view()
+    }
+
+    /// The local replica at a past revision.
+    ///
+    /// # Errors
+    /// `Refused` with `COMPACTED` or `FUTURE_REVISION`.
+    pub fn view_at(&self, revision: Revision) -> Result<View, Error> {
+        self.inner.machine.view_at(revision)
+    }
+
+    /// Waits until the local replica has applied `revision`.
+    ///
+    /// # Errors
+    /// When the store stops first.
+    pub async fn applied(&self, revision: Revision) -> Result<(), Error> {
+        let mut revisions = self.inner.machine.revisions();
+        let reached = revisions.wait_for(|applied| *applied >= revision).await;
+        reached.map(|_| ()).map_err(|_| Error::Stopped("the store has shut down".to_owned()))
+    }
+
+    /// Follows a range from a revision on.
+    pub fn watch(&self, spec: &WatchSpec) -> Watcher {
+        self.inner.machine.watch(spec)
+    }
+
+    /// Who leads, and every change of it.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// This member's id.
+    pub fn id(&self) -> MemberId {
+        self.inner.group.id
+    }
+
+    /// The group's id; 0 until this member has joined.
+    pub fn cluster_id(&self) -> u64 {
+        self.inner.group.peers.cluster.get().copied().unwrap_or(0)
+    }
+
+    /// The group as the local replica knows it.
+    pub fn members(&self) -> Vec<Member> {
+        let view = self.view();
+        let mut members = self.inner.group.members();
+        for member in &mut members {
+            let words = view.get(format!("{CONTEXTS}{:016x}", member.id).as_bytes());
+            member.context = words.map(|kv| kv.value).unwrap_or_default();
+        }
+        members
+    }
+
+    /// Replaces the words attached to this member (bounded: 4 KiB).
+    ///
+    /// # Errors
+    /// As a write.
+    pub async fn set_member_context(&self, context: Bytes) -> Result<(), Error> {
+        if context.len() > CONTEXT_BYTES_MAX {
+            return Err(Error::Invalid(format!("a member's context has {CONTEXT_BYTES_MAX} bytes at most")));
+        }
+        let key = format!("{CONTEXTS}{:016x}", self.id()).into_bytes().into();
+        let put = pb::PutRequest { key, value: context, ..pb::PutRequest::default() };
+        self.propose(0, Request::Put(put)).await.map(|_| ())
+    }
+
+    /// Removes a member; its disk can never vote again.
+    ///
+    /// # Errors
+    /// When unknown, or when the rest would have no quorum.
+    pub async fn member_remove(&self, id: MemberId) -> Result<(), Error> {
+        self.inner.group.change(Change::Remove(id)).await
+    }
+
+    /// Hands leadership to a caught-up voter.
+    ///
+    /// # Errors
+    /// When the target is not a caught-up voter.
+    pub async fn transfer_leader(&self, to: MemberId) -> Result<(), Error> {
+        self.inner.group.change(Change::TransferTo(to)).await
+    }
+
+    /// Compacts history up to `revision`.
+    ///
+    /// # Errors
+    /// `Refused` with `COMPACTED` or `FUTURE_REVISION`.
+    pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        let request = pb::CompactionRequest { revision, physical: false };
+        self.propose(0, Request::Compact(request)).await.map(|_| ())
+    }
+
+    /// Seconds granted and left of a lease, with its keys; starts its time anew when asked to.
+    ///
+    /// # Errors
+    /// When no leader answers.
+    pub async fn lease(&self, id: i64, renew: bool) -> Result<Option<(i64, i64, Vec<Bytes>)>, Error> {
+        let left = self.inner.lessor.left(id, renew).await?;
+        Ok(left.map(|(ttl, left)| (ttl, left, self.inner.machine.lease(id).unwrap_or_default().1)))
+    }
+
+    /// Ids of all leases.
+    pub fn leases(&self) -> Vec<i64> {
+        self.inner.machine.leases().into_iter().map(|(id, ..)| id).collect()
+    }
+
+    /// Why the store has failed for good: the process must end. Pending while all is well.
+    pub async fn failed(&self) -> Error {
+        let mut metrics = self.inner.group.raft.metrics();
+        loop {
+            if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
+                return Error::Stopped(fatal.to_string());
+            }
+            if metrics.changed().await.is_err() {
+                return Error::Stopped("the store has shut down".to_owned());
+            }
+        }
+    }
+
+    /// Drains, hands leadership over when leading, closes.
+    pub async fn shutdown(&self) {
+        let next = self
+            .inner
+            .group
+            .members()
+            .into_iter()
+            .find(|member| member.id != self.id() && member.voter && member.lag.is_some_and(|lag| lag < 10));
+        if let Some(next) = next.filter(|_| self.inner.leadership.borrow().acting) {
+            // Without it the others would wait for an election; with an error they still do.
+            let _ = self.inner.group.change(Change::TransferTo(next.id)).await;
+        }
+        let _ = self.inner.group.raft.shutdown().await;
+        self.inner.cancel.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    async fn propose(&self, epoch: Epoch, request: Request) -> Result<Response, Error> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let command = Command { epoch, time_ms, request: Some(request) };
+        if command.encoded_len() > REQUEST_BYTES_MAX {
+            return Err(Error::Invalid("etcdserver: request is too large".to_owned()));
+        }
+        let outcome = self.inner.group.propose(command.encode_to_vec().into()).await?;
+        match outcome.response {
+            Some(Response::Refusal(refusal)) => Err(Error::Refused(refusal)),
+            Some(response) => Ok(response),
+            None => Err(Error::Unknown),
+        }
+    }
+
+    /// Adds who answers to a header of the state machine.
+    pub(crate) fn sign(&self, header: &mut Option<pb::ResponseHeader>) {
+        let header = header.get_or_insert_with(Default::default);
+        header.cluster_id = self.cluster_id();
+        header.member_id = self.id();
+        header.raft_term = self.inner.group.raft.metrics().borrow_watched().current_term;
+    }
+}
+
+fn unexpected(response: Response) -> Error {
+    match response {
+        Response::Refusal(refusal) => Error::Refused(refusal),
+        _ => Error::Unknown,
+    }
+}
+
+/// Removes compacted history in small steps, whenever there is some.
+async fn scrub(machine: Machine, cancel: CancellationToken) {
+    let mut revisions = machine.revisions();
+    loop {
+        let step = machine.clone();
+        let done = tokio::task::spawn_blocking(move || step.scrub(SCRUB_STEP)).await;
+        let more = matches!(done, Ok(Ok(true)));
+        if let Ok(Err(error)) = done {
+            tracing::error!(%error, "compacted history cannot be removed");
+            return;
+        }
+        tokio::select! {
+            () = std::future::ready(()), if more => {}
+            changed = revisions.changed() => if changed.is_err() { return },
+            () = cancel.cancelled() => return,
+        }
+    }
+}

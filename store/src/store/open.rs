@@ -1,0 +1,213 @@
+//! Putting a store together, and taking it down.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use openraft::SnapshotPolicy;
+use proto::peer;
+use proto::peer::peer_server::PeerServer;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use crate::Error;
+use crate::api::{Leadership, MemberId};
+use crate::config::{Bootstrap, Config};
+use crate::group::lessor::Lessor;
+use crate::group::{Group, leadership, members};
+use crate::log::disk::Folder;
+use crate::log::{Log, Options};
+use crate::machine::Machine;
+use crate::raft::apply::StateMachine;
+use crate::raft::checkpoint::Checkpoints;
+use crate::raft::journal::Journal;
+use crate::raft::network::Network;
+use crate::raft::peers::{Doorkeeper, MESSAGE_BYTES_MAX, Peers, server_tls};
+use crate::raft::service::Service;
+use crate::raft::types::Raft;
+use crate::store::identity::{self, Identity};
+use crate::store::{Inner, Store, scrub};
+
+/// Connections of peers at most.
+const CONNECTIONS_MAX: usize = 256;
+/// A peer's TLS handshake takes so long at most.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+/// Between attempts to join.
+const JOIN_AGAIN: Duration = Duration::from_millis(500);
+
+fn stopped(error: impl std::fmt::Display) -> Error {
+    Error::Stopped(error.to_string())
+}
+
+pub(super) async fn open(config: Config) -> Result<Store, Error> {
+    let lock = identity::lock(&config.data_dir)?;
+    let identity = identity::load(&config.data_dir)?;
+    let id = identity.member_id;
+    let cluster = Arc::new(identity.cluster_id.map_or_else(OnceLock::new, OnceLock::from));
+    let peers = Arc::new(Peers::new(&config.tls, cluster.clone()).map_err(stopped)?);
+
+    let log =
+        Log::open(Folder::open(config.data_dir.join("log")).map_err(stopped)?, Options::default()).map_err(stopped)?;
+    let machine = Machine::open(&config.data_dir.join("state"))?;
+    let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
+    let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
+    let patience = 10 * config.election_timeout;
+    let network = Network { peers: peers.clone(), patience: config.election_timeout };
+    let raft =
+        Raft::new(id, Arc::new(raft_config(&config)?), network, Journal::new(log), state).await.map_err(stopped)?;
+    let group = Arc::new(Group::new(id, raft.clone(), peers, patience));
+    let lessor = Arc::new(Lessor::new(group.clone(), machine.clone()));
+
+    let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
+    let service = Service { group: group.clone(), checkpoints, lessor: lessor.clone() };
+    listen(&config, id, cluster, service, &tasks, &cancel).await?;
+
+    let (told, leadership) = watch::channel(Leadership::default());
+    let base = machine.clone();
+    let epoch_base = move || base.view().header().epoch_base;
+    tasks.spawn(leadership::follow(raft, epoch_base, told, cancel.clone()));
+    let (tended, until) = (group.clone(), cancel.clone());
+    tasks.spawn(async move { members::tend(&tended, until).await });
+    let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
+    tasks.spawn(async move { counted.run(news, until).await });
+    tasks.spawn(scrub(machine.clone(), cancel.clone()));
+
+    let inner = Inner { group, machine, lessor, leadership, tasks, cancel, lock };
+    let store = Store { inner: Arc::new(inner) };
+    if let Err(error) = enter(&store, &config, identity).await {
+        store.shutdown().await;
+        return Err(error);
+    }
+    Ok(store)
+}
+
+fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let election = millis(config.election_timeout);
+    let raft = openraft::Config {
+        cluster_name: "raftsman".to_owned(),
+        heartbeat_interval: millis(config.heartbeat_interval),
+        election_timeout_min: election,
+        election_timeout_max: 2 * election,
+        enable_pre_vote: Some(true),
+        quorum_loss_probe_interval: Some(4 * election),
+        // True would resume a leadership without an election.
+        enable_leader_restore: Some(false),
+        max_payload_entries: 1024,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_entries),
+        max_in_snapshot_log_to_keep: config.snapshot_entries / 2,
+        // Covers a whole transfer and its installation; a dead transfer is noticed by its connection.
+        install_snapshot_timeout: 3_600_000,
+        send_snapshot_timeout: 3_600_000,
+        backoff: "20ms 40ms 80ms 160ms 320ms 640ms 1s".to_owned(),
+        ..openraft::Config::default()
+    };
+    raft.validate().map_err(|error| Error::Invalid(format!("timeouts: {error}")))
+}
+
+/// Begins a new group, enters one, or waits until an old member has caught up with what it knew to be committed.
+async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(), Error> {
+    let group = &store.inner.group;
+    let node = peer::Node {
+        name: config.name.clone(),
+        peer_address: config.peer_advertise.clone(),
+        client_address: config.client_advertise.clone(),
+    };
+    let begun = group.raft.is_initialized().await.map_err(stopped)?;
+    match &config.bootstrap {
+        Bootstrap::New if !begun => {
+            let cluster_id = identity.cluster_id.map_or_else(identity::random, Ok)?;
+            identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
+            let _ = group.peers.cluster.set(cluster_id);
+            group.raft.initialize(BTreeMap::from([(group.id, node)])).await.map_err(stopped)?;
+            group.barrier().await
+        }
+        Bootstrap::Join { peers } if identity.cluster_id.is_none() => {
+            let cluster_id = join(store, peers, node).await?;
+            identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
+            let _ = group.peers.cluster.set(cluster_id);
+            group.barrier().await
+        }
+        Bootstrap::New | Bootstrap::Join { .. } => {
+            tracing::info!("waiting until what was known to be committed is applied again");
+            group.raft.wait_for_recovery(None).await.map(|_| ()).map_err(stopped)
+        }
+    }
+}
+
+/// Asks peers in turn, until one takes this member in or says that none ever will.
+async fn join(store: &Store, addresses: &[String], node: peer::Node) -> Result<u64, Error> {
+    let group = &store.inner.group;
+    let mut again = tokio::time::interval(JOIN_AGAIN);
+    loop {
+        again.tick().await;
+        for address in addresses {
+            let client = group.peers.client(None, address, crate::raft::peers::Purpose::Call);
+            let mut client = client.map_err(|error| Error::Invalid(error.to_string()))?;
+            let request = peer::JoinRequest { id: group.id, node: Some(node.clone()) };
+            match client.join(request).await.map(tonic::Response::into_inner) {
+                Ok(answer) if answer.failure.is_none() => return Ok(answer.cluster_id),
+                Ok(answer) => tracing::warn!(address, failure = ?answer.failure, "not taken in yet"),
+                Err(status) => tracing::warn!(address, %status, "cannot reach a member of the cluster"),
+            }
+        }
+        if group.raft.is_initialized().await.is_err() {
+            return Err(Error::Stopped("the store has failed".to_owned()));
+        }
+    }
+}
+
+async fn listen(
+    config: &Config,
+    id: MemberId,
+    cluster: Arc<OnceLock<u64>>,
+    service: Service,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    let address = config.peer_listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| stopped(format!("{address}: {error}")))?;
+    let tls = TlsAcceptor::from(Arc::new(server_tls(&config.tls).map_err(stopped)?));
+    let server = PeerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let server = tonic::service::interceptor::InterceptedService::new(server, Doorkeeper { id, cluster });
+    let routes = Routes::new(server).prepare();
+    let (tracker, cancel) = (tasks.clone(), cancel.clone());
+    tasks.spawn(async move {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let permit = room.clone().acquire_owned().await.expect("never closed");
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = cancel.cancelled() => return,
+            };
+            let Ok((stream, _)) = accepted else { continue };
+            let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
+            tracker.spawn(async move {
+                let _permit = permit;
+                let served = async {
+                    stream.set_nodelay(true)?;
+                    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+                    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http2_only();
+                    let service = TowerToHyperService::new(routes);
+                    http.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
+                };
+                tokio::select! {
+                    served = served => if let Err(error) = served {
+                        tracing::debug!(%error, "a peer's connection ended");
+                    },
+                    () = cancel.cancelled() => {}
+                }
+            });
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Members of a group in one process: each with its own directory, certificate and port.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use proto::etcdserverpb as pb;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use store::api::Leadership;
+use store::config::{Bootstrap, Config, PEER_NAME, PeerTls};
+use store::{Error, Store};
+use tempfile::TempDir;
+
+/// How long anything awaited here may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+fn tls() -> PeerTls {
+    static TLS: OnceLock<PeerTls> = OnceLock::new();
+    let make = || {
+        let mut ca = CertificateParams::new(Vec::new()).expect("no names");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca_cert = ca.self_signed(&ca_key).expect("signed");
+        let key = KeyPair::generate().expect("a key");
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        let cert = CertificateParams::new(vec![PEER_NAME.to_owned()]).expect("a name").signed_by(&key, &issuer);
+        PeerTls { ca_pem: ca_cert.pem(), cert_pem: cert.expect("signed").pem(), key_pem: key.serialize_pem() }
+    };
+    TLS.get_or_init(make).clone()
+}
+
+/// A member's place: survives its process.
+pub struct Place {
+    pub config: Config,
+    _dir: TempDir,
+}
+
+/// A new place, for the first member or one that joins through `peers`.
+pub fn place(name: &str, peers: &[&Place]) -> Place {
+    let dir = tempfile::tempdir().expect("a directory");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listen: SocketAddr = free.local_addr().expect("an address");
+    let addresses: Vec<String> = peers.iter().map(|peer| peer.config.peer_advertise.clone()).collect();
+    let config = Config {
+        name: name.to_owned(),
+        data_dir: PathBuf::from(dir.path()),
+        peer_listen: listen,
+        peer_advertise: listen.to_string(),
+        client_advertise: String::new(),
+        tls: tls(),
+        bootstrap: if addresses.is_empty() { Bootstrap::New } else { Bootstrap::Join { peers: addresses } },
+        heartbeat_interval: Duration::from_millis(100),
+        election_timeout: Duration::from_millis(500),
+        snapshot_entries: 10_000,
+    };
+    Place { config, _dir: dir }
+}
+
+pub async fn open(place: &Place) -> Store {
+    tokio::time::timeout(PATIENCE, Store::open(place.config.clone())).await.expect("in time").expect("opens")
+}
+
+pub fn put(key: &str, value: &str) -> pb::TxnRequest {
+    let put =
+        pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..pb::PutRequest::default() };
+    let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) };
+    pb::TxnRequest { success: vec![op], ..pb::TxnRequest::default() }
+}
+
+/// The value that a linearizable read finds.
+pub async fn get(store: &Store, key: &str) -> Result<Option<String>, Error> {
+    let request = pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() };
+    let found = store.range(request).await?.kvs.into_iter().next();
+    Ok(found.map(|kv| String::from_utf8(kv.value.to_vec()).expect("text")))
+}
+
+/// Waits for a state of the leadership.
+pub async fn leadership(store: &Store, wanted: impl Fn(&Leadership) -> bool) -> Leadership {
+    let mut news = store.leadership();
+    let found = tokio::time::timeout(PATIENCE, news.wait_for(wanted)).await.expect("in time");
+    found.expect("the store lives").clone()
+}
+
+/// Waits until the group has so many voters, as this member knows it.
+pub async fn voters(store: &Store, count: usize) {
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let reached = async {
+        while store.members().iter().filter(|member| member.voter).count() != count {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.expect("in time");
+}

@@ -1,0 +1,129 @@
+//! Several members: joining, forwarding, losing the leader, snapshots.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use store::{Error, Store};
+
+use crate::cluster::{PATIENCE, Place, get, leadership, open, place, put, voters};
+
+async fn three() -> (Vec<Place>, Vec<Store>) {
+    let first = place("a", &[]);
+    let second = place("b", &[&first]);
+    let third = place("c", &[&first, &second]);
+    let mut stores = vec![open(&first).await];
+    for place in [&second, &third] {
+        stores.push(open(place).await);
+    }
+    for store in &stores {
+        voters(store, 3).await;
+    }
+    (vec![first, second, third], stores)
+}
+
+async fn close(stores: Vec<Store>) {
+    for store in stores {
+        store.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_member_takes_writes_and_reads_what_others_wrote() {
+    let (_places, stores) = three().await;
+    for (number, store) in stores.iter().enumerate() {
+        store.txn(0, put("k", &number.to_string())).await.expect("written");
+        for reader in &stores {
+            assert_eq!(get(reader, "k").await.expect("read"), Some(number.to_string()));
+        }
+    }
+    close(stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_goes_and_nothing_acknowledged_is_lost() {
+    let (places, mut stores) = three().await;
+    let leader = leadership(&stores[0], |held| held.leader.is_some()).await;
+    let at = stores.iter().position(|store| Some(store.id()) == leader.leader).expect("one of them leads");
+    let gone = stores.remove(at);
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let mut writers = tokio::task::JoinSet::new();
+    for (number, store) in stores.iter().cloned().enumerate() {
+        let acknowledged = acknowledged.clone();
+        writers.spawn(async move {
+            let mut done = Vec::new();
+            for index in 0..200 {
+                let key = format!("{number}/{index}");
+                match store.txn(0, put(&key, "v")).await {
+                    Ok(_) => done.push(key),
+                    Err(Error::Unknown | Error::NoLeader) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            done
+        });
+    }
+    while acknowledged.load(Ordering::Relaxed) < 50 {
+        tokio::task::yield_now().await;
+    }
+    gone.shutdown().await;
+    drop(gone);
+    let kept: Vec<String> = writers.join_all().await.into_iter().flatten().collect();
+    assert!(kept.len() > 300, "{} of 400 writes were acknowledged", kept.len());
+    let back = open(&places[at]).await;
+    stores.push(back);
+    for store in &stores {
+        store.barrier().await.expect("a leader");
+        let view = store.view();
+        assert!(kept.iter().all(|key| view.get(key.as_bytes()).is_some()), "an acknowledged write is gone");
+    }
+    close(stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_member_is_brought_up_by_a_snapshot() {
+    let mut first = place("a", &[]);
+    first.config.snapshot_entries = 200;
+    let store = open(&first).await;
+    for index in 0..600 {
+        store.txn(0, put(&format!("k{index}"), "v")).await.expect("written");
+    }
+    let second = place("b", &[&first]);
+    let late = open(&second).await;
+    voters(&late, 2).await;
+    late.barrier().await.expect("a leader");
+    assert_eq!(late.view().range(b"k", b"l").count(), 600);
+    late.txn(0, put("k0", "w")).await.expect("written");
+    assert_eq!(get(&store, "k0").await.expect("read").as_deref(), Some("w"));
+    close(vec![late, store]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_moves_on_request_and_a_removed_member_is_gone() {
+    let (_places, stores) = three().await;
+    let held = leadership(&stores[0], |held| held.leader.is_some()).await;
+    let to = stores.iter().find(|store| Some(store.id()) != held.leader).expect("two follow");
+    tokio::time::timeout(PATIENCE, to.transfer_leader(to.id())).await.expect("in time").expect("transferred");
+    let moved = leadership(to, |held| held.acting).await;
+    assert!(moved.epoch > held.epoch);
+    let removed = stores.iter().find(|store| store.id() != to.id()).expect("two follow");
+    to.member_remove(removed.id()).await.expect("removed");
+    assert_eq!(to.members().len(), 2);
+    to.txn(0, put("k", "v")).await.expect("two of two write");
+    assert!(to.member_remove(12345).await.is_err_and(|error| error.to_string().contains("does not belong")));
+    close(stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_without_a_certificate_of_the_group_is_not_let_in() {
+    let first = place("a", &[]);
+    let store = open(&first).await;
+    let mut stranger = place("b", &[&first]);
+    let other = rcgen::generate_simple_self_signed(vec![store::config::PEER_NAME.to_owned()]).expect("a certificate");
+    stranger.config.tls.cert_pem = other.cert.pem();
+    stranger.config.tls.key_pem = other.signing_key.serialize_pem();
+    let opened = tokio::time::timeout(std::time::Duration::from_secs(2), Store::open(stranger.config.clone())).await;
+    assert!(opened.is_err(), "it keeps asking in vain");
+    assert_eq!(store.members().len(), 1);
+    store.shutdown().await;
+}

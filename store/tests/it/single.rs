@@ -1,0 +1,67 @@
+//! One member alone.
+
+use proto::command::refusal::Reason;
+use proto::etcdserverpb as pb;
+use store::api::WatchSpec;
+use store::{Error, Store};
+
+use crate::cluster::{get, leadership, open, place, put};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_everything_and_begins_a_new_leadership() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let before = leadership(&store, |held| held.acting).await;
+    let first = store.txn(before.epoch, put("k", "1")).await.expect("written");
+    let header = first.header.expect("a header");
+    assert_eq!((header.revision, header.member_id, header.cluster_id), (2, store.id(), store.cluster_id()));
+    let id = store.id();
+    store.shutdown().await;
+    drop(store);
+
+    let store = open(&place).await;
+    assert_eq!(store.id(), id);
+    assert_eq!(get(&store, "k").await.expect("read").as_deref(), Some("1"));
+    let after = leadership(&store, |held| held.acting).await;
+    assert!(after.epoch > before.epoch, "{after:?} follows {before:?}");
+    let stale = store.txn(before.epoch, put("k", "2")).await;
+    assert!(matches!(stale, Err(Error::Refused(refusal)) if refusal.reason() == Reason::StaleEpoch));
+    assert_eq!(get(&store, "k").await.expect("read").as_deref(), Some("1"));
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_has_one_owner() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let second = Store::open(place.config.clone()).await;
+    assert!(second.is_err_and(|error| error.to_string().contains("in use by another process")));
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_see_every_revision_and_batches_their_own_verdicts() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let spec = WatchSpec { key: "w".into(), range_end: "x".into(), ..WatchSpec::default() };
+    let mut watcher = store.watch(&spec);
+    let absent =
+        pb::Compare { key: "w0".into(), target: pb::compare::CompareTarget::Mod.into(), ..pb::Compare::default() };
+    let failing = pb::TxnRequest {
+        compare: vec![pb::Compare { result: pb::compare::CompareResult::Greater.into(), ..absent }],
+        ..put("w9", "")
+    };
+    let outcomes = store.txn_batch(0, vec![put("w0", "a"), failing, put("w1", "b")]).await.expect("committed");
+    let verdicts: Vec<_> = outcomes.into_iter().map(|outcome| outcome.expect("judged").succeeded).collect();
+    assert_eq!(verdicts, [true, true, true], "w0 was written by the transaction before");
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let batch = watcher.next().await.expect("alive");
+        seen.extend(batch.events.iter().map(|event| event.kv.as_ref().expect("a key").mod_revision));
+    }
+    assert_eq!(seen, [2, 3, 4]);
+    store.compact(3).await.expect("compacted");
+    assert!(store.view_at(2).is_err());
+    assert!(store.view_at(3).is_ok());
+    store.shutdown().await;
+}
