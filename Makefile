@@ -7,6 +7,12 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/raftsman
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
+# RocksDB takes many minutes to compile: once per machine and version, for every profile.
+ROCKSDB_VERSION := $(shell sed -n '/^name = "librocksdb-sys"/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+export ROCKSDB_LIB_DIR := $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
+export ROCKSDB_STATIC := 1
+ROCKSDB := $(ROCKSDB_LIB_DIR)/librocksdb.a
+
 RELEASE := $(CARGO_TARGET_DIR)/release
 
 .PHONY: help
@@ -17,18 +23,21 @@ help: ## Show this list
 install: ## Install what building, testing and running need (apt, as root)
 	@scripts/install
 
+$(ROCKSDB): | install
+	@scripts/rocksdb "$@"
+
 .PHONY: build
-build: install ## Build the release binaries raftsman and raftsman-chaos
+build: $(ROCKSDB) ## Build the release binaries raftsman and raftsman-chaos
 	@cargo build --locked --release --bin raftsman --bin raftsman-chaos
 	@echo "built: $(RELEASE)/raftsman $(RELEASE)/raftsman-chaos"
 
 .PHONY: test
-test: install ## Run every test, unit to end-to-end, and count them
+test: $(ROCKSDB) ## Run every test, unit to end-to-end, and count them
 	@scripts/docker
 	@scripts/test
 
 .PHONY: lint
-lint: install ## rustfmt, clippy with warnings as errors, cargo-deny
+lint: $(ROCKSDB) ## rustfmt, clippy with warnings as errors, cargo-deny
 	@cargo fmt --all --check
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@scripts/deny

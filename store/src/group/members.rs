@@ -133,7 +133,6 @@ fn lag(now: &RaftMetrics<Types>, id: MemberId) -> Option<u64> {
     Some(last.saturating_sub(matched))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a function of an error in map_err")]
 fn changed(error: RaftError<Types, ClientWriteError<Types>>) -> Error {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Error::NoLeader,

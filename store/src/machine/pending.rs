@@ -153,10 +153,10 @@ impl Scratch<'_, '_> {
 /// Whether a revision can be read.
 pub(crate) fn readable(revision: Revision, newest: Revision, compacted: Revision) -> Result<(), Refusal> {
     if revision > newest {
-        return Err(refusal(Reason::FutureRevision, "mvcc: required revision is a future revision"));
+        return Err(refusal(Reason::FutureRevision, "etcdserver: mvcc: required revision is a future revision"));
     }
     if revision < compacted {
-        return Err(refusal(Reason::Compacted, "mvcc: required revision has been compacted"));
+        return Err(refusal(Reason::Compacted, "etcdserver: mvcc: required revision has been compacted"));
     }
     Ok(())
 }

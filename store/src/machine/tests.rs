@@ -16,7 +16,6 @@ use proto::mvccpb::KeyValue;
 use super::{Body, Entry, Machine};
 use crate::api::WatchSpec;
 use crate::engine::memory::Memory;
-use crate::engine::rocks::Rocks;
 
 type State = BTreeMap<Bytes, KeyValue>;
 
@@ -258,7 +257,7 @@ fn a_lease_takes_its_keys_along() {
     let outcomes = machine
         .apply(&[
             entry(1, leased(0)),
-            entry(2, Request::LeaseGrant(grant.clone())),
+            entry(2, Request::LeaseGrant(grant)),
             entry(3, Request::LeaseGrant(grant)),
             entry(4, leased(0)),
             entry(5, leased(1)),

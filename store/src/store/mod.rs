@@ -3,6 +3,8 @@
 mod identity;
 mod open;
 
+pub(crate) use identity::random;
+
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +16,9 @@ use proto::command::outcome::Response;
 use proto::command::{Command, Outcome, TxnBatch};
 use proto::etcdserverpb as pb;
 use proto::peer::change_request::Change;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +27,7 @@ use crate::api::{Epoch, Leadership, Member, MemberId, Revision, WatchSpec};
 use crate::config::Config;
 use crate::group::Group;
 use crate::group::lessor::Lessor;
+use crate::listener::serve;
 use crate::machine::Machine;
 use crate::machine::view::View;
 use crate::watch::Watcher;
@@ -265,6 +270,47 @@ impl Store {
         self.inner.cancel.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        let machine = self.inner.machine.clone();
+        // Best effort: what is not flushed is replayed from the log.
+        let _ = tokio::task::spawn_blocking(move || machine.flush()).await;
+    }
+
+    /// Serves the etcd v3 API on a listener until the store shuts down. Writes under `protected` are refused.
+    pub fn serve_etcd(&self, listener: TcpListener, tls: Option<TlsAcceptor>, protected: Bytes) {
+        let routes = crate::etcd::routes(self, protected);
+        serve(listener, tls, routes, &self.inner.tasks, &self.inner.cancel);
+    }
+
+    /// Runs a task that ends with the store, and is waited for at its end.
+    pub(crate) fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.inner.cancel.clone();
+        self.inner.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = cancel.cancelled() => {}
+            }
+        });
+    }
+
+    /// What etcd's Status tells of this member.
+    pub(crate) fn status(&self) -> pb::StatusResponse {
+        let now = self.inner.group.raft.metrics().borrow_watched().clone();
+        let size = i64::try_from(self.inner.machine.size()).unwrap_or(i64::MAX);
+        let mut status = pb::StatusResponse {
+            version: crate::etcd::VERSION.to_owned(),
+            db_size: size,
+            db_size_in_use: size,
+            leader: now.current_leader.unwrap_or(0),
+            raft_index: now.last_log_index.unwrap_or(0),
+            raft_term: now.current_term,
+            raft_applied_index: now.last_applied.map_or(0, |id| id.index),
+            is_learner: now.membership_config.voter_ids().all(|id| id != self.id()),
+            storage_version: crate::etcd::STORAGE_VERSION.to_owned(),
+            ..pb::StatusResponse::default()
+        };
+        status.header = Some(pb::ResponseHeader { revision: self.view().revision(), ..pb::ResponseHeader::default() });
+        self.sign(&mut status.header);
+        status
     }
 
     async fn propose(&self, epoch: Epoch, request: Request) -> Result<Response, Error> {

@@ -1,17 +1,14 @@
 //! Putting a store together, and taking it down.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::service::TowerToHyperService;
 use openraft::SnapshotPolicy;
 use proto::peer;
 use proto::peer::peer_server::PeerServer;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +19,7 @@ use crate::api::{Leadership, MemberId};
 use crate::config::{Bootstrap, Config};
 use crate::group::lessor::Lessor;
 use crate::group::{Group, leadership, members};
+use crate::listener::serve;
 use crate::log::disk::Folder;
 use crate::log::{Log, Options};
 use crate::machine::Machine;
@@ -35,10 +33,6 @@ use crate::raft::types::Raft;
 use crate::store::identity::{self, Identity};
 use crate::store::{Inner, Store, scrub};
 
-/// Connections of peers at most.
-const CONNECTIONS_MAX: usize = 256;
-/// A peer's TLS handshake takes so long at most.
-const HANDSHAKE: Duration = Duration::from_secs(3);
 /// Between attempts to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -105,7 +99,6 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
         max_in_snapshot_log_to_keep: config.snapshot_entries / 2,
         // Covers a whole transfer and its installation; a dead transfer is noticed by its connection.
         install_snapshot_timeout: 3_600_000,
-        send_snapshot_timeout: 3_600_000,
         backoff: "20ms 40ms 80ms 160ms 320ms 640ms 1s".to_owned(),
         ..openraft::Config::default()
     };
@@ -180,34 +173,6 @@ async fn listen(
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let server = tonic::service::interceptor::InterceptedService::new(server, Doorkeeper { id, cluster });
     let routes = Routes::new(server).prepare();
-    let (tracker, cancel) = (tasks.clone(), cancel.clone());
-    tasks.spawn(async move {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let permit = room.clone().acquire_owned().await.expect("never closed");
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = cancel.cancelled() => return,
-            };
-            let Ok((stream, _)) = accepted else { continue };
-            let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
-            tracker.spawn(async move {
-                let _permit = permit;
-                let served = async {
-                    stream.set_nodelay(true)?;
-                    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
-                    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http2_only();
-                    let service = TowerToHyperService::new(routes);
-                    http.serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
-                };
-                tokio::select! {
-                    served = served => if let Err(error) = served {
-                        tracing::debug!(%error, "a peer's connection ended");
-                    },
-                    () = cancel.cancelled() => {}
-                }
-            });
-        }
-    });
+    serve(listener, Some(tls), routes, tasks, cancel);
     Ok(())
 }

@@ -13,7 +13,7 @@ use store::{Error, Store};
 use tempfile::TempDir;
 
 /// How long anything awaited here may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 fn tls() -> PeerTls {
     static TLS: OnceLock<PeerTls> = OnceLock::new();
@@ -31,13 +31,13 @@ fn tls() -> PeerTls {
 }
 
 /// A member's place: survives its process.
-pub struct Place {
-    pub config: Config,
+pub(crate) struct Place {
+    pub(crate) config: Config,
     _dir: TempDir,
 }
 
 /// A new place, for the first member or one that joins through `peers`.
-pub fn place(name: &str, peers: &[&Place]) -> Place {
+pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
     let dir = tempfile::tempdir().expect("a directory");
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let listen: SocketAddr = free.local_addr().expect("an address");
@@ -57,11 +57,11 @@ pub fn place(name: &str, peers: &[&Place]) -> Place {
     Place { config, _dir: dir }
 }
 
-pub async fn open(place: &Place) -> Store {
+pub(crate) async fn open(place: &Place) -> Store {
     tokio::time::timeout(PATIENCE, Store::open(place.config.clone())).await.expect("in time").expect("opens")
 }
 
-pub fn put(key: &str, value: &str) -> pb::TxnRequest {
+pub(crate) fn put(key: &str, value: &str) -> pb::TxnRequest {
     let put =
         pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..pb::PutRequest::default() };
     let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put)) };
@@ -69,21 +69,21 @@ pub fn put(key: &str, value: &str) -> pb::TxnRequest {
 }
 
 /// The value that a linearizable read finds.
-pub async fn get(store: &Store, key: &str) -> Result<Option<String>, Error> {
+pub(crate) async fn get(store: &Store, key: &str) -> Result<Option<String>, Error> {
     let request = pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() };
     let found = store.range(request).await?.kvs.into_iter().next();
     Ok(found.map(|kv| String::from_utf8(kv.value.to_vec()).expect("text")))
 }
 
 /// Waits for a state of the leadership.
-pub async fn leadership(store: &Store, wanted: impl Fn(&Leadership) -> bool) -> Leadership {
+pub(crate) async fn leadership(store: &Store, wanted: impl Fn(&Leadership) -> bool) -> Leadership {
     let mut news = store.leadership();
     let found = tokio::time::timeout(PATIENCE, news.wait_for(wanted)).await.expect("in time");
     found.expect("the store lives").clone()
 }
 
 /// Waits until the group has so many voters, as this member knows it.
-pub async fn voters(store: &Store, count: usize) {
+pub(crate) async fn voters(store: &Store, count: usize) {
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     let reached = async {
         while store.members().iter().filter(|member| member.voter).count() != count {

@@ -1,5 +1,6 @@
 //! Real members over real sockets and disks.
 
 mod cluster;
+mod etcd;
 mod members;
 mod single;

@@ -1,0 +1,89 @@
+//! Range, Put, DeleteRange, Txn, Compact.
+
+use bytes::Bytes;
+use proto::command::command::Request as Write;
+use proto::command::outcome::Response as Answer;
+use proto::etcdserverpb as pb;
+use tonic::{Request, Response, Status};
+
+use crate::etcd::{check, status};
+use crate::{Error, Store};
+
+/// See the module.
+pub(super) struct Kv {
+    pub(super) store: Store,
+    /// Keys with this prefix are not written here; empty: no such keys.
+    pub(super) protected: Bytes,
+}
+
+impl Kv {
+    fn guard(&self, touches: impl FnOnce(&Bytes) -> bool) -> Result<(), Status> {
+        if self.protected.is_empty() || !touches(&self.protected) {
+            return Ok(());
+        }
+        let prefix = String::from_utf8_lossy(&self.protected).into_owned();
+        Err(Status::permission_denied(format!(
+            "etcdserver: permission denied: keys under {prefix} belong to the Kubernetes API; change them there"
+        )))
+    }
+}
+
+macro_rules! write {
+    ($self:ident, $variant:ident, $request:expr) => {
+        match $self.store.write(Write::$variant($request)).await.map_err(status)? {
+            Answer::$variant(mut response) => {
+                $self.store.sign(&mut response.header);
+                Ok(Response::new(response))
+            }
+            _ => Err(status(Error::Unknown)),
+        }
+    };
+}
+pub(super) use write;
+
+#[tonic::async_trait]
+impl pb::kv_server::Kv for Kv {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = request.into_inner();
+        check::range(&request).map_err(Status::invalid_argument)?;
+        self.store.range(request).await.map(Response::new).map_err(status)
+    }
+
+    type RangeStreamStream = tokio_stream::Empty<Result<pb::RangeStreamResponse, Status>>;
+
+    async fn range_stream(&self, _: Request<pb::RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
+        // Clients fall back to Range.
+        Err(Status::unimplemented("RangeStream is not served"))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let request = request.into_inner();
+        check::put(&request).map_err(Status::invalid_argument)?;
+        self.guard(|prefix| request.key.starts_with(prefix))?;
+        write!(self, Put, request)
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        check::delete(&request).map_err(Status::invalid_argument)?;
+        self.guard(|prefix| check::deletes(&request, prefix))?;
+        write!(self, DeleteRange, request)
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = request.into_inner();
+        check::txn(&request).map_err(Status::invalid_argument)?;
+        self.guard(|prefix| check::touches(&request, prefix))?;
+        write!(self, Txn, request)
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        write!(self, Compact, request.into_inner())
+    }
+}

@@ -1,0 +1,94 @@
+//! Grant, revoke, keep alive, time to live, list.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use proto::command::command::Request as Write;
+use proto::command::outcome::Response as Answer;
+use proto::etcdserverpb as pb;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::etcd::kv::write;
+use crate::etcd::status;
+use crate::{Error, Store};
+
+/// Shorter times are granted as this one, seconds: an election must fit in.
+const TTL_MIN: i64 = 2;
+
+/// See the module.
+pub(super) struct Lease {
+    pub(super) store: Store,
+}
+
+type Alive = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
+
+fn header(store: &Store) -> Option<pb::ResponseHeader> {
+    let mut header = Some(pb::ResponseHeader { revision: store.view().revision(), ..pb::ResponseHeader::default() });
+    store.sign(&mut header);
+    header
+}
+
+#[tonic::async_trait]
+impl pb::lease_server::Lease for Lease {
+    async fn lease_grant(
+        &self,
+        request: Request<pb::LeaseGrantRequest>,
+    ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let mut request = request.into_inner();
+        request.ttl = request.ttl.max(TTL_MIN);
+        if request.id == 0 {
+            let random = crate::store::random().map_err(status)?;
+            request.id = i64::try_from(random >> 1).unwrap_or(1).max(1);
+        }
+        write!(self, LeaseGrant, request)
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        write!(self, LeaseRevoke, request.into_inner())
+    }
+
+    type LeaseKeepAliveStream = Alive;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Alive>, Status> {
+        let store = self.store.clone();
+        let answers = request.into_inner().then(move |request| {
+            let store = store.clone();
+            async move {
+                let (header, id) = (header(&store), request?.id);
+                let left = store.lease(id, true).await.map_err(status)?;
+                // An unknown lease is no error: a TTL of 0 says that it has ended.
+                Ok(pb::LeaseKeepAliveResponse { header, id, ttl: left.map_or(0, |(ttl, ..)| ttl) })
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let request = request.into_inner();
+        let mut response = pb::LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() };
+        if let Some((granted, left, keys)) = self.store.lease(request.id, false).await.map_err(status)? {
+            (response.ttl, response.granted_ttl) = (left, granted);
+            response.keys = if request.keys { keys } else { Vec::new() };
+        }
+        response.header = header(&self.store);
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        _: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        self.store.barrier().await.map_err(status)?;
+        let leases = self.store.leases().into_iter().map(|id| pb::LeaseStatus { id }).collect();
+        Ok(Response::new(pb::LeaseLeasesResponse { header: header(&self.store), leases }))
+    }
+}

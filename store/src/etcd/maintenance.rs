@@ -1,0 +1,135 @@
+//! Status and members. What is not served yet says so.
+
+use proto::etcdserverpb as pb;
+use tonic::{Request, Response, Status};
+
+use crate::Store;
+use crate::etcd::status;
+
+/// Maintenance of one member.
+pub(super) struct Maintenance {
+    pub(super) store: Store,
+}
+
+/// The group.
+pub(super) struct Cluster {
+    pub(super) store: Store,
+}
+
+fn absent<T>(name: &str) -> Result<T, Status> {
+    Err(Status::unimplemented(format!(
+        "{name} is not served; `raftsman member` and `raftsman backup` change members and state"
+    )))
+}
+
+fn members(store: &Store) -> Vec<pb::Member> {
+    let urls = |address: &str| if address.is_empty() { Vec::new() } else { vec![format!("https://{address}")] };
+    let member = |member: crate::api::Member| pb::Member {
+        id: member.id,
+        name: member.name,
+        peer_ur_ls: urls(&member.peer_address),
+        client_ur_ls: urls(&member.client_address),
+        is_learner: !member.voter,
+    };
+    store.members().into_iter().map(member).collect()
+}
+
+/// A header without a revision, as etcd's for members.
+fn header(store: &Store) -> Option<pb::ResponseHeader> {
+    let mut header = None;
+    store.sign(&mut header);
+    header
+}
+
+#[tonic::async_trait]
+impl pb::maintenance_server::Maintenance for Maintenance {
+    async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
+        // Listing is what health checks do; nothing raises an alarm.
+        if request.into_inner().action == 0 {
+            return Ok(Response::new(pb::AlarmResponse { header: header(&self.store), alarms: Vec::new() }));
+        }
+        absent("Alarm")
+    }
+
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        Ok(Response::new(self.store.status()))
+    }
+
+    async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
+        absent("Defragment")
+    }
+
+    async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        absent("Hash")
+    }
+
+    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        absent("HashKV")
+    }
+
+    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+
+    async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        absent("Snapshot")
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        if self.store.leadership().borrow().leader != Some(self.store.id()) {
+            return Err(Status::failed_precondition("etcdserver: not leader"));
+        }
+        self.store.transfer_leader(request.into_inner().target_id).await.map_err(status)?;
+        Ok(Response::new(pb::MoveLeaderResponse { header: header(&self.store) }))
+    }
+
+    async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
+        absent("Downgrade")
+    }
+}
+
+#[tonic::async_trait]
+impl pb::cluster_server::Cluster for Cluster {
+    async fn member_add(&self, _: Request<pb::MemberAddRequest>) -> Result<Response<pb::MemberAddResponse>, Status> {
+        absent("MemberAdd")
+    }
+
+    async fn member_remove(
+        &self,
+        request: Request<pb::MemberRemoveRequest>,
+    ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        let id = request.into_inner().id;
+        if self.store.members().iter().all(|member| member.id != id) {
+            return Err(Status::not_found("etcdserver: member not found"));
+        }
+        self.store.member_remove(id).await.map_err(status)?;
+        let members = members(&self.store);
+        Ok(Response::new(pb::MemberRemoveResponse { header: header(&self.store), members }))
+    }
+
+    async fn member_update(
+        &self,
+        _: Request<pb::MemberUpdateRequest>,
+    ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        absent("MemberUpdate")
+    }
+
+    async fn member_list(
+        &self,
+        request: Request<pb::MemberListRequest>,
+    ) -> Result<Response<pb::MemberListResponse>, Status> {
+        if request.into_inner().linearizable {
+            self.store.barrier().await.map_err(status)?;
+        }
+        let members = members(&self.store);
+        Ok(Response::new(pb::MemberListResponse { header: header(&self.store), members }))
+    }
+
+    async fn member_promote(
+        &self,
+        _: Request<pb::MemberPromoteRequest>,
+    ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        absent("MemberPromote")
+    }
+}

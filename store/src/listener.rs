@@ -1,0 +1,65 @@
+//! Accepting connections that speak gRPC: bounded, joined, ended with the store.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+/// Connections at most; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 1024;
+/// A TLS handshake takes so long at most.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
+/// Serves until told to end.
+pub(crate) fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    routes: Routes,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) {
+    let (tracker, cancel) = (tasks.clone(), cancel.clone());
+    tasks.spawn(async move {
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let permit = room.clone().acquire_owned().await.expect("never closed");
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = cancel.cancelled() => return,
+            };
+            let Ok((stream, _)) = accepted else { continue };
+            let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
+            tracker.spawn(async move {
+                let _permit = permit;
+                tokio::select! {
+                    served = connection(stream, tls, routes) => if let Err(error) = served {
+                        tracing::debug!(%error, "a connection ended");
+                    },
+                    () = cancel.cancelled() => {}
+                }
+            });
+        }
+    });
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Routes) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    match tls {
+        Some(tls) => speak(tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??, routes).await,
+        None => speak(stream, routes).await,
+    }
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Routes) -> io::Result<()> {
+    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http2_only();
+    http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await.map_err(io::Error::other)
+}
