@@ -5,7 +5,11 @@
 
 pub mod api;
 pub mod authz;
+pub mod decode;
 pub mod identity;
 pub mod kind;
+pub mod patch;
 pub mod registry;
+pub mod schema;
+pub mod selector;
 pub mod status;

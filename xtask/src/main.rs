@@ -1,4 +1,6 @@
-//! Regenerates committed code and tables: `cargo run -p xtask -- proto`.
+//! Regenerates committed code and tables: `cargo run -p xtask -- proto | schema`.
+
+mod schema;
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +13,11 @@ fn root() -> PathBuf {
 fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("proto") => proto(),
-        _ => bail!("usage: cargo run -p xtask -- proto"),
+        Some("schema") => {
+            let swagger = std::env::args().nth(2).context("usage: cargo run -p xtask -- schema SWAGGER.json")?;
+            schema::generate(Path::new(&swagger), &root().join("control/src/schema/facts.txt"))
+        }
+        _ => bail!("usage: cargo run -p xtask -- proto | schema SWAGGER.json"),
     }
 }
 

@@ -1,9 +1,13 @@
-//! The one table of kinds: adding a kind means adding a row.
+//! The one table of kinds: adding a kind means adding a row (`table`).
 
+mod table;
+
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
+pub use table::ALL;
+
 /// A row of the table: what the API must know of a kind beyond its schema.
-#[derive(Debug)]
 pub struct Kind {
     /// API group; empty for the core group.
     pub group: &'static str,
@@ -21,6 +25,49 @@ pub struct Kind {
     pub categories: &'static [&'static str],
     /// Whether objects lie in namespaces.
     pub namespaced: bool,
+    /// Whether objects are kept; reviews are only answered.
+    pub stored: bool,
+    /// What else is served below an object, e.g. `status`.
+    pub subresources: &'static [Subresource],
+    /// Its type's name in OpenAPI documents.
+    pub type_name: fn() -> std::borrow::Cow<'static, str>,
+    /// Adds its type and all that it holds to a generator.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// Something served below an object of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// Its name in paths.
+    pub name: &'static str,
+    /// The kind of its bodies: group, version, kind; the object's own when empty.
+    pub body: (&'static str, &'static str, &'static str),
+    /// Verbs, as discovery lists them.
+    pub verbs: &'static [&'static str],
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.qualified_resource())
+    }
+}
+
+/// The kind that serves a resource.
+pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Kind> {
+    ALL.iter().find(|kind| kind.group == group && kind.version == version && kind.resource == resource)
+}
+
+/// The kind that a body names by `apiVersion` and `kind`.
+pub fn named(api_version: &str, name: &str) -> Option<&'static Kind> {
+    ALL.iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
+}
+
+/// A kind of the core group that this program itself works with.
+///
+/// # Panics
+/// When the table has no such row.
+pub fn core(resource: &str) -> &'static Kind {
+    find("", "v1", resource).expect("a row of the table")
 }
 
 impl Kind {
@@ -32,6 +79,11 @@ impl Kind {
     /// `pods`, `deployments.apps`: how messages name the resource.
     pub fn qualified_resource(&self) -> String {
         if self.group.is_empty() { self.resource.to_owned() } else { format!("{}.{}", self.resource, self.group) }
+    }
+
+    /// What is served below its objects under this name.
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
     /// The `details` of a Status about an object of this kind.

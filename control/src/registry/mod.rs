@@ -5,6 +5,7 @@ pub mod names;
 pub mod prepare;
 pub mod removal;
 pub mod rules;
+pub mod shell;
 
 use serde_json::Value;
 use store::api::Epoch;

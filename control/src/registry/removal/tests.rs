@@ -9,7 +9,20 @@ const CONTROLLERS: Kind = kind("replicationcontrollers", "ReplicationController"
 const NAMESPACES: Kind = kind("namespaces", "Namespace");
 
 const fn kind(resource: &'static str, kind: &'static str) -> Kind {
-    Kind { group: "", version: "v1", kind, resource, singular: "", short_names: &[], categories: &[], namespaced: true }
+    Kind {
+        group: "",
+        version: "v1",
+        kind,
+        resource,
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        stored: true,
+        subresources: &[],
+        type_name: <k8s_openapi::api::core::v1::ConfigMap as schemars::JsonSchema>::schema_name,
+        schema: <k8s_openapi::api::core::v1::ConfigMap as schemars::JsonSchema>::json_schema,
+    }
 }
 
 fn verdict(kind: &Kind, object: &Value, options: &DeleteOptions) -> String {

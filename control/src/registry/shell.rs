@@ -1,0 +1,296 @@
+//! `Registry`: objects in the store, and the one way in which they change.
+//!
+//! What a write makes of an object is pure (`prepare`, `removal`, `rules`); this file reads, guards and commits.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use proto::mvccpb::KeyValue;
+use serde_json::Value;
+use std::sync::Arc;
+use store::api::{Epoch, Revision};
+use store::{Store, View};
+
+use crate::identity::at_rest::Ring;
+use crate::kind::{self, Kind};
+use crate::registry::prepare::{self, Birth, meta_str, metadata};
+use crate::registry::removal::{self, DeleteOptions, Removal};
+use crate::registry::{key, names, rules};
+use crate::status::Status;
+
+/// How often a write without a resourceVersion looks again when somebody else was faster.
+const RETRIES: usize = 8;
+
+/// An object as it lies in the store.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Without its resourceVersion.
+    pub value: Value,
+    /// Its resourceVersion.
+    pub revision: Revision,
+}
+
+impl Stored {
+    /// As the API shows it.
+    pub fn shown(mut self) -> Value {
+        metadata(&mut self.value).insert("resourceVersion".to_owned(), self.revision.to_string().into());
+        self.value
+    }
+}
+
+/// Objects in the store; cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    store: Store,
+    ring: Arc<Ring>,
+}
+
+/// What became of a deletion.
+pub enum Deleted {
+    /// The object is gone.
+    Gone(Value),
+    /// It stays for now, marked or as it was.
+    Stays(Value),
+}
+
+/// Where a write goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// Empty at the cluster scope.
+    pub namespace: &'a str,
+    /// Empty for a new object that names itself.
+    pub name: &'a str,
+    /// `status`, `finalize`; empty for the object itself.
+    pub subresource: &'a str,
+}
+
+impl Registry {
+    /// Over a store, with the keys that seal Secrets.
+    pub fn new(store: Store, ring: Arc<Ring>) -> Self {
+        Registry { store, ring }
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Reads a stored value.
+    ///
+    /// # Errors
+    /// When it was sealed with a key that is gone, or is no JSON.
+    pub fn open(&self, kv: &KeyValue) -> Result<Stored, Status> {
+        let secret = kv.key.starts_with(b"/registry/secrets/");
+        let opened;
+        let bytes = if secret {
+            opened = self.ring.open(&kv.key, &kv.value).map_err(Status::internal)?;
+            &opened
+        } else {
+            kv.value.as_ref()
+        };
+        let value = serde_json::from_slice(bytes).map_err(Status::internal)?;
+        Ok(Stored { value, revision: kv.mod_revision })
+    }
+
+    fn seal(&self, key: &str, object: &Value) -> Result<Bytes, Status> {
+        let mut object = object.clone();
+        metadata(&mut object).remove("resourceVersion");
+        let bytes = serde_json::to_vec(&object).map_err(Status::internal)?;
+        if !key.starts_with("/registry/secrets/") {
+            return Ok(bytes.into());
+        }
+        Ok(self.ring.seal(key.as_bytes(), &bytes).map_err(Status::internal)?.into())
+    }
+
+    /// An object as a view shows it.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get(&self, view: &View, target: Target<'_>) -> Result<Stored, Status> {
+        let key = key::object(target.kind, target.namespace, target.name);
+        let kv = view.get(key.as_bytes()).ok_or_else(|| Status::not_found(target.kind, target.name))?;
+        self.open(&kv)
+    }
+
+    async fn latest(&self) -> Result<View, Status> {
+        self.store.barrier().await.map_err(failed)?;
+        Ok(self.store.view())
+    }
+
+    /// Makes a new object.
+    ///
+    /// # Errors
+    /// 409 when the name is taken, 403 in a namespace that ends.
+    pub async fn create(&self, target: Target<'_>, object: Value, dry_run: bool) -> Result<Value, Status> {
+        let (kind, rules) = (target.kind, rules::of(target.kind));
+        let view = self.latest().await?;
+        self.namespace_lives(&view, target, &object)?;
+        let base = meta_str(&object, "generateName").to_owned();
+        let given = meta_str(&object, "name").to_owned();
+        for _ in 0..names::ATTEMPTS {
+            let name = if given.is_empty() { names::generate(&base, random()) } else { given.clone() };
+            let (mut object, now) = (object.clone(), removal::rfc3339(Timestamp::now()));
+            let uid = uuid::Uuid::new_v4().to_string();
+            prepare::create(rules, &mut object, &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now });
+            let place = key::object(kind, target.namespace, &name);
+            if dry_run {
+                return if view.get(place.as_bytes()).is_some() { Err(Status::already_exists(kind, &name)) } else { Ok(object) };
+            }
+            match self.write(0, &[Write { key: place, expected: 0, object: Some(object.clone()) }]).await? {
+                Some(revision) => return Ok(Stored { value: object, revision }.shown()),
+                None if given.is_empty() => {}
+                None => return Err(Status::already_exists(kind, &name)),
+            }
+        }
+        Err(Status::already_exists(kind, &base))
+    }
+
+    fn namespace_lives(&self, view: &View, target: Target<'_>, object: &Value) -> Result<(), Status> {
+        if !target.kind.namespaced {
+            return Ok(());
+        }
+        let (namespaces, name) = (kind::core("namespaces"), target.namespace);
+        let namespace = self.get(view, Target { kind: namespaces, namespace: "", name, subresource: "" })?;
+        if namespace.value["metadata"]["deletionTimestamp"].is_null() {
+            return Ok(());
+        }
+        let why = format!("unable to create new content in namespace {name} because it is being terminated");
+        Err(Status::forbidden(target.kind, meta_str(object, "name"), &why))
+    }
+
+    /// Changes an object by what `change` makes of it, looking again when somebody else was faster. `change` sees the
+    /// object with its resourceVersion, and may set another one to insist on it.
+    ///
+    /// # Errors
+    /// 404; 409 when the change insists on another version; whatever `change` says.
+    pub async fn modify(
+        &self,
+        target: Target<'_>,
+        dry_run: bool,
+        change: impl Fn(Value) -> Result<Value, Status>,
+    ) -> Result<Value, Status> {
+        let (kind, rules) = (target.kind, rules::of(target.kind));
+        for _ in 0..RETRIES {
+            let old = self.get(&self.latest().await?, target)?;
+            let mut new = change(old.clone().shown())?;
+            let insisted = meta_str(&new, "resourceVersion").to_owned();
+            if !insisted.is_empty() && insisted != old.revision.to_string() {
+                return Err(Status::conflict(kind, target.name, MODIFIED));
+            }
+            same_identity(kind, target.name, &old.value, &new)?;
+            match target.subresource {
+                "status" => prepare::update_status(kind, &old.value, &mut new),
+                _ => prepare::update(rules, &old.value, &mut new),
+            }
+            if prepare::unchanged(&old.value, &new) || dry_run {
+                return Ok(Stored { value: new, revision: old.revision }.shown());
+            }
+            let place = key::object(kind, target.namespace, target.name);
+            let ends = removal::finished(kind, &new);
+            let object = (!ends).then(|| new.clone());
+            if let Some(revision) = self.write(0, &[Write { key: place, expected: old.revision, object }]).await? {
+                return Ok(Stored { value: new, revision }.shown());
+            }
+        }
+        Err(Status::conflict(kind, target.name, MODIFIED))
+    }
+
+    /// Deletes an object, or begins to.
+    ///
+    /// # Errors
+    /// 404; 409 when a precondition does not hold.
+    pub async fn delete(&self, target: Target<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let (kind, rules) = (target.kind, rules::of(target.kind));
+        for _ in 0..RETRIES {
+            let old = self.get(&self.latest().await?, target)?;
+            removal::check(kind, &old.value, old.revision, options)?;
+            let verdict = removal::decide(kind, rules, &old.value, options, Timestamp::now());
+            let object = match &verdict {
+                Removal::Pending => return Ok(Deleted::Stays(old.shown())),
+                Removal::Mark(next) => Some(next.clone()),
+                Removal::Remove => None,
+            };
+            let (value, revision) = (object.clone().unwrap_or_else(|| old.value.clone()), old.revision);
+            let place = key::object(kind, target.namespace, target.name);
+            let written = if options.dry_run {
+                Some(revision)
+            } else {
+                self.write(0, &[Write { key: place, expected: revision, object }]).await?
+            };
+            if let Some(revision) = written {
+                let shown = Stored { value, revision }.shown();
+                return Ok(if verdict == Removal::Remove { Deleted::Gone(shown) } else { Deleted::Stays(shown) });
+            }
+        }
+        Err(Status::conflict(kind, target.name, MODIFIED))
+    }
+
+    /// One guarded transaction; nothing happens when a guard does not hold.
+    async fn write(&self, epoch: Epoch, writes: &[Write]) -> Result<Option<Revision>, Status> {
+        let mut request = pb::TxnRequest::default();
+        for write in writes {
+            let place = Bytes::copy_from_slice(write.key.as_bytes());
+            request.compare.push(pb::Compare {
+                result: CompareResult::Equal.into(),
+                target: CompareTarget::Mod.into(),
+                key: place.clone(),
+                range_end: Bytes::new(),
+                target_union: Some(TargetUnion::ModRevision(write.expected)),
+            });
+            let op = match &write.object {
+                Some(object) => {
+                    let value = self.seal(&write.key, object)?;
+                    pb::request_op::Request::RequestPut(pb::PutRequest { key: place, value, ..Default::default() })
+                }
+                None => pb::request_op::Request::RequestDeleteRange(pb::DeleteRangeRequest { key: place, ..Default::default() }),
+            };
+            request.success.push(pb::RequestOp { request: Some(op) });
+        }
+        let response = self.store.txn(epoch, request).await.map_err(failed)?;
+        Ok(response.succeeded.then(|| response.header.map_or(0, |header| header.revision)))
+    }
+}
+
+/// One object's change in a transaction.
+struct Write {
+    key: String,
+    /// The revision it must be at; 0: absent.
+    expected: Revision,
+    /// None removes it.
+    object: Option<Value>,
+}
+
+const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+fn same_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<(), Status> {
+    let (held, given) = (meta_str(old, "uid"), meta_str(new, "uid"));
+    if given.is_empty() || given == held {
+        return Ok(());
+    }
+    let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
+    Err(Status::conflict(kind, name, &why))
+}
+
+fn random() -> [u8; 5] {
+    let bytes = uuid::Uuid::new_v4().into_bytes();
+    [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]]
+}
+
+/// The store's errors as the API answers them.
+pub fn failed(error: store::Error) -> Status {
+    match error {
+        store::Error::NoLeader => Status::new(503, "ServiceUnavailable", "no leader is elected; try again"),
+        store::Error::Overloaded => Status::new(429, "TooManyRequests", "too many requests, please try again later"),
+        store::Error::Unknown => {
+            Status::new(504, "Timeout", "Timeout: request did not complete within the allotted time; it may have taken effect")
+        }
+        store::Error::Refused(refusal) if refusal.message.contains("compacted") => {
+            Status::new(410, "Expired", "The resourceVersion for the provided list is too old.")
+        }
+        other => Status::internal(other),
+    }
+}

@@ -1,0 +1,45 @@
+//! The facts about fields that the types of `k8s-openapi` lack, taken from the published OpenAPI description.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::Value;
+
+/// One line per field with a fact, sorted: `TYPE FIELD FACT…`.
+pub(crate) fn generate(swagger: &Path, out: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read(swagger).with_context(|| format!("{}: cannot be read", swagger.display()))?;
+    let swagger: Value = serde_json::from_slice(&text).context("not JSON")?;
+    let definitions = swagger["definitions"].as_object().context("no definitions")?;
+    let mut lines = BTreeSet::new();
+    for (name, definition) in definitions {
+        for (field, facts) in definition["properties"].as_object().into_iter().flatten() {
+            let mut line = String::new();
+            let word = |key: &str| facts[key].as_str().unwrap_or_default().to_owned();
+            for strategy in word("x-kubernetes-patch-strategy").split(',').filter(|strategy| !strategy.is_empty()) {
+                match strategy {
+                    "merge" => write!(line, " merge:{}", word("x-kubernetes-patch-merge-key"))?,
+                    other => write!(line, " {other}")?,
+                }
+            }
+            let keys: Vec<&str> = facts["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            match word("x-kubernetes-list-type").as_str() {
+                "" => {}
+                "map" => write!(line, " map:{}", keys.join(","))?,
+                other => write!(line, " {other}")?,
+            }
+            if word("x-kubernetes-map-type") == "atomic" {
+                line.push_str(" atomic");
+            }
+            if !line.is_empty() {
+                lines.insert(format!("{name} {field}{line}"));
+            }
+        }
+        if definition["x-kubernetes-map-type"] == "atomic" {
+            lines.insert(format!("{name} * atomic"));
+        }
+    }
+    let text: String = lines.into_iter().map(|line| line + "\n").collect();
+    std::fs::write(out, text).with_context(|| format!("{}: cannot be written", out.display()))
+}
