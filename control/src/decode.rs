@@ -57,8 +57,9 @@ pub fn object(kind: &Kind, body: &[u8], yaml: bool, unknown: FieldValidation) ->
         }
     }
     let mut dropped = Vec::new();
-    fit(schema::of(kind), object, "", &mut dropped)
-        .map_err(|why| Status::bad_request(format!("{name} in version \"{}\" cannot be handled as a {name}: {why}", kind.version)))?;
+    fit(schema::of(kind), object, "", &mut dropped).map_err(|why| {
+        Status::bad_request(format!("{name} in version \"{}\" cannot be handled as a {name}: {why}", kind.version))
+    })?;
     let warnings: Vec<String> = dropped.into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
     match unknown {
         FieldValidation::Strict if !warnings.is_empty() => Err(Status::bad_request(format!(
@@ -109,7 +110,9 @@ fn fit_value(shape: &Shape, value: &mut Value, path: &str, dropped: &mut Vec<Str
             return Ok(());
         }
         (Shape::String(_), Value::String(_)) => return Ok(()),
-        (Shape::Integer | Shape::IntOrString, Value::Number(number)) if number.is_i64() || number.is_u64() => return Ok(()),
+        (Shape::Integer | Shape::IntOrString, Value::Number(number)) if number.is_i64() || number.is_u64() => {
+            return Ok(());
+        }
         (Shape::Object(name), Value::Object(object)) => {
             return match schema::named(name) {
                 Some(kind) => fit(kind, object, path, dropped),
@@ -175,9 +178,14 @@ mod tests {
     #[test]
     fn shapes_must_fit() {
         let refused = pod("{spec: {containers: 3}}", FieldValidation::Warn).expect_err("refused").message;
-        assert!(refused.contains("cannot unmarshal number into Go struct field spec.containers of type list"), "{refused}");
+        assert!(
+            refused.contains("cannot unmarshal number into Go struct field spec.containers of type list"),
+            "{refused}"
+        );
         assert!(pod("{kind: Service}", FieldValidation::Warn).is_err());
-        let (value, _) = pod("{spec: {nodeName: null, containers: [{resources: {limits: {cpu: 1}}}]}}", FieldValidation::Warn).expect("reads");
+        let (value, _) =
+            pod("{spec: {nodeName: null, containers: [{resources: {limits: {cpu: 1}}}]}}", FieldValidation::Warn)
+                .expect("reads");
         assert_eq!(value["spec"].to_string(), r#"{"containers":[{"resources":{"limits":{"cpu":"1"}}}]}"#);
     }
 }

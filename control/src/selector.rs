@@ -26,7 +26,9 @@ impl Labels {
     /// # Errors
     /// 400 with what is wrong.
     pub fn parse(text: &str) -> Result<Labels, Status> {
-        let wrong = |part: &str| Status::bad_request(format!("unable to parse requirement: found '{part}', expected: a requirement"));
+        let wrong = |part: &str| {
+            Status::bad_request(format!("unable to parse requirement: found '{part}', expected: a requirement"))
+        };
         let mut requirements = Vec::new();
         for part in split(text) {
             let part = part.trim();
@@ -196,7 +198,9 @@ mod tests {
     fn labels_select() {
         let labels = json!({ "app": "web", "tier": "front" });
         let matches = |text: &str| Labels::parse(text).expect("reads").matches(labels.as_object());
-        for text in ["", "app=web", "app==web,tier!=back", "app in (api, web)", "tier notin (back)", "app", "!gone", "gone!=x"] {
+        for text in
+            ["", "app=web", "app==web,tier!=back", "app in (api, web)", "tier notin (back)", "app", "!gone", "gone!=x"]
+        {
             assert!(matches(text), "{text}");
         }
         for text in ["app=api", "app in (api)", "tier notin (front)", "gone", "!app", "gone=x"] {

@@ -1,6 +1,7 @@
 //! May this user do this? Attributes of a request in, a decision with its reason out.
 
 pub mod rbac;
+pub mod replica;
 
 use crate::identity::User;
 

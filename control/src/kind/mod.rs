@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 
 pub use table::ALL;
 
+/// The verbs of a kind, as discovery lists them.
+pub fn verbs(kind: &Kind) -> &'static [&'static str] {
+    if kind.stored { table::STORED } else { &["create"] }
+}
+
 /// A row of the table: what the API must know of a kind beyond its schema.
 pub struct Kind {
     /// API group; empty for the core group.

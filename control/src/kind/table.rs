@@ -6,8 +6,7 @@ use schemars::JsonSchema;
 use crate::kind::{Kind, Subresource};
 
 /// Verbs of stored kinds, as discovery lists them.
-pub(crate) const STORED: &[&str] =
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+pub(crate) const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const CHANGED: &[&str] = &["get", "patch", "update"];
 
 const STATUS: Subresource = Subresource { name: "status", body: ("", "", ""), verbs: CHANGED };
@@ -20,7 +19,8 @@ const OF_PODS: &[Subresource] = &[
     Subresource { name: "log", body: ("", "", ""), verbs: &["get"] },
     STATUS,
 ];
-const OF_NAMESPACES: &[Subresource] = &[Subresource { name: "finalize", body: ("", "", ""), verbs: &["update"] }, STATUS];
+const OF_NAMESPACES: &[Subresource] =
+    &[Subresource { name: "finalize", body: ("", "", ""), verbs: &["update"] }, STATUS];
 const OF_ACCOUNTS: &[Subresource] =
     &[Subresource { name: "token", body: ("authentication.k8s.io", "v1", "TokenRequest"), verbs: &["create"] }];
 
@@ -77,7 +77,13 @@ pub static ALL: &[Kind] = &[
     row::<core::ConfigMap>(("", "v1", "ConfigMap"), ("configmaps", "configmap"), (&["cm"], NONE), Namespaced, &[]),
     row::<core::Endpoints>(("", "v1", "Endpoints"), ("endpoints", "endpoints"), (&["ep"], NONE), Namespaced, &[]),
     row::<core::Event>(("", "v1", "Event"), ("events", "event"), (&["ev"], NONE), Namespaced, &[]),
-    row::<core::Namespace>(("", "v1", "Namespace"), ("namespaces", "namespace"), (&["ns"], NONE), Cluster, OF_NAMESPACES),
+    row::<core::Namespace>(
+        ("", "v1", "Namespace"),
+        ("namespaces", "namespace"),
+        (&["ns"], NONE),
+        Cluster,
+        OF_NAMESPACES,
+    ),
     row::<core::Node>(("", "v1", "Node"), ("nodes", "node"), (&["no"], NONE), Cluster, WITH_STATUS),
     row::<core::PersistentVolumeClaim>(
         ("", "v1", "PersistentVolumeClaim"),
@@ -110,8 +116,20 @@ pub static ALL: &[Kind] = &[
         Namespaced,
         &[],
     ),
-    row::<apps::Deployment>((APPS, "v1", "Deployment"), ("deployments", "deployment"), (&["deploy"], IN_ALL), Namespaced, SCALED),
-    row::<apps::ReplicaSet>((APPS, "v1", "ReplicaSet"), ("replicasets", "replicaset"), (&["rs"], IN_ALL), Namespaced, SCALED),
+    row::<apps::Deployment>(
+        (APPS, "v1", "Deployment"),
+        ("deployments", "deployment"),
+        (&["deploy"], IN_ALL),
+        Namespaced,
+        SCALED,
+    ),
+    row::<apps::ReplicaSet>(
+        (APPS, "v1", "ReplicaSet"),
+        ("replicasets", "replicaset"),
+        (&["rs"], IN_ALL),
+        Namespaced,
+        SCALED,
+    ),
     row::<authn::SelfSubjectReview>(
         (AUTHN, "v1", "SelfSubjectReview"),
         ("selfsubjectreviews", "selfsubjectreview"),
@@ -169,7 +187,13 @@ pub static ALL: &[Kind] = &[
         &[],
     ),
     row::<rbac::ClusterRole>((RBAC, "v1", "ClusterRole"), ("clusterroles", "clusterrole"), (NONE, NONE), Cluster, &[]),
-    row::<rbac::RoleBinding>((RBAC, "v1", "RoleBinding"), ("rolebindings", "rolebinding"), (NONE, NONE), Namespaced, &[]),
+    row::<rbac::RoleBinding>(
+        (RBAC, "v1", "RoleBinding"),
+        ("rolebindings", "rolebinding"),
+        (NONE, NONE),
+        Namespaced,
+        &[],
+    ),
     row::<rbac::Role>((RBAC, "v1", "Role"), ("roles", "role"), (NONE, NONE), Namespaced, &[]),
     row::<api::storage::v1::StorageClass>(
         ("storage.k8s.io", "v1", "StorageClass"),
@@ -186,8 +210,9 @@ mod tests {
 
     #[test]
     fn rows_are_sorted_and_unique() {
-        assert!(ALL.is_sorted_by(|a, b| (a.group, a.resource) < (b.group, b.resource)
-            || (a.group == b.group && a.singular < b.singular)));
+        assert!(ALL.is_sorted_by(
+            |a, b| (a.group, a.resource) < (b.group, b.resource) || (a.group == b.group && a.singular < b.singular)
+        ));
         let names: std::collections::BTreeSet<_> = ALL.iter().map(|kind| (kind.group, kind.resource)).collect();
         assert_eq!(names.len(), ALL.len());
     }

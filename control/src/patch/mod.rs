@@ -40,7 +40,9 @@ impl PatchType {
             other => {
                 const SUPPORTED: &str = "application/json-patch+json, application/merge-patch+json, \
                                          application/strategic-merge-patch+json";
-                let text = format!("the body of the request was in an unknown format - accepted media types include: {SUPPORTED}; got {other:?}");
+                let text = format!(
+                    "the body of the request was in an unknown format - accepted media types include: {SUPPORTED}; got {other:?}"
+                );
                 Err(Status::new(415, "UnsupportedMediaType", text))
             }
         }
@@ -53,7 +55,9 @@ impl PatchType {
 /// 400 for a body that is no patch, 422 for one that does not fit the object.
 pub fn apply(kind: &Kind, how: PatchType, current: &Value, body: &[u8]) -> Result<Value, Status> {
     let wrong = |error: serde_json::Error| Status::bad_request(format!("error decoding patch: {error}"));
-    let unfit = |why: String| Status::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"));
+    let unfit = |why: String| {
+        Status::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {why}"))
+    };
     let mut patched = current.clone();
     match how {
         PatchType::Json => {

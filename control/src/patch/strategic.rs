@@ -15,7 +15,11 @@ const ORDER: &str = "$setElementOrder/";
 ///
 /// # Errors
 /// When the patch contradicts itself.
-pub(super) fn merge(kind: Option<&Type>, target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+pub(super) fn merge(
+    kind: Option<&Type>,
+    target: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), String> {
     match patch.get(PATCH).and_then(Value::as_str) {
         None | Some("merge") => {}
         Some("replace") => {
@@ -131,7 +135,11 @@ fn merge_list(
     Ok(())
 }
 
-fn item_merge(field: Option<&Field>, target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), String> {
+fn item_merge(
+    field: Option<&Field>,
+    target: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), String> {
     match field.map(|field| &field.shape) {
         Some(Shape::List(item)) => deeper(Some(item), target, patch),
         _ => merge(None, target, patch),

@@ -16,7 +16,9 @@ fn containers(items: Value) -> Value {
 
 #[test]
 fn containers_merge_by_name() {
-    let held = containers(json!([{ "name": "a", "image": "1", "env": [{ "name": "X", "value": "1" }] }, { "name": "b", "image": "1" }]));
+    let held = containers(
+        json!([{ "name": "a", "image": "1", "env": [{ "name": "X", "value": "1" }] }, { "name": "b", "image": "1" }]),
+    );
     let patch = containers(json!([{ "name": "a", "image": "2", "env": [{ "name": "Y", "value": "2" }] }]));
     let wanted = containers(json!([
         { "name": "a", "image": "2", "env": [{ "name": "X", "value": "1" }, { "name": "Y", "value": "2" }] },

@@ -134,10 +134,18 @@ impl Registry {
             let name = if given.is_empty() { names::generate(&base, random()) } else { given.clone() };
             let (mut object, now) = (object.clone(), removal::rfc3339(Timestamp::now()));
             let uid = uuid::Uuid::new_v4().to_string();
-            prepare::create(rules, &mut object, &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now });
+            prepare::create(
+                rules,
+                &mut object,
+                &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now },
+            );
             let place = key::object(kind, target.namespace, &name);
             if dry_run {
-                return if view.get(place.as_bytes()).is_some() { Err(Status::already_exists(kind, &name)) } else { Ok(object) };
+                return if view.get(place.as_bytes()).is_some() {
+                    Err(Status::already_exists(kind, &name))
+                } else {
+                    Ok(object)
+                };
             }
             match self.write(0, &[Write { key: place, expected: 0, object: Some(object.clone()) }]).await? {
                 Some(revision) => return Ok(Stored { value: object, revision }.shown()),
@@ -245,7 +253,10 @@ impl Registry {
                     let value = self.seal(&write.key, object)?;
                     pb::request_op::Request::RequestPut(pb::PutRequest { key: place, value, ..Default::default() })
                 }
-                None => pb::request_op::Request::RequestDeleteRange(pb::DeleteRangeRequest { key: place, ..Default::default() }),
+                None => pb::request_op::Request::RequestDeleteRange(pb::DeleteRangeRequest {
+                    key: place,
+                    ..Default::default()
+                }),
             };
             request.success.push(pb::RequestOp { request: Some(op) });
         }
@@ -263,8 +274,7 @@ struct Write {
     object: Option<Value>,
 }
 
-const MODIFIED: &str =
-    "the object has been modified; please apply your changes to the latest version and try again";
+const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
 
 fn same_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<(), Status> {
     let (held, given) = (meta_str(old, "uid"), meta_str(new, "uid"));
@@ -285,9 +295,11 @@ pub fn failed(error: store::Error) -> Status {
     match error {
         store::Error::NoLeader => Status::new(503, "ServiceUnavailable", "no leader is elected; try again"),
         store::Error::Overloaded => Status::new(429, "TooManyRequests", "too many requests, please try again later"),
-        store::Error::Unknown => {
-            Status::new(504, "Timeout", "Timeout: request did not complete within the allotted time; it may have taken effect")
-        }
+        store::Error::Unknown => Status::new(
+            504,
+            "Timeout",
+            "Timeout: request did not complete within the allotted time; it may have taken effect",
+        ),
         store::Error::Refused(refusal) if refusal.message.contains("compacted") => {
             Status::new(410, "Expired", "The resourceVersion for the provided list is too old.")
         }

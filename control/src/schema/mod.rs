@@ -153,7 +153,8 @@ fn parse_facts(words: &str) -> Facts {
 
 fn parse(name: &str, document: &Value, facts: &AllFacts) -> Type {
     let of = |field: &str| facts.get(&(name.to_owned(), field.to_owned())).cloned().unwrap_or_default();
-    let required = |field: &str| document["required"].as_array().is_some_and(|all| all.iter().any(|name| name == field));
+    let required =
+        |field: &str| document["required"].as_array().is_some_and(|all| all.iter().any(|name| name == field));
     let fields = document["properties"].as_object().into_iter().flatten().map(|(field, schema)| {
         (field.clone(), Field { shape: shape(schema), facts: of(field), required: required(field) })
     });

@@ -1,0 +1,60 @@
+//! Answers: values and errors as HTTP responses.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+
+use crate::api::negotiate::{Format, Representation};
+use crate::status::Status;
+
+/// A whole or a streamed body.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// Bytes as a whole body.
+pub fn whole(code: u16, media_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(bytes.into()).boxed_unsync());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// A value in the representation that was asked for.
+pub fn value(code: u16, value: &Value, how: &Representation) -> Response<Body> {
+    match how.format {
+        Format::Json if how.pretty => {
+            let text = serde_json::to_vec_pretty(value).expect("a value is JSON");
+            whole(code, "application/json", text)
+        }
+        Format::Json => {
+            let mut text = serde_json::to_vec(value).expect("a value is JSON");
+            text.push(b'\n');
+            whole(code, "application/json", text)
+        }
+        Format::Yaml => match serde_saphyr::to_string(value) {
+            Ok(text) => whole(code, "application/yaml", text),
+            Err(error) => self::error(&Status::internal(error)),
+        },
+    }
+}
+
+/// An error.
+pub fn error(status: &Status) -> Response<Body> {
+    value(status.code, &status.to_json(), &Representation::JSON)
+}
+
+/// Adds warnings for the user (RFC 7234, as Kubernetes writes them).
+pub fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(header) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, header);
+        }
+    }
+    response
+}
