@@ -1,12 +1,98 @@
 //! The `raftsman` binary: parse, assemble, run, print. It decides nothing about the cluster.
 
-use clap::Parser;
+mod admin;
+mod exit;
+mod flags;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::exit::Failure;
+use crate::flags::ServerFlags;
 
 /// Runs containers on a cluster of machines, from one binary.
+///
+/// The first machine runs `raftsman up` and prints how others join. Exit codes: 0 ok, 1 failed, 2 usage,
+/// 3 not reachable, 4 refused.
 #[derive(Parser)]
-#[command(name = "raftsman", version, arg_required_else_help = true)]
-struct Arguments {}
+#[command(name = "raftsman", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-fn main() {
-    Arguments::parse();
+#[derive(Subcommand)]
+enum Command {
+    /// Start the first server of a new cluster, or any server again.
+    Up {
+        #[command(flatten)]
+        flags: ServerFlags,
+    },
+    /// Start a server that joins the cluster of a token.
+    Join {
+        /// What `raftsman token create` printed on a server of the cluster.
+        #[arg(env = "RAFTSMAN_TOKEN", hide_env_values = true)]
+        token: String,
+        #[command(flatten)]
+        flags: ServerFlags,
+    },
+    /// Tokens that let machines join.
+    #[command(subcommand)]
+    Token(admin::TokenCommand),
+    /// Servers, who leads, and how far each one is.
+    Status(admin::Access),
+    /// Servers of the cluster.
+    #[command(subcommand)]
+    Member(admin::MemberCommand),
+    /// Print a completion script for a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return Failure::failed("a crypto provider was installed already").exit();
+    }
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
+    match command {
+        Command::Up { flags } => runtime.block_on(serve::up(flags)),
+        Command::Join { token, flags } => runtime.block_on(serve::join(&token, flags)),
+        Command::Token(command) => runtime.block_on(admin::token(command)),
+        Command::Status(access) => runtime.block_on(admin::status(&access)),
+        Command::Member(command) => runtime.block_on(admin::member(command)),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "raftsman", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Version => exit::say(&format!(
+            "raftsman {}\nKubernetes API {}",
+            env!("CARGO_PKG_VERSION"),
+            control::api::discovery::VERSION.2
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
 }

@@ -5,12 +5,16 @@
 
 pub mod api;
 pub mod authz;
+pub mod cluster;
 pub mod decode;
 pub mod identity;
 pub mod kind;
 pub mod patch;
+pub mod pki;
 pub mod registry;
+pub mod run;
 pub mod schema;
 pub mod selector;
+pub mod server;
 pub mod status;
 pub mod table;

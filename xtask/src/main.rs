@@ -1,5 +1,6 @@
-//! Regenerates committed code and tables: `cargo run -p xtask -- proto | schema`.
+//! Regenerates committed code and tables: `cargo run -p xtask -- proto | schema | bootstrap`.
 
+mod bootstrap;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,11 @@ fn main() -> anyhow::Result<()> {
             let swagger = std::env::args().nth(2).context("usage: cargo run -p xtask -- schema SWAGGER.json")?;
             schema::generate(Path::new(&swagger), &root().join("control/src/schema/facts.txt"))
         }
-        _ => bail!("usage: cargo run -p xtask -- proto | schema SWAGGER.json"),
+        Some("bootstrap") => {
+            let dir = std::env::args().nth(2).context("usage: cargo run -p xtask -- bootstrap DIR")?;
+            bootstrap::generate(Path::new(&dir), &root().join("control/src/authz/bootstrap.jsonl"))
+        }
+        _ => bail!("usage: cargo run -p xtask -- proto | schema SWAGGER.json | bootstrap DIR"),
     }
 }
 

@@ -23,7 +23,12 @@ pub(crate) fn generate(swagger: &Path, out: &Path) -> anyhow::Result<()> {
                     other => write!(line, " {other}")?,
                 }
             }
-            let keys: Vec<&str> = facts["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let keys: Vec<&str> = facts["x-kubernetes-list-map-keys"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             match word("x-kubernetes-list-type").as_str() {
                 "" => {}
                 "map" => write!(line, " map:{}", keys.join(","))?,

@@ -111,7 +111,11 @@ impl Api {
         call.dispatch().await
     }
 
-    fn authorize(&self, user: &User, attributes: &Attributes) -> Result<(), Status> {
+    /// Whether a user may.
+    ///
+    /// # Errors
+    /// 403, saying what was not allowed.
+    pub fn authorize(&self, user: &User, attributes: &Attributes) -> Result<(), Status> {
         let decision = replica::decide(&self.registry, user, attributes);
         if decision.allowed {
             return Ok(());

@@ -1,0 +1,49 @@
+//! How the program ends, and what it says.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Why a command did not succeed: the text says what failed, why, and what to do.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// It did not work.
+    pub(crate) fn failed(text: impl Into<String>) -> Failure {
+        Failure { code: 1, text: text.into() }
+    }
+
+    /// It was asked for wrongly.
+    pub(crate) fn usage(text: impl Into<String>) -> Failure {
+        Failure { code: 2, text: text.into() }
+    }
+
+    /// The cluster does not answer.
+    pub(crate) fn unreachable(text: impl Into<String>) -> Failure {
+        Failure { code: 3, text: text.into() }
+    }
+
+    /// The cluster says no.
+    pub(crate) fn refused(text: impl Into<String>) -> Failure {
+        Failure { code: 4, text: text.into() }
+    }
+
+    /// Says why, on standard error.
+    pub(crate) fn exit(&self) -> ExitCode {
+        let _ = writeln!(std::io::stderr(), "error: {}", self.text);
+        ExitCode::from(self.code)
+    }
+}
+
+/// Prints a line; a closed pipe is the reader's wish, not a failure.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! What a server is told: flags over `RAFTSMAN_*` over the configuration file over defaults.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::exit::Failure;
+
+/// As given; nothing is decided yet.
+#[derive(clap::Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct ServerFlags {
+    /// Where state, keys and admin.kubeconfig lie [default: /var/lib/raftsman]
+    #[arg(long, env = "RAFTSMAN_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// This server's name, unique in the cluster [default: the host's name]
+    #[arg(long, env = "RAFTSMAN_NAME")]
+    name: Option<String>,
+    /// Address to listen on [default: 0.0.0.0]
+    #[arg(long, env = "RAFTSMAN_BIND", value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
+    /// Address by which others reach this machine [default: that of its route to the network]
+    #[arg(long, env = "RAFTSMAN_ADVERTISE", value_name = "ADDRESS")]
+    advertise: Option<IpAddr>,
+    /// Port of the Kubernetes API [default: 6443]
+    #[arg(long, env = "RAFTSMAN_PORT")]
+    port: Option<u16>,
+    /// Port for other servers [default: 2380]
+    #[arg(long, env = "RAFTSMAN_PEER_PORT", value_name = "PORT")]
+    peer_port: Option<u16>,
+    /// Port of the etcd API, on loopback, for clients with a certificate [default: 2379]
+    #[arg(long, env = "RAFTSMAN_ETCD_PORT", value_name = "PORT")]
+    etcd_port: Option<u16>,
+    /// YAML file with the same settings
+    #[arg(long, env = "RAFTSMAN_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// What a server runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) name: String,
+    pub(crate) api: SocketAddr,
+    pub(crate) api_advertise: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) peer_advertise: SocketAddr,
+    pub(crate) etcd: SocketAddr,
+}
+
+impl ServerFlags {
+    /// Reads the configuration file, if any, and fills what nobody said.
+    pub(crate) fn resolve(self) -> Result<Settings, Failure> {
+        let file = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        let bind = self.bind.or(file.bind).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        let advertise = match self.advertise.or(file.advertise) {
+            Some(address) if address.is_unspecified() => {
+                return Err(Failure::usage("--advertise: others cannot reach an unspecified address"));
+            }
+            Some(address) => address,
+            None if bind.is_unspecified() => own_address(),
+            None => bind,
+        };
+        let name = self.name.or(file.name).map_or_else(host_name, Ok)?;
+        let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
+            return Err(Failure::usage(format!(
+                "--name {name:?}: a name has 1 to 63 lower-case letters, digits and '-'"
+            )));
+        }
+        let port = self.port.or(file.port).unwrap_or(6443);
+        let peer_port = self.peer_port.or(file.peer_port).unwrap_or(2380);
+        let etcd_port = self.etcd_port.or(file.etcd_port).unwrap_or(2379);
+        Ok(Settings {
+            data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("/var/lib/raftsman")),
+            name,
+            api: (bind, port).into(),
+            api_advertise: (advertise, port).into(),
+            peer: (bind, peer_port).into(),
+            peer_advertise: (advertise, peer_port).into(),
+            etcd: (Ipv4Addr::LOCALHOST, etcd_port).into(),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<ServerFlags, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    serde_saphyr::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+fn host_name() -> Result<String, Failure> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.map(|name| name.trim().split('.').next().unwrap_or_default().to_lowercase());
+    name.ok_or_else(|| Failure::usage("this host has no usable name; choose one with --name"))
+}
+
+/// The address of the route to the network; nothing is sent. Loopback where there is no route.
+fn own_address() -> IpAddr {
+    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        // An address that nobody has (RFC 5737).
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    routed.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_come_before_the_file_and_unknown_fields_are_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, "name: from-file\nport: 1\npeer-port: 2\n").expect("written");
+        let flags = ServerFlags {
+            config: Some(path.clone()),
+            port: Some(7),
+            bind: Some(Ipv4Addr::LOCALHOST.into()),
+            ..Default::default()
+        };
+        let settings = flags.clone().resolve().expect("fits");
+        assert_eq!(
+            (settings.name.as_str(), settings.api.port(), settings.peer.port(), settings.etcd.port()),
+            ("from-file", 7, 2, 2379)
+        );
+        std::fs::write(&path, "nmae: typo\n").expect("written");
+        assert!(flags.resolve().is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! `up` and `join`: one server, in the foreground, until it is told to end.
+
+use std::time::Duration;
+
+use control::cluster::join;
+use control::cluster::token::Token;
+use control::pki::files::{Folder, Shared, kubeconfig, write};
+use control::pki::{Subject, issue};
+use control::run;
+use control::server::{Clients, tls};
+use store::Store;
+use store::config::{Bootstrap, Config, PEER_NAME, PeerTls};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::{Failure, say};
+use crate::flags::{ServerFlags, Settings};
+
+/// Leader heartbeats; failover takes about twice the election timeout.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// See `HEARTBEAT`.
+const ELECTION: Duration = Duration::from_millis(400);
+/// Log entries between snapshots.
+const SNAPSHOT_ENTRIES: u64 = 20_000;
+/// Keys that only the Kubernetes API writes.
+const OBJECTS: &str = "/registry/";
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+/// Starts the first server of a new cluster, or any server again.
+pub(crate) async fn up(flags: ServerFlags) -> Result<(), Failure> {
+    let settings = flags.resolve()?;
+    let folder = Folder::open(&settings.data_dir).map_err(failed)?;
+    let shared = match folder.load().map_err(failed)? {
+        Some(shared) => shared,
+        None => {
+            let shared = Shared::new().map_err(failed)?;
+            folder.save(&shared).map_err(failed)?;
+            shared
+        }
+    };
+    serve(settings, &folder, shared, Bootstrap::New).await
+}
+
+/// Starts a server that joins a cluster, or has joined it before.
+pub(crate) async fn join(token: &str, flags: ServerFlags) -> Result<(), Failure> {
+    let token: Token = token.parse().map_err(Failure::usage)?;
+    let settings = flags.resolve()?;
+    let folder = Folder::open(&settings.data_dir).map_err(failed)?;
+    // Asked again while it has not joined for good: the peers may have changed.
+    let admitted = join::ask(&token, &settings.name).await;
+    let (shared, peers) = match (folder.load().map_err(failed)?, admitted) {
+        (_, Ok(admitted)) => {
+            let shared =
+                admitted.shared().ok_or_else(|| Failure::failed("the cluster's answer is damaged; try again"))?;
+            folder.save(&shared).map_err(failed)?;
+            (shared, admitted.peers)
+        }
+        // It belongs to the cluster already: the token may be long gone.
+        (Some(shared), Err(_)) => (shared, Vec::new()),
+        (None, Err(why)) => return Err(Failure::refused(why)),
+    };
+    serve(settings, &folder, shared, Bootstrap::Join { peers }).await
+}
+
+async fn serve(settings: Settings, folder: &Folder, shared: Shared, bootstrap: Bootstrap) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_env("RAFTSMAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let mut ends = Ends::new()?;
+    let peer = Subject {
+        common_name: settings.name.clone(),
+        names: vec![PEER_NAME.to_owned()],
+        server: true,
+        client: true,
+        ..Subject::default()
+    };
+    let peer = issue(&shared.authority, &peer).map_err(failed)?;
+    let tls = PeerTls { ca_pem: shared.authority.cert_pem.clone(), cert_pem: peer.cert_pem, key_pem: peer.key_pem };
+    let config = Config {
+        name: settings.name.clone(),
+        data_dir: settings.data_dir.clone(),
+        peer_listen: settings.peer,
+        peer_advertise: settings.peer_advertise.to_string(),
+        client_advertise: settings.etcd.to_string(),
+        tls,
+        bootstrap,
+        heartbeat_interval: HEARTBEAT,
+        election_timeout: ELECTION,
+        snapshot_entries: SNAPSHOT_ENTRIES,
+    };
+    let store = tokio::select! {
+        store = Store::open(config) => store.map_err(failed)?,
+        () = ends.asked() => return Ok(()),
+    };
+    let done = run_until_told(&settings, folder, shared, &store, &mut ends).await;
+    store.shutdown().await;
+    done
+}
+
+async fn run_until_told(
+    settings: &Settings,
+    folder: &Folder,
+    shared: Shared,
+    store: &Store,
+    ends: &mut Ends,
+) -> Result<(), Failure> {
+    let config = run::Config {
+        name: settings.name.clone(),
+        listen: settings.api,
+        advertise: settings.api_advertise.to_string(),
+        shared: shared.clone(),
+    };
+    serve_etcd(settings, &config, store).await?;
+    let listening = run::start(&config, store.clone()).await.map_err(failed)?;
+    let admin = folder.admin(&shared.authority).map_err(failed)?;
+    let path = settings.data_dir.join("admin.kubeconfig");
+    let servers = [(settings.name.clone(), settings.api_advertise.to_string())];
+    write(&path, &kubeconfig(&shared.authority, &admin, &servers)).map_err(failed)?;
+    let cancel = CancellationToken::new();
+    let serving = listening.serve(cancel.clone());
+    tokio::pin!(serving);
+    say(&format!("ready: https://{}  kubeconfig: {}", settings.api_advertise, path.display()))?;
+    say(&format!("to add a server: raftsman token create --kubeconfig {}", path.display()))?;
+    let failure = tokio::select! {
+        () = &mut serving => None,
+        () = ends.asked() => None,
+        error = store.failed() => Some(error),
+    };
+    if let Some(error) = failure {
+        // What is on disk is no longer known: nothing may be acknowledged from here on.
+        return Err(failed(error));
+    }
+    cancel.cancel();
+    serving.await;
+    Ok(())
+}
+
+async fn serve_etcd(settings: &Settings, config: &run::Config, store: &Store) -> Result<(), Failure> {
+    let listener =
+        TcpListener::bind(settings.etcd).await.map_err(|error| failed(format!("{}: {error}", settings.etcd)))?;
+    let pair = run::serving_pair(config).map_err(failed)?;
+    let mut tls = tls(&config.shared.authority.cert_pem, &pair, Clients::Certified).map_err(failed)?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    store.serve_etcd(listener, Some(TlsAcceptor::from(std::sync::Arc::new(tls))), OBJECTS.into());
+    Ok(())
+}
+
+/// The signals that end a server.
+struct Ends {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Ends {
+    fn new() -> Result<Ends, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| failed(format!("signals: {error}")));
+        Ok(Ends { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What Raftsman adds to the API: who belongs to the cluster, and how machines get in.
+
+pub mod join;
+pub mod token;
+
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::Store;
+use store::api::MemberId;
+
+use crate::api::answer::{self, Body};
+use crate::api::negotiate::Representation;
+use crate::api::serve::{Api, not_allowed, nowhere};
+use crate::authz::Attributes;
+use crate::cluster::join::{Admitted, Asked};
+use crate::cluster::token::Token;
+use crate::identity::User;
+use crate::pki::files::Shared;
+use crate::status::Status;
+
+/// Everything here lies below it.
+pub(crate) const PREFIX: &str = "/raftsman/v1/";
+/// A body at most, bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// The cluster as its servers see it.
+pub(crate) struct Cluster {
+    pub(crate) store: Store,
+    pub(crate) shared: Shared,
+}
+
+/// A server, as `raftsman status` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The server's name.
+    pub name: String,
+    /// Its id, hexadecimal.
+    pub id: String,
+    /// `voter` or `learner`.
+    pub role: String,
+    /// `leader`, `follower`; `unknown` when nobody leads.
+    pub state: String,
+    /// Log entries it lacks; absent where only the leader knows.
+    pub lag: Option<u64>,
+    /// `host:port` of its API.
+    pub api: String,
+}
+
+/// What `raftsman status` shows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// The leading server's name, empty when nobody leads.
+    pub leader: String,
+    /// The leadership's number.
+    pub term: u64,
+    /// The store's revision.
+    pub revision: i64,
+    /// Every server.
+    pub members: Vec<MemberStatus>,
+}
+
+/// Asks for a new token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenRequest {
+    /// What the machine becomes: `server`.
+    pub role: String,
+    /// Seconds until nobody gets in with it any more.
+    pub ttl_seconds: u64,
+}
+
+impl Cluster {
+    pub(crate) fn new(store: Store, shared: Shared) -> Self {
+        Cluster { store, shared }
+    }
+
+    pub(crate) async fn answer(
+        &self,
+        api: &Api,
+        request: Request<Incoming>,
+        user: &User,
+    ) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let body = body.map_err(|_| Status::new(413, "RequestEntityTooLarge", "the body is too large"))?.to_bytes();
+        let place: Vec<&str> = path.trim_start_matches(PREFIX).split('/').collect();
+        if (&parts.method, place.as_slice()) == (&Method::POST, &["join"]) {
+            let asked: Asked = parse(&body)?;
+            return said(&self.admit(&asked)?);
+        }
+        let verb = parts.method.as_str().to_lowercase();
+        api.authorize(user, &Attributes { verb, resource: None, path: path.clone() })?;
+        match (&parts.method, place.as_slice()) {
+            (&Method::GET, ["status"]) => said(&self.status()),
+            (&Method::POST, ["tokens"]) => said(&self.new_token(&parse(&body)?).await?),
+            (&Method::GET, ["tokens"]) => said(&json!({ "tokens": token::list(&self.store)? })),
+            (&Method::DELETE, ["tokens", id]) => {
+                token::revoke(&self.store, id).await?;
+                said(&json!({}))
+            }
+            (&Method::DELETE, ["members", name]) => {
+                self.store.member_remove(self.member(name)?).await.map_err(refused)?;
+                said(&json!({}))
+            }
+            (&Method::POST, ["members", name, "lead"]) => {
+                self.store.transfer_leader(self.member(name)?).await.map_err(refused)?;
+                said(&json!({}))
+            }
+            (_, ["status" | "tokens" | "members", ..]) => Err(not_allowed()),
+            _ => Err(nowhere()),
+        }
+    }
+
+    fn status(&self) -> ClusterStatus {
+        let held = self.store.leadership().borrow().clone();
+        let members = self.store.members();
+        let state = |id: MemberId| match held.leader {
+            None => "unknown",
+            Some(leader) if leader == id => "leader",
+            Some(_) => "follower",
+        };
+        let describe = |member: &store::api::Member| MemberStatus {
+            name: member.name.clone(),
+            id: format!("{:016x}", member.id),
+            role: if member.voter { "voter" } else { "learner" }.to_owned(),
+            state: state(member.id).to_owned(),
+            lag: member.lag,
+            api: api_address(member),
+        };
+        let leader = members.iter().find(|member| Some(member.id) == held.leader);
+        ClusterStatus {
+            leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
+            term: held.epoch,
+            revision: self.store.view().revision(),
+            members: members.iter().map(describe).collect(),
+        }
+    }
+
+    /// By name or by id.
+    fn member(&self, wanted: &str) -> Result<MemberId, Status> {
+        let members = self.store.members();
+        let found = members.iter().find(|member| member.name == wanted || format!("{:016x}", member.id) == wanted);
+        found.map(|member| member.id).ok_or_else(|| {
+            let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+            Status::new(404, "NotFound", format!("no server is called {wanted:?}; there are {}", names.join(", ")))
+        })
+    }
+
+    async fn new_token(&self, request: &TokenRequest) -> Result<Value, Status> {
+        if request.role != "server" {
+            return Err(Status::bad_request(format!("role {:?} is not known; `server` is", request.role)));
+        }
+        let addresses = self.store.members().iter().map(api_address).filter(|address| !address.is_empty()).collect();
+        let token = Token::new(addresses, &self.shared.authority.cert_pem)?;
+        let expires = Timestamp::now().as_second().saturating_add_unsigned(request.ttl_seconds);
+        token::keep(&self.store, &token, &request.role, expires).await?;
+        Ok(json!({ "token": token.to_string(), "id": token.id, "role": request.role, "expires": expires }))
+    }
+
+    /// Lets a machine in whose token is known.
+    fn admit(&self, asked: &Asked) -> Result<Admitted, Status> {
+        token::check(&self.store, &asked.id, &asked.secret, "server", Timestamp::now().as_second())?;
+        if self.store.members().iter().any(|member| member.name == asked.name) {
+            let text =
+                format!("a server called {:?} belongs to the cluster already; choose another --name", asked.name);
+            return Err(Status::new(409, "AlreadyExists", text));
+        }
+        let members = self.store.members();
+        let peers = members.iter().map(|member| member.peer_address.clone()).collect();
+        Ok(Admitted::new(&self.shared, peers))
+    }
+}
+
+fn api_address(member: &store::api::Member) -> String {
+    let words: Value = serde_json::from_slice(&member.context).unwrap_or_default();
+    words["api"].as_str().unwrap_or_default().to_owned()
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+fn said(value: &impl Serialize) -> Result<Response<Body>, Status> {
+    let value = serde_json::to_value(value).map_err(Status::internal)?;
+    Ok(answer::value(200, &value, &Representation::JSON))
+}
+
+fn refused(error: store::Error) -> Status {
+    match error {
+        store::Error::Invalid(text) => Status::new(409, "Conflict", text),
+        other => crate::registry::shell::failed(other),
+    }
+}

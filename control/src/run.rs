@@ -1,0 +1,161 @@
+//! Putting a server together: bootstrap objects, then the API on its port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::answer::{self, Body};
+use crate::api::serve::Api;
+use crate::cluster::{self, Cluster};
+use crate::identity::User;
+use crate::identity::at_rest::Ring;
+use crate::kind;
+use crate::pki::files::Shared;
+use crate::pki::{Pair, Subject, issue};
+use crate::registry::prepare::meta_str;
+use crate::registry::shell::{Registry, Target};
+use crate::server::{self, Clients};
+
+/// Where machines ask to be taken in; the token in the body says whether they are.
+pub const JOIN: &str = "/raftsman/v1/join";
+/// Namespaces that every cluster has.
+const NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// What a server needs to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The server's name.
+    pub name: String,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// `host:port` where others reach the API.
+    pub advertise: String,
+    /// The cluster's keys.
+    pub shared: Shared,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A port is taken, or a certificate cannot be read.
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Pki(#[from] crate::pki::Error),
+    /// The store refuses.
+    #[error("store: {0}")]
+    Store(#[from] store::Error),
+    /// A first object cannot be written.
+    #[error("bootstrap: {0}")]
+    Bootstrap(#[from] crate::status::Status),
+}
+
+/// What answers requests; cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    api: Api,
+    cluster: Arc<Cluster>,
+}
+
+impl Server {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, user: &User) -> Response<Body> {
+        if !request.uri().path().starts_with(cluster::PREFIX) {
+            return self.api.handle(request, user).await;
+        }
+        match self.cluster.answer(&self.api, request, user).await {
+            Ok(response) => response,
+            Err(status) => answer::error(&status),
+        }
+    }
+}
+
+/// A server that listens; it serves once `serve` is awaited.
+pub struct Listening {
+    listener: TcpListener,
+    tls: rustls::ServerConfig,
+    server: Server,
+}
+
+/// Writes what every cluster begins with, and takes the API's port.
+///
+/// # Errors
+/// When the store refuses or the port is taken.
+pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
+    let registry = Registry::new(store.clone(), Arc::new(Ring::new(vec![config.shared.key()])));
+    store.set_member_context(json!({ "api": config.advertise }).to_string().into()).await?;
+    bootstrap(&registry).await?;
+    let api = Api::new(registry);
+    let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
+    let pair = serving_pair(config)?;
+    let chain =
+        Pair { cert_pem: format!("{}{}", pair.cert_pem, config.shared.authority.cert_pem), key_pem: pair.key_pem };
+    let at = config.listen.to_string();
+    let tls = server::tls(&config.shared.authority.cert_pem, &chain, Clients::Any)
+        .map_err(|error| Error::Io(at.clone(), error))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| Error::Io(at, error))?;
+    Ok(Listening { listener, tls, server: Server { api, cluster } })
+}
+
+impl Listening {
+    /// Serves until told to end.
+    pub async fn serve(self, cancel: CancellationToken) {
+        server::serve(self.listener, self.tls, self.server, cancel).await;
+    }
+}
+
+/// What a server presents, made at each start: names and addresses may have changed.
+///
+/// # Errors
+/// When a name is none.
+pub fn serving_pair(config: &Config) -> Result<Pair, crate::pki::Error> {
+    let host = config.advertise.rsplit_once(':').map_or(config.advertise.as_str(), |(host, _)| host);
+    let own = [config.name.as_str(), host.trim_matches(['[', ']']), "localhost", "127.0.0.1", "::1"];
+    let cluster =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let mut names: Vec<String> = own.iter().chain(&cluster).map(|name| (*name).to_owned()).collect();
+    names.dedup();
+    let subject = Subject { common_name: config.name.clone(), names, server: true, ..Subject::default() };
+    issue(&config.shared.authority, &subject)
+}
+
+/// Creates what is missing; what is there stays as it is.
+async fn bootstrap(registry: &Registry) -> Result<(), Error> {
+    registry.store().barrier().await?;
+    for name in NAMESPACES {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
+            "spec": { "finalizers": ["kubernetes"] },
+        });
+        create(registry, kind::core("namespaces"), object).await?;
+    }
+    for line in include_str!("authz/bootstrap.jsonl").lines() {
+        let object: Value = serde_json::from_str(line).map_err(crate::status::Status::internal)?;
+        let (api_version, name) =
+            (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+        let kind = kind::named(api_version, name).expect("roles and bindings are rows of the table");
+        create(registry, kind, object).await?;
+    }
+    Ok(())
+}
+
+async fn create(registry: &Registry, kind: &'static kind::Kind, object: Value) -> Result<(), Error> {
+    let (namespace, name) = (meta_str(&object, "namespace").to_owned(), meta_str(&object, "name").to_owned());
+    let target = Target { kind, namespace: &namespace, name: &name, subresource: "" };
+    if registry.get(&registry.store().view(), target).is_ok() {
+        return Ok(());
+    }
+    match registry.create(target, object, false).await {
+        Ok(_) => Ok(()),
+        // Another server was faster.
+        Err(status) if status.code == 409 => Ok(()),
+        Err(status) => Err(status.into()),
+    }
+}

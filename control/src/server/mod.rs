@@ -1,0 +1,137 @@
+//! The one TLS port of a server: who calls is told by its certificate, what it may by the API.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::api::answer;
+use crate::identity::User;
+use crate::pki::Pair;
+use crate::run::Server;
+use crate::status::Status;
+
+/// Connections at most; further ones wait to be accepted.
+const CONNECTIONS_MAX: usize = 16_384;
+/// A TLS handshake takes so long at most.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Requests that run when the server stops may take so long to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Whether clients may call without a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// Those that have none are nobody in particular, or show a token.
+    Any,
+    /// Only those with a certificate of the authority.
+    Certified,
+}
+
+/// What a listener presents and asks for.
+///
+/// # Errors
+/// When the certificates cannot be read.
+pub fn tls(authority_pem: &str, pair: &Pair, clients: Clients) -> io::Result<ServerConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let chain = |pem: &str| {
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in chain(authority_pem)? {
+        roots.add(certificate).map_err(io::Error::other)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = if clients == Clients::Any { verifier.allow_unauthenticated() } else { verifier };
+    let verifier = verifier.build().map_err(io::Error::other)?;
+    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes());
+    let key = key.map_err(|_| io::Error::other("the server's key is not a PEM private key"))?;
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(io::Error::other)?.with_client_cert_verifier(verifier);
+    let mut config = builder.with_single_cert(chain(&pair.cert_pem)?, key).map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Serves until told to end; then what runs may end.
+pub async fn serve(listener: TcpListener, tls: ServerConfig, server: Server, cancel: CancellationToken) {
+    let (tls, room, tasks) =
+        (TlsAcceptor::from(Arc::new(tls)), Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
+    loop {
+        let permit = room.clone().acquire_owned().await.expect("never closed");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = cancel.cancelled() => break,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let (tls, server, cancel) = (tls.clone(), server.clone(), cancel.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            if let Err(error) = connection(stream, tls, server, cancel).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+    drop(listener);
+    tasks.close();
+    let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+}
+
+async fn connection(stream: TcpStream, tls: TlsAcceptor, server: Server, cancel: CancellationToken) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+    let user = stream.get_ref().1.peer_certificates().and_then(|chain| certified(chain.first()?));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, user) = (server.clone(), user.clone());
+        async move {
+            Ok::<_, Infallible>(match authenticate(&request, user) {
+                Ok(user) => server.answer(request, &user).await,
+                Err(status) => answer::error(&status),
+            })
+        }
+    });
+    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.map_err(io::Error::other),
+        () = cancel.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await.map_err(io::Error::other)
+}
+
+/// The user that a verified certificate names.
+fn certified(certificate: &CertificateDer<'_>) -> Option<User> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let groups: Vec<String> =
+        subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned)).collect();
+    Some(User::from_certificate(&name, &groups))
+}
+
+/// A certificate names its user; a credential that nobody knows is refused; without any, nobody in particular calls.
+fn authenticate<B>(request: &Request<B>, certified: Option<User>) -> Result<User, Status> {
+    if let Some(user) = certified {
+        return Ok(user);
+    }
+    let joins = request.uri().path() == crate::run::JOIN;
+    if request.headers().contains_key(http::header::AUTHORIZATION) && !joins {
+        return Err(Status::new(401, "Unauthorized", "Unauthorized"));
+    }
+    Ok(User::anonymous())
+}
