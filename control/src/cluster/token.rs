@@ -93,12 +93,7 @@ impl Token {
         let mut bytes = [0; 37];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Status::internal("no random numbers"))?;
         let id = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Token {
-            addresses,
-            authority: sha256(authority_pem.as_bytes()),
-            id,
-            secret: URL_SAFE_NO_PAD.encode(&bytes[..32]),
-        })
+        Ok(Token { addresses, authority: sha256(&authority), id, secret: URL_SAFE_NO_PAD.encode(&bytes[..32]) })
     }
 }
 

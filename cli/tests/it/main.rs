@@ -1,0 +1,5 @@
+//! The real binary, real certificates, real clients.
+
+mod api;
+mod members;
+mod process;

@@ -1,0 +1,129 @@
+//! Servers as processes, each with its own directory and ports on loopback.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tempfile::TempDir;
+
+/// How long anything awaited here may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server's place; the process lives as long as it.
+pub(crate) struct Server {
+    pub(crate) name: String,
+    ports: [u16; 3],
+    dir: TempDir,
+    process: Option<Child>,
+}
+
+fn raftsman() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raftsman"));
+    command.env_remove("KUBECONFIG");
+    command
+}
+
+impl Server {
+    pub(crate) fn new(name: &str) -> Server {
+        // All three are held at once, so that they differ.
+        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let port = |at: usize| held[at].local_addr().expect("an address").port();
+        let ports = [port(0), port(1), port(2)];
+        Server { name: name.to_owned(), ports, dir: tempfile::tempdir().expect("a directory"), process: None }
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("admin.kubeconfig")
+    }
+
+    /// Starts `up`, or `join` with a token, and waits until it is ready.
+    pub(crate) fn start(&mut self, token: Option<&str>) {
+        let mut command = raftsman();
+        match token {
+            None => command.arg("up"),
+            Some(token) => command.args(["join", token]),
+        };
+        let log = std::fs::File::create(self.dir.path().join("output.txt")).expect("a log");
+        command
+            .args(["--name", &self.name, "--bind", "127.0.0.1", "--data-dir"])
+            .arg(self.dir.path())
+            .args(["--port", &self.ports[0].to_string()])
+            .args(["--peer-port", &self.ports[1].to_string()])
+            .args(["--etcd-port", &self.ports[2].to_string()])
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log);
+        self.process = Some(command.spawn().expect("starts"));
+        self.await_log("ready: ");
+    }
+
+    fn await_log(&mut self, wanted: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = std::fs::read_to_string(self.dir.path().join("output.txt")).unwrap_or_default();
+            if log.contains(wanted) {
+                return;
+            }
+            let ended = self.process.as_mut().expect("started").try_wait().expect("its state");
+            assert!(ended.is_none() && Instant::now() < deadline, "{} is not ready: {ended:?}\n{log}", self.name);
+            std::thread::yield_now();
+        }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("started");
+        process.kill().expect("killed");
+        process.wait().expect("ended");
+    }
+
+    /// As a person would end it; answers whether it ended well.
+    pub(crate) fn terminate(&mut self) -> bool {
+        let mut process = self.process.take().expect("started");
+        let id = nix::unistd::Pid::from_raw(i32::try_from(process.id()).expect("an id"));
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("told");
+        process.wait().expect("ended").success()
+    }
+
+    /// Runs a command about the cluster, asking this server.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = raftsman();
+        command.args(arguments).arg("--kubeconfig").arg(self.kubeconfig()).stdin(Stdio::null());
+        command.output().expect("it runs")
+    }
+
+    pub(crate) fn ask_json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.ask(&[arguments, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// An independent client with the administrator's credentials.
+    pub(crate) async fn client(&self) -> kube::Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        kube::Client::try_from(config.expect("a configuration")).expect("a client")
+    }
+
+    /// A client without credentials.
+    pub(crate) async fn stranger(&self) -> kube::Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        for user in &mut kubeconfig.auth_infos {
+            user.auth_info = None;
+        }
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        kube::Client::try_from(config.expect("a configuration")).expect("a client")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
