@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +18,14 @@ use tonic::service::Routes;
 const CONNECTIONS_MAX: usize = 1024;
 /// A TLS handshake takes so long at most.
 const HANDSHAKE: Duration = Duration::from_secs(3);
+/// Calls under way per connection at most; further ones wait.
+const STREAMS_MAX: u32 = 2048;
+/// Bytes under way without an answer per stream.
+const WINDOW_BYTES: u32 = 4 << 20;
+/// A silent connection is asked, and closed when it does not answer in the same time again.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+/// Before accepting again when the system would not: it is out of something that others must give back.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves until told to end.
 pub(crate) fn serve(
@@ -36,7 +44,10 @@ pub(crate) fn serve(
                 accepted = listener.accept() => accepted,
                 () = cancel.cancelled() => return,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
             let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
             tracker.spawn(async move {
                 let _permit = permit;
@@ -60,6 +71,13 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Routes)
 }
 
 async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Routes) -> io::Result<()> {
-    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http2_only();
+    let mut http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http2_only();
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES)
+        .keep_alive_interval(ASK_EVERY)
+        .keep_alive_timeout(ASK_EVERY);
     http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await.map_err(io::Error::other)
 }

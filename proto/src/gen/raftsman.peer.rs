@@ -182,10 +182,27 @@ pub struct SnapshotFile {
     #[prost(uint32, tag = "3")]
     pub crc32c: u32,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SnapshotResponse {
-    #[prost(message, optional, tag = "1")]
-    pub vote: ::core::option::Option<Vote>,
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotAnswer {
+    #[prost(oneof = "snapshot_answer::Answer", tags = "1, 2")]
+    pub answer: ::core::option::Option<snapshot_answer::Answer>,
+}
+/// Nested message and enum types in `SnapshotAnswer`.
+pub mod snapshot_answer {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Answer {
+        #[prost(message, tag = "1")]
+        Wanted(super::SnapshotWanted),
+        /// The receiver's vote, once the snapshot is installed or found to be older than what is there.
+        #[prost(message, tag = "2")]
+        Vote(super::Vote),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotWanted {
+    /// Places in the manifest of the files that the receiver does not hold yet, ascending.
+    #[prost(uint32, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TransferRequest {
@@ -345,6 +362,15 @@ pub struct ChangeResponse {
     #[prost(message, optional, tag = "1")]
     pub failure: ::core::option::Option<Failure>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Datagram {
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub payload: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DatagramsResponse {}
 /// Generated client implementations.
 pub mod peer_client {
     #![allow(
@@ -499,11 +525,12 @@ pub mod peer_client {
             req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Vote"));
             self.inner.unary(req, path, codec).await
         }
+        /// The sender begins with the manifest, is told which files are wanted, sends their bytes, and is told the vote.
         pub async fn snapshot(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::SnapshotPart>,
         ) -> std::result::Result<
-            tonic::Response<super::SnapshotResponse>,
+            tonic::Response<tonic::codec::Streaming<super::SnapshotAnswer>>,
             tonic::Status,
         > {
             self.inner
@@ -521,7 +548,7 @@ pub mod peer_client {
             let mut req = request.into_streaming_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("raftsman.peer.Peer", "Snapshot"));
-            self.inner.client_streaming(req, path, codec).await
+            self.inner.streaming(req, path, codec).await
         }
         pub async fn transfer_leader(
             &mut self,
@@ -654,6 +681,31 @@ pub mod peer_client {
             req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Change"));
             self.inner.unary(req, path, codec).await
         }
+        /// At most once and in no order between members: what does not arrive is not sent again.
+        pub async fn datagrams(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::Datagram>,
+        ) -> std::result::Result<
+            tonic::Response<super::DatagramsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/raftsman.peer.Peer/Datagrams",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("raftsman.peer.Peer", "Datagrams"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -688,13 +740,17 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::VoteRequest>,
         ) -> std::result::Result<tonic::Response<super::VoteResponse>, tonic::Status>;
+        /// Server streaming response type for the Snapshot method.
+        type SnapshotStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SnapshotAnswer, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The sender begins with the manifest, is told which files are wanted, sends their bytes, and is told the vote.
         async fn snapshot(
             &self,
             request: tonic::Request<tonic::Streaming<super::SnapshotPart>>,
-        ) -> std::result::Result<
-            tonic::Response<super::SnapshotResponse>,
-            tonic::Status,
-        >;
+        ) -> std::result::Result<tonic::Response<Self::SnapshotStream>, tonic::Status>;
         async fn transfer_leader(
             &self,
             request: tonic::Request<super::TransferRequest>,
@@ -728,6 +784,14 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::ChangeRequest>,
         ) -> std::result::Result<tonic::Response<super::ChangeResponse>, tonic::Status>;
+        /// At most once and in no order between members: what does not arrive is not sent again.
+        async fn datagrams(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::Datagram>>,
+        ) -> std::result::Result<
+            tonic::Response<super::DatagramsResponse>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -940,13 +1004,12 @@ pub mod peer_server {
                 "/raftsman.peer.Peer/Snapshot" => {
                     #[allow(non_camel_case_types)]
                     struct SnapshotSvc<T: Peer>(pub Arc<T>);
-                    impl<
-                        T: Peer,
-                    > tonic::server::ClientStreamingService<super::SnapshotPart>
+                    impl<T: Peer> tonic::server::StreamingService<super::SnapshotPart>
                     for SnapshotSvc<T> {
-                        type Response = super::SnapshotResponse;
+                        type Response = super::SnapshotAnswer;
+                        type ResponseStream = T::SnapshotStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
@@ -979,7 +1042,7 @@ pub mod peer_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.client_streaming(method, req).await;
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -1238,6 +1301,49 @@ pub mod peer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/raftsman.peer.Peer/Datagrams" => {
+                    #[allow(non_camel_case_types)]
+                    struct DatagramsSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::ClientStreamingService<super::Datagram>
+                    for DatagramsSvc<T> {
+                        type Response = super::DatagramsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::Datagram>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::datagrams(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DatagramsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -1,5 +1,6 @@
 //! The Raft group as this member takes part in it: writes and reads that the leader decides, and who belongs to it.
 
+pub(crate) mod datagrams;
 pub(crate) mod leadership;
 pub(crate) mod lessor;
 pub(crate) mod members;

@@ -91,9 +91,14 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Arc<Checkpoint>) -> io::Result<()> {
-        self.machine.install(snapshot.dir()).map_err(io::Error::other)?;
-        // What was installed must be what is handed on from now on: a copy of it, by hard links.
-        self.checkpoints.take(&self.machine).map(|_| ())
+        let this = self.clone();
+        // Opens a database: off the runtime's threads.
+        let installed = tokio::task::spawn_blocking(move || {
+            this.machine.install(snapshot.dir()).map_err(io::Error::other)?;
+            // What was installed must be what is handed on from now on: a copy of it, by hard links.
+            this.checkpoints.take(&this.machine).map(|_| ())
+        });
+        installed.await.map_err(io::Error::other)?
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {

@@ -40,11 +40,16 @@ impl Drop for Checkpoint {
     }
 }
 
+/// The directory of a snapshot that is being received.
+const INCOMING: &str = "incoming";
+
 /// Where snapshots lie.
 pub(crate) struct Checkpoints {
     home: PathBuf,
     number: AtomicU64,
     current: Mutex<Option<Snapshot>>,
+    /// Held while a snapshot is received.
+    pub(crate) receiving: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Checkpoints {
@@ -60,6 +65,7 @@ impl Checkpoints {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match name.strip_prefix("snapshot-").and_then(|number| number.parse::<u64>().ok()) {
                 Some(number) => numbers.push(number),
+                None if path.ends_with(INCOMING) => {}
                 None => fs::remove_dir_all(&path)?,
             }
         }
@@ -67,7 +73,8 @@ impl Checkpoints {
         for number in numbers.iter().filter(|number| Some(**number) != newest) {
             fs::remove_dir_all(home.join(format!("snapshot-{number}")))?;
         }
-        let this = Checkpoints { home, number: AtomicU64::new(newest.unwrap_or(0)), current: Mutex::new(None) };
+        let number = AtomicU64::new(newest.unwrap_or(0));
+        let this = Checkpoints { home, number, current: Mutex::default(), receiving: Arc::default() };
         if let Some(number) = newest {
             let dir = this.home.join(format!("snapshot-{number}"));
             let position = Machine::position_in(&dir).map_err(io::Error::other)?;
@@ -80,9 +87,34 @@ impl Checkpoints {
         self.current.lock().clone()
     }
 
-    /// A directory to receive into; it does not exist yet.
+    /// Where a snapshot is received; what an attempt leaves there is of use to the next.
     pub(crate) fn incoming(&self) -> PathBuf {
-        self.home.join(format!("incoming-{}", self.number.fetch_add(1, Ordering::Relaxed) + 1))
+        self.home.join(INCOMING)
+    }
+
+    /// Gives what was received a name of its own.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn received(&self) -> io::Result<PathBuf> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let dir = self.home.join(format!("received-{number}"));
+        fs::rename(self.incoming(), &dir)?;
+        Ok(dir)
+    }
+
+    /// After a start: the current snapshot must reach what the machine holds beyond the log, or followers could not
+    /// go on from it. It does not when a crash came between an installation and the copy made of it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn reach(&self, machine: &Machine, last_in_log: Option<u64>) -> io::Result<()> {
+        let applied = parse_position(&machine.position())?.0.map(|id| id.index);
+        let reached = self.current().and_then(|held| held.meta.last_log_id).map(|id| id.index);
+        if applied > last_in_log && reached < applied {
+            self.take(machine)?;
+        }
+        Ok(())
     }
 
     /// Copies the machine and makes the copy the current snapshot, unless a newer one is there.

@@ -125,7 +125,8 @@ impl RaftNetworkV2<Types> for Link {
                 counted.fetch_add(1, Ordering::Relaxed);
                 wire::append(&request)
             });
-            let answers = client.append(requests).await.map_err(unreachable)?.into_inner();
+            let begun = tokio::time::timeout(self.network.patience, client.append(requests)).await;
+            let answers = begun.map_err(unreachable)?.map_err(unreachable)?.into_inner();
             Ok(Box::pin(watched(answers, owed)) as BoxStream<'s, _>)
         })
     }
@@ -157,18 +158,13 @@ impl RaftNetworkV2<Types> for Link {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             StreamingError::Unreachable(Unreachable::new(&AnyError::error(error)))
         };
-        let mut client =
-            self.network.peers.client(Some(self.to), &self.address, self.purpose).map_err(|error| failed(&error))?;
-        let (manifest, parts) = transfer::send(&vote, &snapshot).await.map_err(|error| failed(&error))?;
-        let first = peer::SnapshotPart { part: Some(peer::snapshot_part::Part::Manifest(manifest)) };
-        let parts = stream::iter([first]).chain(parts);
-        // No deadline over the whole: a dead connection is noticed by its keep-alive, a big state may take long.
+        let client = self.network.peers.client(Some(self.to), &self.address, self.purpose);
+        let client = client.map_err(|error| failed(&error))?;
+        // No deadline over the whole, a big state may take long; `transfer` wants progress.
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            answer = client.snapshot(parts) => {
-                let answer = answer.map_err(|error| failed(&error))?.into_inner();
-                let vote = wire::required_vote(answer.vote.as_ref()).map_err(|error| failed(&error))?;
-                Ok(SnapshotResponse::new(vote))
+            vote = transfer::send(client, &vote, &snapshot) => {
+                vote.map(SnapshotResponse::new).map_err(|error| failed(&error))
             }
         }
     }

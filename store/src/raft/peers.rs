@@ -8,9 +8,8 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use proto::peer::peer_client::PeerClient;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -21,6 +20,7 @@ use tonic::{Request, Status};
 
 use crate::api::MemberId;
 use crate::config::{PEER_NAME, PeerTls};
+use crate::raft::tls::client_tls;
 
 /// A message at most: a full batch of entries and room for one entry of the largest size.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 24 << 20;
@@ -30,6 +30,11 @@ const CONNECT: Duration = Duration::from_secs(1);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// See `ASK_EVERY`.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// A forwarded call takes so long at most; whoever asks for it has a shorter limit of its own.
+const CALL: Duration = Duration::from_secs(30);
+/// Bytes under way without an answer per stream: a full message fits.
+const WINDOW_BYTES: u32 = 4 << 20;
 
 const CLUSTER: &str = "raftsman-cluster";
 const TO: &str = "raftsman-to";
@@ -42,6 +47,7 @@ pub(crate) enum Purpose {
     Snapshot,
     /// Forwarded calls.
     Call,
+    Datagram,
 }
 
 /// A client of another member.
@@ -67,7 +73,7 @@ impl Peers {
         let mut channels = self.channels.lock();
         let key = (address.to_owned(), purpose);
         if !channels.contains_key(&key) {
-            channels.insert(key.clone(), self.channel(address)?);
+            channels.insert(key.clone(), self.channel(address, purpose)?);
         }
         let channel = channels[&key].clone();
         let address = Address { to, cluster: self.cluster.clone() };
@@ -77,13 +83,18 @@ impl Peers {
     }
 
     /// Connects when first used, and again whenever the connection is lost.
-    fn channel(&self, address: &str) -> io::Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+    fn channel(&self, address: &str, purpose: Purpose) -> io::Result<Channel> {
+        let mut endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {error}")))?
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(ASK_EVERY)
             .keep_alive_timeout(ANSWER_WITHIN)
-            .keep_alive_while_idle(true);
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(2 * WINDOW_BYTES);
+        if purpose == Purpose::Call {
+            endpoint = endpoint.timeout(CALL);
+        }
         let tls = TlsConnector::from(self.tls.clone());
         let address = address.to_owned();
         Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
@@ -137,46 +148,4 @@ impl Interceptor for Doorkeeper {
             _ => Ok(request),
         }
     }
-}
-
-fn chain(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(io::Error::other)
-}
-
-fn key(pem: &str) -> io::Result<PrivateKeyDer<'static>> {
-    // The parser's error could quote the key: it is not passed on.
-    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| io::Error::other("the peer key is not a PEM private key"))
-}
-
-fn roots(tls: &PeerTls) -> io::Result<Arc<RootCertStore>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in chain(&tls.ca_pem)? {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    Ok(Arc::new(roots))
-}
-
-fn client_tls(tls: &PeerTls) -> io::Result<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
-    let builder = builder.map_err(io::Error::other)?.with_root_certificates(roots(tls)?);
-    let mut config =
-        builder.with_client_auth_cert(chain(&tls.cert_pem)?, key(&tls.key_pem)?).map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
-/// What the listener for peers presents and demands.
-///
-/// # Errors
-/// When the certificates cannot be read.
-pub(crate) fn server_tls(tls: &PeerTls) -> io::Result<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots(tls)?, provider.clone());
-    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
-    let builder = builder.map_err(io::Error::other)?;
-    let builder = builder.with_client_cert_verifier(verifier.build().map_err(io::Error::other)?);
-    let mut config = builder.with_single_cert(chain(&tls.cert_pem)?, key(&tls.key_pem)?).map_err(io::Error::other)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
 }

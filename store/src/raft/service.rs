@@ -5,25 +5,24 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
+use proto::peer;
 use proto::peer::peer_server::Peer;
-use proto::peer::{self, snapshot_part::Part};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Error;
+use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::members::told;
 use crate::group::{Group, failure};
-use crate::machine::Machine;
-use crate::raft::apply::parse_position;
-use crate::raft::checkpoint::{Checkpoint, Checkpoints};
-use crate::raft::types::{Meta, Snapshot};
-use crate::raft::{transfer, wire};
+use crate::raft::checkpoint::Checkpoints;
+use crate::raft::{receive, wire};
 
 /// The peers' service of one member.
 pub(crate) struct Service {
     pub(crate) group: Arc<Group>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) lessor: Arc<Lessor>,
+    pub(crate) datagrams: Arc<Datagrams>,
 }
 
 fn bad(error: std::io::Error) -> Status {
@@ -62,24 +61,14 @@ impl Peer for Service {
         Ok(Response::new(wire::voted(&answer.map_err(stopped)?)))
     }
 
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<peer::SnapshotAnswer, Status>> + Send>>;
+
     async fn snapshot(
         &self,
         request: Request<Streaming<peer::SnapshotPart>>,
-    ) -> Result<Response<peer::SnapshotResponse>, Status> {
-        let mut parts = request.into_inner();
-        let Some(Part::Manifest(manifest)) = parts.message().await?.and_then(|part| part.part) else {
-            return Err(Status::invalid_argument("a snapshot begins with its manifest"));
-        };
-        let vote = wire::required_vote(manifest.vote.as_ref()).map_err(bad)?;
-        let dir = self.checkpoints.incoming();
-        let incoming = Arc::new(Checkpoint::passing(dir.clone()));
-        transfer::receive(manifest.files, parts, dir.clone()).await.map_err(bad)?;
-        // What the files say counts, not what the manifest says of them.
-        let position = tokio::task::spawn_blocking(move || Machine::position_in(&dir)).await.map_err(stopped)?;
-        let (last_log_id, last_membership) = parse_position(&position.map_err(stopped)?).map_err(bad)?;
-        let snapshot = Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: incoming };
-        let answer = self.group.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
-        Ok(Response::new(peer::SnapshotResponse { vote: Some(wire::vote(&answer.vote)) }))
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let (raft, checkpoints) = (self.group.raft.clone(), self.checkpoints.clone());
+        Ok(Response::new(Box::pin(receive::answers(raft, checkpoints, request.into_inner())?)))
     }
 
     async fn transfer_leader(
@@ -136,5 +125,16 @@ impl Peer for Service {
     async fn change(&self, request: Request<peer::ChangeRequest>) -> Result<Response<peer::ChangeResponse>, Status> {
         let change = request.into_inner().change.ok_or_else(|| Status::invalid_argument("an empty change"))?;
         Ok(Response::new(peer::ChangeResponse { failure: told(self.group.change(change).await) }))
+    }
+
+    async fn datagrams(
+        &self,
+        request: Request<Streaming<peer::Datagram>>,
+    ) -> Result<Response<peer::DatagramsResponse>, Status> {
+        let mut arriving = request.into_inner();
+        while let Some(datagram) = arriving.message().await? {
+            self.datagrams.receive(datagram);
+        }
+        Ok(Response::new(peer::DatagramsResponse {}))
     }
 }

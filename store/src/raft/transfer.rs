@@ -1,50 +1,81 @@
-//! A snapshot on its way: a manifest, then the bytes of its files; nothing counts before every checksum holds.
+//! Sending a snapshot: a manifest, then the bytes of the files that the receiver does not hold from an earlier attempt.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use proto::peer::{self, snapshot_part::Part};
+use proto::peer::{self, snapshot_answer::Answer, snapshot_part::Part};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
+use crate::raft::peers::Client;
 use crate::raft::types::{Snapshot, Vote};
 use crate::raft::wire::{self, invalid};
 
 /// Bytes per message.
-const CHUNK_BYTES: usize = 1 << 20;
+pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// Messages read ahead of the network.
-const AHEAD: usize = 4;
+pub(crate) const AHEAD: usize = 4;
+/// What is asked for or sent must make some progress in this time; the whole may take as long as it does.
+pub(crate) const PROGRESS: Duration = Duration::from_secs(30);
 
-/// The manifest of a snapshot, and its files' bytes in the manifest's order.
+/// Sends a snapshot, and answers the receiver's vote.
 ///
 /// # Errors
-/// When the files cannot be read.
-pub(crate) async fn send(
-    vote: &Vote,
-    snapshot: &Snapshot,
-) -> io::Result<(peer::SnapshotManifest, impl Stream<Item = peer::SnapshotPart> + Send + 'static)> {
+/// When the files cannot be read, the receiver refuses, or nothing moves for too long.
+pub(crate) async fn send(mut client: Client, vote: &Vote, snapshot: &Snapshot) -> io::Result<Vote> {
     let held = snapshot.snapshot.clone();
     let dir = held.dir().to_owned();
-    let listed = tokio::task::spawn_blocking(move || list(&dir)).await.map_err(io::Error::other)??;
+    let files = tokio::task::spawn_blocking(move || list(&dir)).await.map_err(io::Error::other)??;
     let manifest = peer::SnapshotManifest {
         vote: Some(wire::vote(vote)),
         last_log_id: snapshot.meta.last_log_id.as_ref().map(wire::log_id),
         membership: Some(wire::stored_membership(&snapshot.meta.last_membership)),
-        files: listed.clone(),
+        files: files.clone(),
     };
     let (queue, parts) = mpsc::channel(AHEAD);
-    // Ends by itself: with the last byte, or as soon as nobody takes the parts any more. An error cuts the stream
-    // short, and the receiver refuses what is not whole.
-    tokio::task::spawn_blocking(move || {
-        let _ = listed.iter().try_for_each(|file| read(&held.dir().join(&file.name), &queue));
-    });
-    Ok((manifest, ReceiverStream::new(parts)))
+    queue.try_send(peer::SnapshotPart { part: Some(Part::Manifest(manifest)) }).map_err(io::Error::other)?;
+    let answers = client.snapshot(ReceiverStream::new(parts)).await.map_err(io::Error::other)?;
+    let mut answers = answers.into_inner();
+    let Answer::Wanted(wanted) = answer(&mut answers).await? else { return Err(invalid("a vote before its time")) };
+    let wanted: Vec<_> = wanted.files.iter().filter_map(|place| files.get(*place as usize).cloned()).collect();
+    tracing::info!(files = files.len(), wanted = wanted.len(), "sending a snapshot");
+    for file in wanted {
+        let (held, queue) = (held.clone(), queue.clone());
+        let path = held.dir().join(&file.name);
+        let (chunks, mut read_ahead) = mpsc::channel(1);
+        let reading = tokio::task::spawn_blocking(move || {
+            let _held = held;
+            read(&path, &chunks)
+        });
+        while let Some(chunk) = read_ahead.recv().await {
+            let part = peer::SnapshotPart { part: Some(Part::Chunk(chunk)) };
+            let sent = tokio::time::timeout(PROGRESS, queue.send(part)).await;
+            sent.map_err(io::Error::other)?.map_err(|_| invalid("the receiver of a snapshot has gone"))?;
+        }
+        reading.await.map_err(io::Error::other)??;
+    }
+    drop(queue);
+    match answer(&mut answers).await? {
+        Answer::Vote(vote) => Ok(wire::parse_vote(&vote)),
+        Answer::Wanted(_) => Err(invalid("files of a snapshot wanted twice")),
+    }
 }
 
-fn list(dir: &Path) -> io::Result<Vec<peer::SnapshotFile>> {
+async fn answer(answers: &mut Streaming<peer::SnapshotAnswer>) -> io::Result<Answer> {
+    // The receiver reads its disk before either answer: no limit but the connection's keep-alive.
+    let message = answers.message().await.map_err(io::Error::other)?;
+    message.and_then(|message| message.answer).ok_or_else(|| invalid("a snapshot without an answer"))
+}
+
+/// The files of a directory with their checksums, in the order of their names.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn list(dir: &Path) -> io::Result<Vec<peer::SnapshotFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -65,7 +96,7 @@ fn list(dir: &Path) -> io::Result<Vec<peer::SnapshotFile>> {
     Ok(files)
 }
 
-fn read(path: &Path, queue: &mpsc::Sender<peer::SnapshotPart>) -> io::Result<()> {
+fn read(path: &Path, chunks: &mpsc::Sender<Bytes>) -> io::Result<()> {
     let mut file = File::open(path)?;
     loop {
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -74,69 +105,9 @@ fn read(path: &Path, queue: &mpsc::Sender<peer::SnapshotPart>) -> io::Result<()>
             return Ok(());
         }
         chunk.truncate(read);
-        let part = peer::SnapshotPart { part: Some(Part::Chunk(Bytes::from(chunk))) };
-        queue.blocking_send(part).map_err(io::Error::other)?;
-    }
-}
-
-/// Receives the files of a manifest into a directory that does not exist yet.
-///
-/// # Errors
-/// When a file is not what the manifest says, the stream ends early, or the disk fails.
-pub(crate) async fn receive(
-    files: Vec<peer::SnapshotFile>,
-    mut parts: impl Stream<Item = Result<peer::SnapshotPart, tonic::Status>> + Unpin,
-    dir: PathBuf,
-) -> io::Result<()> {
-    let (queue, mut chunks) = mpsc::channel::<Bytes>(AHEAD);
-    let writer = tokio::task::spawn_blocking(move || {
-        fs::create_dir_all(&dir)?;
-        let mut pending = Bytes::new();
-        for file in &files {
-            write(&dir, file, &mut pending, &mut chunks)?;
-        }
-        match (pending.is_empty(), chunks.blocking_recv()) {
-            (true, None) => File::open(&dir)?.sync_all(),
-            _ => Err(invalid("a snapshot is longer than its manifest says")),
-        }
-    });
-    while let Some(part) = parts.next().await {
-        let Some(Part::Chunk(chunk)) = part.map_err(io::Error::other)?.part else {
-            return Err(invalid("a snapshot with two manifests"));
-        };
-        if queue.send(chunk).await.is_err() {
-            break;
+        if chunks.blocking_send(Bytes::from(chunk)).is_err() {
+            // Whoever sent them gave up, and says why.
+            return Ok(());
         }
     }
-    drop(queue);
-    writer.await.map_err(io::Error::other)?
-}
-
-fn write(
-    dir: &Path,
-    wanted: &peer::SnapshotFile,
-    pending: &mut Bytes,
-    chunks: &mut mpsc::Receiver<Bytes>,
-) -> io::Result<()> {
-    let plain = Path::new(&wanted.name).components().count() == 1 && !wanted.name.starts_with('.');
-    if !plain {
-        return Err(invalid(format!("a snapshot with a file called {:?}", wanted.name)));
-    }
-    let mut file = File::create_new(dir.join(&wanted.name))?;
-    let (mut left, mut crc32c) = (wanted.size, 0);
-    while left > 0 {
-        if pending.is_empty() {
-            let next = chunks.blocking_recv();
-            *pending = next.ok_or_else(|| invalid(format!("a snapshot ends within {}", wanted.name)))?;
-        }
-        let take = pending.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let bytes = pending.split_to(take);
-        crc32c = crc32c::crc32c_append(crc32c, &bytes);
-        file.write_all(&bytes)?;
-        left -= take as u64;
-    }
-    if crc32c != wanted.crc32c {
-        return Err(invalid(format!("{} of a snapshot was damaged on its way", wanted.name)));
-    }
-    file.sync_all()
 }

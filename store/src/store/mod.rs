@@ -17,7 +17,7 @@ use proto::command::{Command, Outcome, TxnBatch};
 use proto::etcdserverpb as pb;
 use proto::peer::change_request::Change;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use crate::Error;
 use crate::api::{Epoch, Leadership, Member, MemberId, Revision, WatchSpec};
 use crate::config::Config;
 use crate::group::Group;
+use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::listener::serve;
 use crate::machine::Machine;
@@ -51,6 +52,7 @@ struct Inner {
     group: Arc<Group>,
     machine: Machine,
     lessor: Arc<Lessor>,
+    datagrams: Arc<Datagrams>,
     leadership: watch::Receiver<Leadership>,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -216,6 +218,17 @@ impl Store {
     /// When the target is not a caught-up voter.
     pub async fn transfer_leader(&self, to: MemberId) -> Result<(), Error> {
         self.inner.group.change(Change::TransferTo(to)).await
+    }
+
+    /// Sends a datagram to every other member: at most once, unordered between members, dropped when a peer is slow
+    /// (bound: 64 KiB each, 256 waiting).
+    pub fn broadcast(&self, payload: Bytes) {
+        self.inner.datagrams.broadcast(&payload);
+    }
+
+    /// Datagrams from other members; a reader that is slow misses some.
+    pub fn datagrams(&self) -> broadcast::Receiver<(MemberId, Bytes)> {
+        self.inner.datagrams.subscribe()
     }
 
     /// Compacts history up to `revision`.

@@ -17,6 +17,7 @@ use tonic::service::Routes;
 use crate::Error;
 use crate::api::{Leadership, MemberId};
 use crate::config::{Bootstrap, Config};
+use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::{Group, leadership, members};
 use crate::listener::serve;
@@ -27,8 +28,9 @@ use crate::raft::apply::StateMachine;
 use crate::raft::checkpoint::Checkpoints;
 use crate::raft::journal::Journal;
 use crate::raft::network::Network;
-use crate::raft::peers::{Doorkeeper, MESSAGE_BYTES_MAX, Peers, server_tls};
+use crate::raft::peers::{Doorkeeper, MESSAGE_BYTES_MAX, Peers};
 use crate::raft::service::Service;
+use crate::raft::tls::server_tls;
 use crate::raft::types::Raft;
 use crate::store::identity::{self, Identity};
 use crate::store::{Inner, Store, scrub};
@@ -51,6 +53,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         Log::open(Folder::open(config.data_dir.join("log")).map_err(stopped)?, Options::default()).map_err(stopped)?;
     let machine = Machine::open(&config.data_dir.join("state"))?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
+    checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 10 * config.election_timeout;
     let network = Network { peers: peers.clone(), patience: config.election_timeout };
@@ -60,7 +63,8 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let lessor = Arc::new(Lessor::new(group.clone(), machine.clone()));
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-    let service = Service { group: group.clone(), checkpoints, lessor: lessor.clone() };
+    let datagrams = Arc::new(Datagrams::new(group.clone()));
+    let service = Service { group: group.clone(), checkpoints, lessor: lessor.clone(), datagrams: datagrams.clone() };
     listen(&config, id, cluster, service, &tasks, &cancel).await?;
 
     let (told, leadership) = watch::channel(Leadership::default());
@@ -71,9 +75,10 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(async move { members::tend(&tended, until).await });
     let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
     tasks.spawn(async move { counted.run(news, until).await });
+    tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
-    let inner = Inner { group, machine, lessor, leadership, tasks, cancel, lock };
+    let inner = Inner { group, machine, lessor, datagrams, leadership, tasks, cancel, lock };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;

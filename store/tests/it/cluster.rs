@@ -15,19 +15,26 @@ use tempfile::TempDir;
 /// How long anything awaited here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A certificate of the group's authority for its members.
 fn tls() -> PeerTls {
     static TLS: OnceLock<PeerTls> = OnceLock::new();
+    TLS.get_or_init(|| tls_for(PEER_NAME)).clone()
+}
+
+/// A certificate of the group's authority for anyone.
+pub(crate) fn tls_for(name: &str) -> PeerTls {
+    static AUTHORITY: OnceLock<(Issuer<'static, KeyPair>, String)> = OnceLock::new();
     let make = || {
         let mut ca = CertificateParams::new(Vec::new()).expect("no names");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca_key = KeyPair::generate().expect("a key");
-        let ca_cert = ca.self_signed(&ca_key).expect("signed");
         let key = KeyPair::generate().expect("a key");
-        let issuer = Issuer::from_params(&ca, &ca_key);
-        let cert = CertificateParams::new(vec![PEER_NAME.to_owned()]).expect("a name").signed_by(&key, &issuer);
-        PeerTls { ca_pem: ca_cert.pem(), cert_pem: cert.expect("signed").pem(), key_pem: key.serialize_pem() }
+        let pem = ca.self_signed(&key).expect("signed").pem();
+        (Issuer::new(ca, key), pem)
     };
-    TLS.get_or_init(make).clone()
+    let (issuer, ca_pem) = AUTHORITY.get_or_init(make);
+    let key = KeyPair::generate().expect("a key");
+    let cert = CertificateParams::new(vec![name.to_owned()]).expect("a name").signed_by(&key, issuer);
+    PeerTls { ca_pem: ca_pem.clone(), cert_pem: cert.expect("signed").pem(), key_pem: key.serialize_pem() }
 }
 
 /// A member's place: survives its process.

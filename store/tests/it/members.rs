@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use store::config::{PEER_NAME, PeerTls};
 use store::{Error, Store};
 
-use crate::cluster::{PATIENCE, Place, get, leadership, open, place, put, voters};
+use crate::cluster::{PATIENCE, Place, get, leadership, open, place, put, tls_for, voters};
 
 async fn three() -> (Vec<Place>, Vec<Store>) {
     let first = place("a", &[]);
@@ -115,15 +117,22 @@ async fn leadership_moves_on_request_and_a_removed_member_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_without_a_certificate_of_the_group_is_not_let_in() {
+async fn only_a_certificate_for_members_lets_in() {
     let first = place("a", &[]);
     let store = open(&first).await;
-    let mut stranger = place("b", &[&first]);
-    let other = rcgen::generate_simple_self_signed(vec![store::config::PEER_NAME.to_owned()]).expect("a certificate");
-    stranger.config.tls.cert_pem = other.cert.pem();
-    stranger.config.tls.key_pem = other.signing_key.serialize_pem();
-    let opened = tokio::time::timeout(std::time::Duration::from_secs(2), Store::open(stranger.config.clone())).await;
-    assert!(opened.is_err(), "it keeps asking in vain");
-    assert_eq!(store.members().len(), 1);
+    let foreign = rcgen::generate_simple_self_signed(vec![PEER_NAME.to_owned()]).expect("a certificate");
+    let foreign = PeerTls {
+        cert_pem: foreign.cert.pem(),
+        key_pem: foreign.signing_key.serialize_pem(),
+        ..first.config.tls.clone()
+    };
+    // The second is a user's certificate of the same authority.
+    for tls in [foreign, tls_for("admin")] {
+        let mut stranger = place("b", &[&first]);
+        stranger.config.tls = tls;
+        let opened = tokio::time::timeout(Duration::from_secs(2), Store::open(stranger.config.clone())).await;
+        assert!(opened.is_err(), "it keeps asking in vain");
+        assert_eq!(store.members().len(), 1);
+    }
     store.shutdown().await;
 }

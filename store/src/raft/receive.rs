@@ -1,0 +1,199 @@
+//! Receiving a snapshot: what an earlier attempt left is kept, nothing counts before every checksum holds.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use proto::peer::{self, snapshot_answer::Answer, snapshot_part::Part};
+use tokio::sync::{OwnedMutexGuard, mpsc};
+use tonic::{Status, Streaming};
+
+use crate::machine::Machine;
+use crate::raft::apply::parse_position;
+use crate::raft::checkpoint::{Checkpoint, Checkpoints};
+use crate::raft::transfer::{AHEAD, PROGRESS, list};
+use crate::raft::types::{Meta, Raft, Snapshot};
+use crate::raft::wire::{self, invalid};
+
+/// How far a snapshot has come.
+enum Stage {
+    Begun(Streaming<peer::SnapshotPart>),
+    Wanting { parts: Streaming<peer::SnapshotPart>, manifest: peer::SnapshotManifest, missing: Vec<peer::SnapshotFile> },
+    Done,
+}
+
+/// Takes part in one transfer; the answers are computed as they are asked for.
+///
+/// # Errors
+/// While another transfer is under way.
+pub(crate) fn answers(
+    raft: Raft,
+    checkpoints: Arc<Checkpoints>,
+    parts: Streaming<peer::SnapshotPart>,
+) -> Result<impl Stream<Item = Result<peer::SnapshotAnswer, Status>> + Send, Status> {
+    let alone = checkpoints.receiving.clone().try_lock_owned();
+    let alone = alone.map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
+    let transfer = Arc::new(Transfer { raft, checkpoints, _alone: alone });
+    Ok(stream::try_unfold(Stage::Begun(parts), move |stage| {
+        let transfer = transfer.clone();
+        async move {
+            let (answer, stage) = match stage {
+                Stage::Begun(parts) => transfer.begin(parts).await.map_err(failed)?,
+                Stage::Wanting { parts, manifest, missing } => {
+                    let vote = transfer.finish(parts, &manifest, missing).await.map_err(failed)?;
+                    (Answer::Vote(vote), Stage::Done)
+                }
+                Stage::Done => return Ok(None),
+            };
+            Ok(Some((peer::SnapshotAnswer { answer: Some(answer) }, stage)))
+        }
+    }))
+}
+
+fn failed(error: io::Error) -> Status {
+    tracing::warn!(%error, "a snapshot is not received");
+    Status::aborted(error.to_string())
+}
+
+struct Transfer {
+    raft: Raft,
+    checkpoints: Arc<Checkpoints>,
+    /// One transfer at a time: they share the directory.
+    _alone: OwnedMutexGuard<()>,
+}
+
+impl Transfer {
+    async fn begin(&self, mut parts: Streaming<peer::SnapshotPart>) -> io::Result<(Answer, Stage)> {
+        let Some(Part::Manifest(manifest)) = next(&mut parts).await? else {
+            return Err(invalid("a snapshot begins with its manifest"));
+        };
+        let (dir, files) = (self.checkpoints.incoming(), manifest.files.clone());
+        let places = tokio::task::spawn_blocking(move || keep(&dir, &files)).await.map_err(io::Error::other)??;
+        let missing = places.iter().map(|place| manifest.files[*place as usize].clone()).collect();
+        let wanted = peer::SnapshotWanted { files: places };
+        Ok((Answer::Wanted(wanted), Stage::Wanting { parts, manifest, missing }))
+    }
+
+    async fn finish(
+        &self,
+        parts: Streaming<peer::SnapshotPart>,
+        manifest: &peer::SnapshotManifest,
+        missing: Vec<peer::SnapshotFile>,
+    ) -> io::Result<peer::Vote> {
+        let vote = wire::required_vote(manifest.vote.as_ref())?;
+        receive(missing, parts, self.checkpoints.incoming()).await?;
+        let incoming = Arc::new(Checkpoint::passing(self.checkpoints.received()?));
+        let dir = incoming.dir().to_owned();
+        // What the files say counts, not what the manifest says of them.
+        let position =
+            tokio::task::spawn_blocking(move || Machine::position_in(&dir)).await.map_err(io::Error::other)?;
+        let (last_log_id, last_membership) = parse_position(&position.map_err(io::Error::other)?)?;
+        let snapshot = Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: incoming };
+        let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
+        Ok(wire::vote(&answer.vote))
+    }
+}
+
+/// The next part; a sender that sends nothing for too long is gone.
+async fn next(parts: &mut Streaming<peer::SnapshotPart>) -> io::Result<Option<Part>> {
+    let part = tokio::time::timeout(PROGRESS, parts.next()).await.map_err(io::Error::other)?;
+    Ok(part.transpose().map_err(io::Error::other)?.and_then(|part| part.part))
+}
+
+/// Keeps what a directory already holds of a manifest, removes everything else there, and says what is missing.
+fn keep(dir: &Path, files: &[peer::SnapshotFile]) -> io::Result<Vec<u32>> {
+    for file in files {
+        if Path::new(&file.name).components().count() != 1 || file.name.starts_with('.') {
+            return Err(invalid(format!("a snapshot with a file called {:?}", file.name)));
+        }
+    }
+    fs::create_dir_all(dir)?;
+    let held = list(dir)?;
+    for file in held.iter().filter(|file| !files.contains(file)) {
+        fs::remove_file(dir.join(&file.name))?;
+    }
+    let missing = (0_u32..).zip(files).filter(|(_, file)| !held.contains(file));
+    Ok(missing.map(|(place, _)| place).collect())
+}
+
+async fn receive(
+    files: Vec<peer::SnapshotFile>,
+    mut parts: Streaming<peer::SnapshotPart>,
+    dir: PathBuf,
+) -> io::Result<()> {
+    let (queue, mut chunks) = mpsc::channel::<Bytes>(AHEAD);
+    let writer = tokio::task::spawn_blocking(move || {
+        let mut pending = Bytes::new();
+        for file in &files {
+            write(&dir, file, &mut pending, &mut chunks)?;
+        }
+        match (pending.is_empty(), chunks.blocking_recv()) {
+            (true, None) => File::open(&dir)?.sync_all(),
+            _ => Err(invalid("a snapshot is longer than its manifest says")),
+        }
+    });
+    let fed = async {
+        while let Some(part) = next(&mut parts).await? {
+            let Part::Chunk(chunk) = part else { return Err(invalid("a snapshot with two manifests")) };
+            if queue.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let fed = fed.await;
+    drop(queue);
+    // The writer knows better what went wrong, unless nothing more came.
+    writer.await.map_err(io::Error::other)?.and(fed)
+}
+
+fn write(
+    dir: &Path,
+    wanted: &peer::SnapshotFile,
+    pending: &mut Bytes,
+    chunks: &mut mpsc::Receiver<Bytes>,
+) -> io::Result<()> {
+    let mut file = File::create(dir.join(&wanted.name))?;
+    let (mut left, mut crc32c) = (wanted.size, 0);
+    while left > 0 {
+        if pending.is_empty() {
+            let next = chunks.blocking_recv();
+            *pending = next.ok_or_else(|| invalid(format!("a snapshot ends within {}", wanted.name)))?;
+        }
+        let take = pending.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let bytes = pending.split_to(take);
+        crc32c = crc32c::crc32c_append(crc32c, &bytes);
+        file.write_all(&bytes)?;
+        left -= take as u64;
+    }
+    if crc32c != wanted.crc32c {
+        return Err(invalid(format!("{} of a snapshot was damaged on its way", wanted.name)));
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_attempt_left_is_kept_and_only_the_rest_is_wanted() {
+        let (from, to) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        for (name, text) in [("1.sst", "one"), ("2.sst", "two"), ("CURRENT", "c")] {
+            fs::write(from.path().join(name), text).expect("written");
+        }
+        let files = list(from.path()).expect("listed");
+        assert_eq!(keep(to.path(), &files).expect("an empty directory"), [0, 1, 2]);
+        for (name, text) in [("1.sst", "one"), ("2.sst", "tw"), ("3.sst", "of an older snapshot")] {
+            fs::write(to.path().join(name), text).expect("written");
+        }
+        assert_eq!(keep(to.path(), &files).expect("kept"), [1, 2]);
+        let left: Vec<_> = list(to.path()).expect("listed").into_iter().map(|file| file.name).collect();
+        assert_eq!(left, ["1.sst"]);
+        let outside = peer::SnapshotFile { name: "../x".to_owned(), ..peer::SnapshotFile::default() };
+        assert!(keep(to.path(), &[outside]).is_err());
+    }
+}
