@@ -224,6 +224,9 @@ pub struct ProposeRequest {
     /// An encoded raftsman.command.Command.
     #[prost(bytes = "bytes", tag = "1")]
     pub command: ::prost::bytes::Bytes,
+    /// It stores something new: refused while the leader's disk is full.
+    #[prost(bool, tag = "2")]
+    pub grows: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProposeResponse {

@@ -16,6 +16,9 @@ use crate::raft::types::Types;
 /// A learner that lacks at most so many entries is promoted.
 const CAUGHT_UP: u64 = 100;
 
+/// A voter that lacks more entries is not in reach.
+const REACH: u64 = 5000;
+
 impl Group {
     /// The group as this member knows it; the owner's words are left to the caller.
     pub(crate) fn members(&self) -> Vec<Member> {
@@ -61,10 +64,23 @@ impl Group {
     /// When the group refuses; the text says why.
     pub(crate) async fn change(&self, change: Change) -> Result<(), Error> {
         match self.leader().await? {
-            Leader::Me => match change {
-                Change::Remove(id) => self.remove(id).await,
-                Change::TransferTo(id) => self.transfer(id).await,
-            },
+            Leader::Me => {
+                let until = tokio::time::Instant::now() + self.patience;
+                loop {
+                    let done = match change {
+                        Change::Remove(id) => self.remove(id).await,
+                        Change::TransferTo(id) => self.transfer(id).await,
+                    };
+                    // A new leader refuses for a moment; nothing was proposed then.
+                    match done {
+                        Err(Error::NoLeader) => {
+                            let news = tokio::time::timeout_at(until, self.leader_moves()).await;
+                            news.unwrap_or(Err(Error::NoLeader))?;
+                        }
+                        done => return done,
+                    }
+                }
+            }
             Leader::Other(leader, at) => {
                 let request = peer::ChangeRequest { change: Some(change) };
                 let answer = self.client(leader, &at)?.change(request).await.map_err(|_| Error::NoLeader)?.into_inner();
@@ -84,15 +100,7 @@ impl Group {
             return Err(Error::Invalid("the last voter cannot be removed".to_owned()));
         }
         if voters.contains(&id) {
-            let alive = |other: &&MemberId| {
-                **other != id && (**other == self.id || lag(&now, **other).is_some_and(|lag| lag < 5000))
-            };
-            let (left, reached) = (voters.len() - 1, voters.iter().filter(alive).count());
-            if reached <= left / 2 {
-                let text =
-                    format!("without it only {reached} of {left} voters would be in reach: the cluster would stop");
-                return Err(Error::Invalid(text));
-            }
+            self.quorum_without(id).await?;
             self.raft
                 .change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false)
                 .await
@@ -106,6 +114,23 @@ impl Group {
                 .map_err(changed)?;
         }
         Ok(())
+    }
+
+    /// Waits until enough other voters have answered: a new leader has not heard from them yet.
+    async fn quorum_without(&self, id: MemberId) -> Result<(), Error> {
+        let mut metrics = self.raft.metrics();
+        let until = tokio::time::Instant::now() + self.patience;
+        loop {
+            let (reached, left) = reach_without(&metrics.borrow_watched().clone(), id);
+            if reached > left / 2 {
+                return Ok(());
+            }
+            if !matches!(tokio::time::timeout_at(until, metrics.changed()).await, Ok(Ok(()))) {
+                let text =
+                    format!("without it only {reached} of {left} voters would be in reach: the cluster would stop");
+                return Err(Error::Invalid(text));
+            }
+        }
     }
 
     async fn transfer(&self, to: MemberId) -> Result<(), Error> {
@@ -122,6 +147,13 @@ impl Group {
         let wait = self.raft.wait(Some(self.patience));
         wait.current_leader(to, "leadership transfer").await.map(|_| ()).map_err(|_| Error::Unknown)
     }
+}
+
+/// How many of the voters that stay are in reach, and how many stay.
+fn reach_without(now: &RaftMetrics<Types>, id: MemberId) -> (usize, usize) {
+    let staying: Vec<MemberId> = now.membership_config.voter_ids().filter(|voter| *voter != id).collect();
+    let reached = staying.iter().filter(|voter| lag(now, **voter).is_some_and(|lag| lag < REACH)).count();
+    (reached, staying.len())
 }
 
 fn lag(now: &RaftMetrics<Types>, id: MemberId) -> Option<u64> {

@@ -5,22 +5,27 @@ pub(crate) mod leadership;
 pub(crate) mod lessor;
 pub(crate) mod members;
 mod propose;
+pub(crate) mod space;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use proto::peer::{self, failure::Reason};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::Error;
 use crate::api::MemberId;
+use crate::group::space::Space;
 use crate::raft::peers::{Client, Peers, Purpose};
 use crate::raft::types::Raft;
 
-/// Writes under way at most; further ones are refused.
-const PROPOSALS_MAX: usize = 16_384;
+/// Bytes of writes under way at most; further ones are refused.
+const UNDER_WAY_BYTES_MAX: usize = 256 << 20;
+/// What a write counts for at least, bytes: bounds their number too.
+const WRITE_BYTES_MIN: u32 = 16 << 10;
 
 /// See the module.
 pub(crate) struct Group {
@@ -29,7 +34,8 @@ pub(crate) struct Group {
     pub(crate) peers: Arc<Peers>,
     /// How long a call may look for a leader or wait for its answer.
     pub(crate) patience: Duration,
-    permits: Semaphore,
+    pub(crate) space: Space,
+    room: Semaphore,
     /// One change of the membership at a time.
     changing: Mutex<()>,
 }
@@ -41,8 +47,15 @@ pub(crate) enum Leader {
 }
 
 impl Group {
-    pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration) -> Self {
-        Group { id, raft, peers, patience, permits: Semaphore::new(PROPOSALS_MAX), changing: Mutex::new(()) }
+    pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration, space: Space) -> Self {
+        let room = Semaphore::new(UNDER_WAY_BYTES_MAX);
+        Group { id, raft, peers, patience, space, room, changing: Mutex::new(()) }
+    }
+
+    /// Room for a write among those under way.
+    fn room(&self, command: &Bytes) -> Result<SemaphorePermit<'_>, Error> {
+        let bytes = u32::try_from(command.len()).unwrap_or(u32::MAX).max(WRITE_BYTES_MIN);
+        self.room.try_acquire_many(bytes).map_err(|_| Error::Overloaded)
     }
 
     /// The leader, waiting for one if there is none.

@@ -19,13 +19,16 @@ impl Group {
     ///
     /// # Errors
     /// `NoLeader` and `Overloaded` when nothing was proposed, `Unknown` when it may have been.
-    pub(crate) async fn propose(&self, command: Bytes) -> Result<Outcome, Error> {
-        let _permit = self.permits.try_acquire().map_err(|_| Error::Overloaded)?;
+    pub(crate) async fn propose(&self, command: Bytes, grows: bool) -> Result<Outcome, Error> {
+        let _room = self.room(&command)?;
+        if let Some(refused) = self.space.refusal().filter(|_| grows) {
+            return Ok(refused);
+        }
         let attempts = async {
             loop {
                 let answer = match self.leader().await? {
                     Leader::Me => self.propose_here(command.clone()).await,
-                    Leader::Other(id, node) => self.propose_there(id, &node, command.clone()).await,
+                    Leader::Other(id, node) => self.propose_there(id, &node, command.clone(), grows).await,
                 };
                 match answer {
                     // Nothing was proposed: the leadership moved on, so ask again who leads.
@@ -52,8 +55,8 @@ impl Group {
         }
     }
 
-    async fn propose_there(&self, id: u64, node: &peer::Node, command: Bytes) -> Result<Outcome, Error> {
-        let answer = self.client(id, node)?.propose(peer::ProposeRequest { command }).await;
+    async fn propose_there(&self, id: u64, node: &peer::Node, command: Bytes, grows: bool) -> Result<Outcome, Error> {
+        let answer = self.client(id, node)?.propose(peer::ProposeRequest { command, grows }).await;
         // A call that failed on its way may have arrived.
         let answer =
             answer.map_err(|status| if refused(&status) { Error::NoLeader } else { Error::Unknown })?.into_inner();
@@ -68,12 +71,13 @@ impl Group {
     }
 
     /// What another member forwarded.
-    pub(crate) async fn forwarded(&self, command: Bytes) -> peer::ProposeResponse {
-        let Ok(_permit) = self.permits.try_acquire() else {
-            let result = Some(Answer::Failure(failure(&Error::Overloaded)));
-            return peer::ProposeResponse { result, index: 0 };
+    pub(crate) async fn forwarded(&self, request: peer::ProposeRequest) -> peer::ProposeResponse {
+        let committed = match (self.room(&request.command), self.space.refusal().filter(|_| request.grows)) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Some(refused)) => Ok((refused, 0)),
+            (Ok(_room), None) => self.commit(request.command).await,
         };
-        match self.commit(command).await {
+        match committed {
             Ok((outcome, index)) => {
                 let result = Some(Answer::Outcome(outcome.encode_to_vec().into()));
                 peer::ProposeResponse { result, index }
@@ -135,7 +139,7 @@ impl Group {
     }
 
     /// Waits for any news, so that a retry does not spin.
-    async fn leader_moves(&self) -> Result<(), Error> {
+    pub(super) async fn leader_moves(&self) -> Result<(), Error> {
         let mut metrics = self.raft.metrics();
         metrics.changed().await.map_err(|_| Error::Stopped("the store has shut down".to_owned()))
     }

@@ -85,7 +85,7 @@ impl Peer for Service {
     }
 
     async fn propose(&self, request: Request<peer::ProposeRequest>) -> Result<Response<peer::ProposeResponse>, Status> {
-        Ok(Response::new(self.group.forwarded(request.into_inner().command).await))
+        Ok(Response::new(self.group.forwarded(request.into_inner()).await))
     }
 
     async fn read_index(

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::group::Group;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
+use crate::group::space::grows;
 use crate::listener::serve;
 use crate::machine::Machine;
 use crate::machine::view::View;
@@ -327,13 +328,14 @@ impl Store {
     }
 
     async fn propose(&self, epoch: Epoch, request: Request) -> Result<Response, Error> {
+        let grows = grows(&request);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let command = Command { epoch, time_ms, request: Some(request) };
         if command.encoded_len() > REQUEST_BYTES_MAX {
             return Err(Error::Invalid("etcdserver: request is too large".to_owned()));
         }
-        let outcome = self.inner.group.propose(command.encode_to_vec().into()).await?;
+        let outcome = self.inner.group.propose(command.encode_to_vec().into(), grows).await?;
         match outcome.response {
             Some(Response::Refusal(refusal)) => Err(Error::Refused(refusal)),
             Some(response) => Ok(response),

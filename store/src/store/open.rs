@@ -19,6 +19,7 @@ use crate::api::{Leadership, MemberId};
 use crate::config::{Bootstrap, Config};
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
+use crate::group::space::Space;
 use crate::group::{Group, leadership, members};
 use crate::listener::serve;
 use crate::log::disk::Folder;
@@ -59,7 +60,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let network = Network { peers: peers.clone(), patience: config.election_timeout };
     let raft =
         Raft::new(id, Arc::new(raft_config(&config)?), network, Journal::new(log), state).await.map_err(stopped)?;
-    let group = Arc::new(Group::new(id, raft.clone(), peers, patience));
+    let group = Arc::new(Group::new(id, raft.clone(), peers, patience, Space::new(config.data_dir.clone())));
     let lessor = Arc::new(Lessor::new(group.clone(), machine.clone()));
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
@@ -75,6 +76,8 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(async move { members::tend(&tended, until).await });
     let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
     tasks.spawn(async move { counted.run(news, until).await });
+    let (spacious, until) = (group.clone(), cancel.clone());
+    tasks.spawn(async move { spacious.space.watch(until).await });
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
