@@ -34,7 +34,13 @@ pub trait Disk: Send + Sync + 'static {
     /// As the file system's.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes creations and removals durable.
+    /// Gives a file another name, which no file has.
+    ///
+    /// # Errors
+    /// As the file system's.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes creations, removals and new names durable.
     ///
     /// # Errors
     /// As the file system's.
@@ -125,6 +131,10 @@ impl Disk for Folder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn sync_names(&self) -> io::Result<()> {

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod record;
 mod recovery;
 mod segment;
+mod spare;
 mod writer;
 
 mod wal;

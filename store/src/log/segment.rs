@@ -118,10 +118,11 @@ fn scan<D: Disk>(disk: &D, name: &str, sequence: u64, bytes: &Bytes) -> Result<C
 fn later_witness(sequence: u64, bytes: &Bytes, at: usize) -> Option<usize> {
     let mut offset = at + ALIGNMENT;
     while offset + HEADER_BYTES <= bytes.len() {
-        // A cheap look first: most of the rest is zeros.
-        if bytes[offset + 12] != 0
-            && let Decoded::Record { durable, .. } = Record::decode(sequence, &bytes.slice(offset..))
-            && durable as usize > at
+        // A cheap look first: the rest is zeros, or records of an earlier life of the file.
+        let durable = u32::from_le_bytes(bytes[offset + 8..offset + 12].try_into().expect("four bytes")) as usize;
+        if durable > at
+            && durable <= offset
+            && matches!(Record::decode(sequence, &bytes.slice(offset..)), Decoded::Record { .. })
         {
             return Some(offset);
         }

@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::disk::Folder;
+use super::disk::{Disk, Folder};
 use super::{Error, Log, Options};
 
 const OPTIONS: Options = Options { segment_bytes: 512 };
@@ -140,6 +140,12 @@ fn ten_entries(dir: &Path) -> std::path::PathBuf {
     dir.join("0000000000000001.wal")
 }
 
+/// Paths of the segments, oldest first.
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let names = Folder::open(dir.to_owned()).unwrap().list().unwrap();
+    names.into_iter().filter(|name| name.ends_with(".wal")).map(|name| dir.join(name)).collect()
+}
+
 fn offset_of(bytes: &[u8], text: &str) -> usize {
     bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap()
 }
@@ -191,7 +197,7 @@ fn purged_segments_are_removed_and_the_vote_outlives_them() {
     let log = open(dir.path()).unwrap();
     log.save_vote(Bytes::from_static(b"me"), Box::new(|result| result.unwrap())).unwrap();
     (1..=100).for_each(|index| append(&log, vec![(index, data(index, 0))]));
-    let files = || std::fs::read_dir(dir.path()).unwrap().count();
+    let files = || segments(dir.path()).len();
     let before = files();
     log.purge_upto(95, Bytes::from_static(b"95")).unwrap();
     append(&log, vec![(101, data(101, 0))]);
@@ -199,6 +205,41 @@ fn purged_segments_are_removed_and_the_vote_outlives_them() {
     assert!(before > 5 && files() <= 3, "{before} files, then {}", files());
     let log = open(dir.path()).unwrap();
     assert_eq!((log.range(), log.vote()), (Some((96, 101)), Some(Bytes::from_static(b"me"))));
+}
+
+#[test]
+fn a_purged_segment_is_used_again_and_what_it_held_never_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut model, log) = (Model::default(), open(dir.path()).unwrap());
+    for round in 0..40 {
+        for step in [Step::Append(7), Step::Purge(5)] {
+            model.step(round, &step, &log);
+        }
+    }
+    drop(log);
+    let log = open(dir.path()).unwrap();
+    model.assert_same(&log);
+    model.step(40, &Step::Append(30), &log);
+    drop(log);
+    model.assert_same(&open(dir.path()).unwrap());
+}
+
+/// A crash after a spare got its new name, before it got its new header.
+#[test]
+fn a_segment_that_was_not_begun_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    (1..=80).for_each(|index| append(&log, vec![(index, data(index, 0))]));
+    drop(log);
+    let segments = segments(dir.path());
+    let [first, .., last] = segments.as_slice() else { panic!("several segments") };
+    std::fs::copy(first, last).unwrap();
+    let log = open(dir.path()).unwrap();
+    let Some((1, end)) = log.range() else { panic!("the segments before are whole") };
+    assert!((60..80).contains(&end), "{end}");
+    append(&log, vec![(end + 1, data(end + 1, 1))]);
+    drop(log);
+    assert_eq!(open(dir.path()).unwrap().range(), Some((1, end + 1)));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::log::disk::{Disk, DiskFile};
 use crate::log::record::{Record, size_of};
 use crate::log::recovery::{Segment, Standing, Tail};
 use crate::log::segment::{self, SEGMENT_HEADER_BYTES};
+use crate::log::spare::Spare;
 use crate::log::wal::Durable;
 
 /// Appends merged into one write at most.
@@ -25,6 +26,7 @@ pub(super) struct Job {
 pub(super) struct Writer<D: Disk> {
     disk: Arc<D>,
     file: D::File,
+    spare: Spare<D>,
     sequence: u64,
     end: u64,
     segment_bytes: u64,
@@ -47,13 +49,14 @@ impl<D: Disk> Writer<D> {
             Some(tail) => (tail.sequence, tail.end, tail.segments, false),
         };
         let name = segment::name(sequence);
+        let mut spare = Spare::open(disk.clone(), segment_bytes)?;
         let file = if fresh {
             segments.push_back(Segment::new(sequence));
-            create(&*disk, sequence, segment_bytes)?
+            spare.take(sequence)?
         } else {
             disk.open(&name).map_err(|source| Error::Io { path: disk.describe(&name), source })?
         };
-        let mut writer = Writer { disk, file, sequence, end, segment_bytes, segments, standing };
+        let mut writer = Writer { disk, file, spare, sequence, end, segment_bytes, segments, standing };
         if fresh {
             writer.restate()?;
         }
@@ -103,6 +106,9 @@ impl<D: Disk> Writer<D> {
         self.file.sync().map_err(io)?;
         self.end += buffer.len() as u64;
         buffer.clear();
+        if self.end > self.segment_bytes / 2 {
+            self.spare.prepare();
+        }
         Ok(())
     }
 
@@ -111,7 +117,7 @@ impl<D: Disk> Writer<D> {
         Record::Seal.encode(self.sequence, u32::try_from(self.end).expect("segments are below 4 GiB"), buffer);
         self.flush(buffer)?;
         self.sequence += 1;
-        self.file = create(&*self.disk, self.sequence, self.segment_bytes)?;
+        self.file = self.spare.take(self.sequence)?;
         self.end = SEGMENT_HEADER_BYTES;
         self.segments.push_back(Segment::new(self.sequence));
         self.restate()
@@ -126,28 +132,16 @@ impl<D: Disk> Writer<D> {
         self.flush(&mut buffer)
     }
 
-    /// Removes segments all of whose entries a purge gave up that is on disk itself.
+    /// Gives up segments all of whose entries a purge gave up that is on disk itself.
     fn drop_purged(&mut self) -> Result<(), Error> {
         let Some(Record::PurgeUpto { index: purged, .. }) = &self.standing.purged else { return Ok(()) };
         while self.segments.len() > 1
             && let Some(oldest) = self.segments.front().filter(|oldest| oldest.last_entry <= *purged)
         {
             let name = segment::name(oldest.sequence);
-            self.disk.remove(&name).map_err(|source| Error::Io { path: self.disk.describe(&name), source })?;
+            self.spare.give(&name).map_err(|source| Error::Io { path: self.disk.describe(&name), source })?;
             self.segments.pop_front();
         }
         Ok(())
     }
-}
-
-fn create<D: Disk>(disk: &D, sequence: u64, size: u64) -> Result<D::File, Error> {
-    let name = segment::name(sequence);
-    let make = || {
-        let file = disk.create(&name, size)?;
-        file.write_at(&segment::header(sequence), 0)?;
-        file.sync()?;
-        disk.sync_names()?;
-        Ok(file)
-    };
-    make().map_err(|source| Error::Io { path: disk.describe(&name), source })
 }

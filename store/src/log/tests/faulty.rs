@@ -61,6 +61,13 @@ impl Disk for FaultyFolder {
         self.0.remove(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.1.dies_at_removal.load(Ordering::SeqCst) {
+            self.1.dead.store(true, Ordering::SeqCst);
+        }
+        self.0.rename(from, to)
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.1.alive()?;
         self.0.sync_names()
