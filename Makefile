@@ -36,6 +36,10 @@ test: $(ROCKSDB) ## Run every test, unit to end-to-end, and count them
 	@scripts/docker
 	@scripts/test
 
+.PHONY: test-api-golden
+test-api-golden: $(ROCKSDB) ## Replay recorded answers of a Kubernetes API server, where they are (API_GOLDEN)
+	@scripts/golden
+
 .PHONY: lint
 lint: $(ROCKSDB) ## rustfmt, clippy with warnings as errors, cargo-deny
 	@cargo fmt --all --check
