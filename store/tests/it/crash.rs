@@ -67,6 +67,8 @@ async fn three() -> (Vec<Place>, Vec<Member>) {
     for place in &mut places {
         place.config.heartbeat_interval = Duration::from_millis(50);
         place.config.election_timeout = Duration::from_millis(200);
+        // Snapshots and purges happen all the time, also while members die.
+        place.config.snapshot_entries = 300;
         members.push(Member::start(place).await);
     }
     for member in &members {
