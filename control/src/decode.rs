@@ -2,10 +2,11 @@
 //!
 //! Source: k8s.io/apimachinery `runtime/serializer/json`, `util/json`; sigs.k8s.io/json for the texts.
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::kind::Kind;
-use crate::schema::{self, Shape, Type};
+use crate::schema::{self, Shape, Type, protobuf};
 use crate::status::Status;
 
 /// What becomes of fields that the schema does not know.
@@ -36,12 +37,17 @@ impl FieldValidation {
     }
 }
 
-/// An object of a kind from JSON or YAML (of which JSON is a part), with warnings about what was dropped.
+/// An object of a kind from a body, with warnings about what was dropped.
 ///
 /// # Errors
 /// 400 for what cannot be read, is of another kind, or does not fit the schema.
-pub fn object(kind: &Kind, body: &[u8], yaml: bool, unknown: FieldValidation) -> Result<(Value, Vec<String>), Status> {
-    let mut value = parse(body, yaml)?;
+pub fn object(
+    kind: &Kind,
+    body: &Bytes,
+    encoding: Encoding,
+    unknown: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    let mut value = parse(body, encoding)?;
     let Value::Object(object) = &mut value else {
         return Err(Status::bad_request("the object provided is unrecognized (must be of type object)"));
     };
@@ -72,17 +78,31 @@ pub fn object(kind: &Kind, body: &[u8], yaml: bool, unknown: FieldValidation) ->
     }
 }
 
-/// JSON or YAML as a value.
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `application/json`
+    Json,
+    /// `application/yaml`, of which JSON is a part.
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+/// A body as a value.
 ///
 /// # Errors
-/// 400 for what is neither.
-pub fn parse(body: &[u8], yaml: bool) -> Result<Value, Status> {
+/// 400 for what is not written as it says.
+pub fn parse(body: &Bytes, encoding: Encoding) -> Result<Value, Status> {
     let wrong = |why: String| Status::bad_request(format!("the object provided is unrecognized: {why}"));
-    if yaml {
-        let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
-        return serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()));
+    match encoding {
+        Encoding::Json => serde_json::from_slice(body).map_err(|error| wrong(error.to_string())),
+        Encoding::Yaml => {
+            let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
+            serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
+        }
+        Encoding::Protobuf => protobuf::decode(body, schema::type_name).map_err(|error| wrong(error.to_string())),
     }
-    serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))
 }
 
 /// Makes an object fit its type: unknown fields go, `null` means absent, anything else of a wrong shape is an error.
@@ -161,7 +181,7 @@ mod tests {
     use crate::kind;
 
     fn pod(body: &str, unknown: FieldValidation) -> Result<(Value, Vec<String>), Status> {
-        object(kind::core("pods"), body.as_bytes(), true, unknown)
+        object(kind::core("pods"), &Bytes::copy_from_slice(body.as_bytes()), Encoding::Yaml, unknown)
     }
 
     #[test]

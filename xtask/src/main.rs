@@ -1,6 +1,7 @@
-//! Regenerates committed code and tables: `cargo run -p xtask -- proto | schema | bootstrap`.
+//! Regenerates committed code and tables: `cargo run -p xtask -- proto | schema | bootstrap | protobuf`.
 
 mod bootstrap;
+mod protobuf;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -18,11 +19,20 @@ fn main() -> anyhow::Result<()> {
             let swagger = std::env::args().nth(2).context("usage: cargo run -p xtask -- schema SWAGGER.json")?;
             schema::generate(Path::new(&swagger), &root().join("control/src/schema/facts.txt"))
         }
+        Some("protobuf") => {
+            let files: Vec<PathBuf> = std::env::args().skip(2).map(PathBuf::from).collect();
+            let [source, swagger, pointers] = files.as_slice() else {
+                bail!("usage: cargo run -p xtask -- protobuf K8S_PB SWAGGER.json POINTERS.txt")
+            };
+            protobuf::generate(source, swagger, pointers, &root().join("control/src/schema/numbers.txt"))
+        }
         Some("bootstrap") => {
             let dir = std::env::args().nth(2).context("usage: cargo run -p xtask -- bootstrap DIR")?;
             bootstrap::generate(Path::new(&dir), &root().join("control/src/authz/bootstrap.jsonl"))
         }
-        _ => bail!("usage: cargo run -p xtask -- proto | schema SWAGGER.json | bootstrap DIR"),
+        _ => bail!(
+            "usage: cargo run -p xtask -- proto | schema SWAGGER.json | bootstrap DIR | protobuf K8S_PB SWAGGER.json POINTERS.txt"
+        ),
     }
 }
 

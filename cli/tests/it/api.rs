@@ -190,6 +190,15 @@ fn kubectl_applies_shows_explains_and_deletes() {
         run(&["label", "deploy", "web", "tier=front"]);
         assert!(run(&["get", "deploy", "-l", "tier=front", "-o", "name"]).contains("deployment.apps/web"));
         run(&["delete", "deploy", "web"]);
+        // Newer versions send protobuf here.
+        run(&["create", "configmap", "made", "--from-literal=k=v"]);
+        assert_eq!(run(&["get", "configmap", "made", "-o", "jsonpath={.data.k}"]), "v");
+        run(&["create", "deployment", "made", "--image=one", "--replicas=0", "--port=80"]);
+        let read = "jsonpath={.spec.replicas}{.spec.template.spec.containers[0].ports[0].containerPort}";
+        assert_eq!(run(&["get", "deploy", "made", "-o", read]), "080");
+        run(&["set", "image", "deploy/made", "*=two"]);
+        assert_eq!(run(&["auth", "can-i", "create", "pods"]), "yes\n");
+        run(&["delete", "configmap/made", "deploy/made"]);
         assert_eq!(run(&["get", "deploy", "-o", "name"]), "");
     }
 }

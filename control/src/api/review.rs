@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::Offer;
 use crate::api::serve::{Call, not_allowed};
+use crate::api::write::encoding;
 use crate::authz::{Attributes, ResourceAttributes, rbac, replica};
 use crate::decode::{self, FieldValidation};
 use crate::identity::User;
@@ -13,7 +14,7 @@ use crate::status::Status;
 
 pub(crate) fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Plain)?;
-    let (mut review, warnings) = decode::object(call.kind, &call.body, false, FieldValidation::Warn)?;
+    let (mut review, warnings) = decode::object(call.kind, &call.body, encoding(call)?, FieldValidation::Warn)?;
     let registry = &call.api.registry;
     let status = match call.kind.resource {
         "selfsubjectreviews" => json!({ "userInfo": user_info(call.user) }),

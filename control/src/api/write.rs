@@ -9,7 +9,7 @@ use crate::api::negotiate::{self, Offer};
 use crate::api::options::ListOptions;
 use crate::api::read::{Selection, one};
 use crate::api::serve::Call;
-use crate::decode::{self, FieldValidation};
+use crate::decode::{self, Encoding, FieldValidation};
 use crate::kind::Kind;
 use crate::patch::{self, PatchType};
 use crate::registry::prepare::{meta_str, metadata};
@@ -28,15 +28,16 @@ fn dry_run(call: &Call<'_>) -> Result<bool, Status> {
     }
 }
 
-/// Whether the body is YAML; refuses what is neither that nor JSON.
-fn yaml(call: &Call<'_>) -> Result<bool, Status> {
-    let media_type = negotiate::media_type(call.header(CONTENT_TYPE));
-    match media_type {
-        "" | "application/json" => Ok(false),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(true),
+/// How the body is written; refuses what nobody here reads.
+pub(crate) fn encoding(call: &Call<'_>) -> Result<Encoding, Status> {
+    match negotiate::media_type(call.header(CONTENT_TYPE)) {
+        "" | "application/json" => Ok(Encoding::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Encoding::Yaml),
+        negotiate::PROTOBUF => Ok(Encoding::Protobuf),
         other => {
             let text = format!(
-                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml; got {other:?}"
+                "the body of the request was in an unknown format - accepted media types include: application/json, \
+                 application/yaml, application/vnd.kubernetes.protobuf; got {other:?}"
             );
             Err(Status::new(415, "UnsupportedMediaType", text))
         }
@@ -45,7 +46,7 @@ fn yaml(call: &Call<'_>) -> Result<bool, Status> {
 
 fn decoded(call: &Call<'_>) -> Result<(Value, Vec<String>), Status> {
     let unknown = FieldValidation::parse(call.query.text("fieldValidation"))?;
-    let (mut object, warnings) = decode::object(call.kind, &call.body, yaml(call)?, unknown)?;
+    let (mut object, warnings) = decode::object(call.kind, &call.body, encoding(call)?, unknown)?;
     let (given, wanted) = (meta_str(&object, "namespace").to_owned(), call.path.namespace.as_str());
     if !given.is_empty() && given != wanted {
         let text = "the namespace of the provided object does not match the namespace sent on the request";
@@ -118,7 +119,7 @@ pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
             )));
         }
         let bytes = serde_json::to_vec(&next).map_err(Status::internal)?;
-        let (mut next, _) = decode::object(call.kind, &bytes, false, unknown)?;
+        let (mut next, _) = decode::object(call.kind, &bytes.into(), Encoding::Json, unknown)?;
         // A patch insists on a version only by naming one; else it applies to whatever is newest.
         if meta_str(&next, "resourceVersion") == meta_str(&current, "resourceVersion") {
             metadata(&mut next).remove("resourceVersion");
@@ -130,7 +131,7 @@ pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
 }
 
 fn delete_options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
-    let body = if call.body.is_empty() { json!({}) } else { decode::parse(&call.body, yaml(call)?)? };
+    let body = if call.body.is_empty() { json!({}) } else { decode::parse(&call.body, encoding(call)?)? };
     let word = |key: &str| body[key].as_str().or(call.query.get(key)).map(str::to_owned);
     let propagation = match word("propagationPolicy").as_deref() {
         Some("Background") => Some(Propagation::Background),

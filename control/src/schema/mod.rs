@@ -3,14 +3,17 @@
 //! `facts.txt` is made by `cargo run -p xtask -- schema`: per field its patch strategy and merge key, how a list is keyed,
 //! and what is atomic. The types come from the kinds of the table when first asked for.
 
+pub mod protobuf;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use schemars::SchemaGenerator;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::kind::{ALL, Kind};
+use crate::kind::{self, ALL, Kind};
 
 /// Where references of generated schemas point.
 const PREFIX: &str = "#/components/schemas/";
@@ -91,6 +94,16 @@ pub fn of(kind: &Kind) -> &'static Type {
     named(&(kind.type_name)()).expect("the table's types are generated")
 }
 
+/// The name of the type of bodies with this `apiVersion` and `kind`.
+pub fn type_name(api_version: &str, name: &str) -> Option<String> {
+    match kind::named(api_version, name) {
+        Some(kind) => Some((kind.type_name)().into_owned()),
+        // Served in every group.
+        None if name == "DeleteOptions" => Some(DeleteOptions::schema_name().into_owned()),
+        None => None,
+    }
+}
+
 /// A type by its name in OpenAPI documents.
 pub fn named(name: &str) -> Option<&'static Type> {
     TYPES.types.get(name)
@@ -111,6 +124,7 @@ impl Types {
         for kind in ALL {
             documents.insert((kind.type_name)().into_owned(), (kind.schema)(&mut generator).to_value());
         }
+        generator.subschema_for::<DeleteOptions>();
         documents.extend(generator.take_definitions(true));
         let facts = facts();
         let types = documents.iter().map(|(name, document)| (name.clone(), parse(name, document, &facts))).collect();
@@ -214,7 +228,6 @@ fn extend(name: &str, document: &mut Value, facts: &AllFacts) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind;
 
     #[test]
     fn types_know_their_fields_and_how_lists_merge() {
