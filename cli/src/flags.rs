@@ -3,9 +3,26 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use node::config::Engine;
 use serde::Deserialize;
 
 use crate::exit::Failure;
+
+/// What a machine does.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    Server,
+    Node,
+}
+
+/// What runs containers.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RuntimeName {
+    Docker,
+    Sim,
+}
 
 /// As given; nothing is decided yet.
 #[derive(clap::Args, Clone, Debug, Default, Deserialize)]
@@ -32,6 +49,15 @@ pub(crate) struct ServerFlags {
     /// Port of the etcd API, on loopback, for clients with a certificate [default: 2379]
     #[arg(long, env = "RAFTSMAN_ETCD_PORT", value_name = "PORT")]
     etcd_port: Option<u16>,
+    /// What this machine does: `server`, `node`, or both [default: server,node]
+    #[arg(long, env = "RAFTSMAN_ROLES", value_name = "ROLES", value_delimiter = ',')]
+    roles: Option<Vec<Role>>,
+    /// What runs containers on this node [default: docker]
+    #[arg(long, env = "RAFTSMAN_RUNTIME", value_enum)]
+    runtime: Option<RuntimeName>,
+    /// Where Docker Engine listens [default: unix:///var/run/docker.sock]
+    #[arg(long, env = "RAFTSMAN_DOCKER_HOST", value_name = "HOST")]
+    docker_host: Option<String>,
     /// YAML file with the same settings
     #[arg(long, env = "RAFTSMAN_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -48,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) peer: SocketAddr,
     pub(crate) peer_advertise: SocketAddr,
     pub(crate) etcd: SocketAddr,
+    /// What runs containers, where this machine is a node too.
+    pub(crate) engine: Option<Engine>,
 }
 
 impl ServerFlags {
@@ -73,7 +101,17 @@ impl ServerFlags {
         let port = self.port.or(file.port).unwrap_or(6443);
         let peer_port = self.peer_port.or(file.peer_port).unwrap_or(2380);
         let etcd_port = self.etcd_port.or(file.etcd_port).unwrap_or(2379);
+        let roles = self.roles.or(file.roles).unwrap_or_else(|| vec![Role::Server, Role::Node]);
+        if !roles.contains(&Role::Server) {
+            return Err(Failure::usage("--roles: a machine that is only a node cannot be made yet; add `server`"));
+        }
+        let host = self.docker_host.or(file.docker_host).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
+        let engine = match self.runtime.or(file.runtime).unwrap_or(RuntimeName::Docker) {
+            RuntimeName::Docker => Engine::Docker { host },
+            RuntimeName::Sim => Engine::Sim,
+        };
         Ok(Settings {
+            engine: roles.contains(&Role::Node).then_some(engine),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("/var/lib/raftsman")),
             name,
             api: (bind, port).into(),

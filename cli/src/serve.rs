@@ -122,12 +122,12 @@ async fn run_until_told(
     let servers = [(settings.name.clone(), settings.api_advertise.to_string())];
     write(&path, &kubeconfig(&shared.authority, &admin, &servers)).map_err(failed)?;
     let cancel = CancellationToken::new();
-    let serving = listening.serve(cancel.clone());
-    tokio::pin!(serving);
+    let both = async { tokio::join!(listening.serve(cancel.clone()), agent(settings, &shared, cancel.clone())) };
+    tokio::pin!(both);
     say(&format!("ready: https://{}  kubeconfig: {}", settings.api_advertise, path.display()))?;
     say(&format!("to add a server: raftsman token create --kubeconfig {}", path.display()))?;
     let failure = tokio::select! {
-        () = &mut serving => None,
+        _ = &mut both => None,
         () = ends.asked() => None,
         error = store.failed() => Some(error),
     };
@@ -136,8 +136,36 @@ async fn run_until_told(
         return Err(failed(error));
     }
     cancel.cancel();
-    serving.await;
+    both.await;
     Ok(())
+}
+
+/// The node of this machine, if it is one. A node that fails takes no server with it.
+async fn agent(settings: &Settings, shared: &Shared, cancel: CancellationToken) {
+    let Some(engine) = settings.engine.clone() else { return };
+    let subject = Subject {
+        common_name: format!("system:node:{}", settings.name),
+        organizations: vec!["system:nodes".to_owned()],
+        client: true,
+        ..Subject::default()
+    };
+    let pair = match issue(&shared.authority, &subject) {
+        Ok(pair) => pair,
+        Err(error) => return tracing::error!(%error, "this machine is no node"),
+    };
+    let (ca_pem, cert_pem, key_pem) = (shared.authority.cert_pem.clone(), pair.cert_pem, pair.key_pem);
+    let config = node::config::Config {
+        name: settings.name.clone(),
+        data_dir: settings.data_dir.join("node"),
+        servers: vec![settings.api_advertise.to_string()],
+        identity: node::config::Identity { ca_pem, cert_pem, key_pem },
+        engine,
+        address: settings.api_advertise.ip(),
+        labels: std::collections::BTreeMap::new(),
+    };
+    if let Err(error) = node::run::run(config, cancel).await {
+        tracing::error!(%error, "this machine is no node");
+    }
 }
 
 async fn serve_etcd(settings: &Settings, config: &run::Config, store: &Store) -> Result<(), Failure> {

@@ -45,6 +45,7 @@ const PURE: &[&str] = &[
     "control/src/authz/mod.rs",
     "control/src/authz/rbac.rs",
     "control/src/decode.rs",
+    "control/src/gateway/select.rs",
     "control/src/kind/",
     "control/src/patch/",
     "control/src/registry/key.rs",

@@ -7,6 +7,7 @@ pub mod api;
 pub mod authz;
 pub mod cluster;
 pub mod decode;
+pub mod gateway;
 pub mod identity;
 pub mod kind;
 pub mod patch;

@@ -3,16 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use http::{Request, Response};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 use crate::api::answer::{self, Body};
 use crate::api::serve::Api;
 use crate::cluster::{self, Cluster};
+use crate::gateway::{self, Gateway};
 use crate::identity::User;
 use crate::identity::at_rest::Ring;
 use crate::kind;
@@ -62,10 +66,27 @@ pub enum Error {
 pub struct Server {
     api: Api,
     cluster: Arc<Cluster>,
+    gateway: Arc<Gateway>,
 }
 
 impl Server {
+    /// Ends what would go on by itself.
+    pub(crate) async fn drain(&self) {
+        self.gateway.drain().await;
+    }
+
     pub(crate) async fn answer(&self, request: Request<Incoming>, user: &User) -> Response<Body> {
+        if request.uri().path().starts_with(gateway::PREFIX) {
+            let Ok(response) = self.gateway.service(user).call(request).await;
+            // A body that breaks off is seen by the agent as a stream without its status.
+            let end = |body: tonic::body::Body| {
+                let frames = BodyStream::new(body)
+                    .take_while(|frame| std::future::ready(frame.is_ok()))
+                    .filter_map(|frame| std::future::ready(frame.ok().map(Ok)));
+                StreamBody::new(frames).boxed_unsync()
+            };
+            return response.map(end);
+        }
         if !request.uri().path().starts_with(cluster::PREFIX) {
             return self.api.handle(request, user).await;
         }
@@ -91,6 +112,7 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let registry = Registry::new(store.clone(), Arc::new(Ring::new(vec![config.shared.key()])));
     store.set_member_context(json!({ "api": config.advertise }).to_string().into()).await?;
     bootstrap(&registry).await?;
+    let gateway = Gateway::new(registry.clone());
     let api = Api::new(registry);
     let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
     let pair = serving_pair(config)?;
@@ -100,7 +122,7 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let tls = server::tls(&config.shared.authority.cert_pem, &chain, Clients::Any)
         .map_err(|error| Error::Io(at.clone(), error))?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| Error::Io(at, error))?;
-    Ok(Listening { listener, tls, server: Server { api, cluster } })
+    Ok(Listening { listener, tls, server: Server { api, cluster, gateway } })
 }
 
 impl Listening {

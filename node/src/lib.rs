@@ -4,9 +4,14 @@
 //! server. `link` and `sync` meet in [`mirror`] (objects in) and [`sync::outbox`] (statuses out).
 
 pub mod checkpoint;
+pub mod config;
+mod link;
+mod logs;
 pub mod mirror;
 pub mod net;
 pub mod plan;
+pub mod register;
+pub mod run;
 pub mod runtime;
 pub mod sync;
 pub mod volume;

@@ -2,4 +2,5 @@
 
 mod api;
 mod members;
+mod node;
 mod process;

@@ -17,6 +17,8 @@ pub(crate) struct Server {
     ports: [u16; 3],
     dir: TempDir,
     process: Option<Child>,
+    /// Further arguments.
+    pub(crate) extra: Vec<String>,
 }
 
 fn raftsman() -> Command {
@@ -31,7 +33,13 @@ impl Server {
         let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let port = |at: usize| held[at].local_addr().expect("an address").port();
         let ports = [port(0), port(1), port(2)];
-        Server { name: name.to_owned(), ports, dir: tempfile::tempdir().expect("a directory"), process: None }
+        Server {
+            name: name.to_owned(),
+            ports,
+            dir: tempfile::tempdir().expect("a directory"),
+            process: None,
+            extra: vec!["--roles".into(), "server".into()],
+        }
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -52,6 +60,7 @@ impl Server {
             .args(["--port", &self.ports[0].to_string()])
             .args(["--peer-port", &self.ports[1].to_string()])
             .args(["--etcd-port", &self.ports[2].to_string()])
+            .args(&self.extra)
             .stdout(log.try_clone().expect("a handle"))
             .stderr(log);
         self.process = Some(command.spawn().expect("starts"));

@@ -175,7 +175,7 @@ impl Cluster {
     }
 }
 
-fn api_address(member: &store::api::Member) -> String {
+pub(crate) fn api_address(member: &store::api::Member) -> String {
     let words: Value = serde_json::from_slice(&member.context).unwrap_or_default();
     words["api"].as_str().unwrap_or_default().to_owned()
 }

@@ -88,7 +88,7 @@ pub async fn serve(listener: TcpListener, tls: ServerConfig, server: Server, can
     }
     drop(listener);
     tasks.close();
-    let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+    let _ = tokio::time::timeout(DRAIN, async { tokio::join!(server.drain(), tasks.wait()) }).await;
 }
 
 async fn connection(stream: TcpStream, tls: TlsAcceptor, server: Server, cancel: CancellationToken) -> io::Result<()> {

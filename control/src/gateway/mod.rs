@@ -1,0 +1,172 @@
+//! The agents' side of a server: any server ends any agent's stream.
+
+mod commit;
+mod feed;
+pub mod liveness;
+mod select;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use proto::agent::agent_server::{Agent, AgentServer};
+use proto::agent::{FromNode, GoAway, HeartbeatAck, Hello, StatusAck, ToNode, Welcome, from_node, to_node};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Streaming};
+
+use crate::cluster::api_address;
+use crate::gateway::commit::Waiting;
+use crate::gateway::liveness::Liveness;
+use crate::identity::User;
+use crate::registry::shell::Registry;
+
+/// Calls of agents begin with it.
+pub(crate) const PREFIX: &str = "/raftsman.agent.Agent/";
+/// The group of agents.
+const NODES: &str = "system:nodes";
+/// Messages that wait to be sent to one agent.
+const WAITING_MAX: usize = 64;
+/// A message of an agent at most. Units: bytes.
+const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// An agent says who it is within this time.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// All agents' sessions of one server.
+pub struct Gateway {
+    registry: Registry,
+    liveness: Arc<Liveness>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Begins to listen to the other servers' heartbeat summaries.
+    pub fn new(registry: Registry) -> Arc<Self> {
+        let (liveness, tasks, stop) = (Arc::new(Liveness::default()), TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(Arc::clone(&liveness).exchange(registry.store().clone(), stop.clone()));
+        Arc::new(Gateway { registry, liveness, tasks, stop })
+    }
+
+    /// When each node was heard last, by any server.
+    pub fn liveness(&self) -> &Arc<Liveness> {
+        &self.liveness
+    }
+
+    /// Sends the agents to other servers and waits until they have gone.
+    pub(crate) async fn drain(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// The service as one user sees it.
+    pub(crate) fn service(self: &Arc<Self>, user: &User) -> AgentServer<Door> {
+        let node = user.name.strip_prefix("system:node:").filter(|_| user.is_in(NODES)).map(str::to_owned);
+        AgentServer::new(Door { gateway: Arc::clone(self), node }).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    async fn session(self: Arc<Self>, hello: Hello, up: Streaming<FromNode>, down: mpsc::Sender<ToNode>) {
+        let node = hello.node.clone();
+        tracing::info!(node, "an agent has connected");
+        let waiting = Waiting::default();
+        let ended = tokio::select! {
+            () = self.stop.cancelled() => {
+                let away = GoAway { reason: "the server is shutting down".to_owned() };
+                // An agent that takes nothing finds out by itself.
+                let _ = down.try_send(ToNode { message: Some(to_node::Message::GoAway(away)) });
+                Ok(())
+            }
+            ended = feed::feed(&self.registry, &hello, &down) => ended,
+            ended = self.listen(&node, up, &down, &waiting) => ended,
+            ended = self.write(&node, &down, &waiting) => ended,
+        };
+        tracing::info!(node, reason = ended.err().unwrap_or_default(), "an agent's session has ended");
+    }
+
+    /// The way up.
+    async fn listen(
+        &self,
+        node: &str,
+        mut up: Streaming<FromNode>,
+        down: &mpsc::Sender<ToNode>,
+        waiting: &Waiting,
+    ) -> Result<(), String> {
+        let leadership = self.registry.store().leadership();
+        while let Some(message) = up.message().await.map_err(|status| status.message().to_owned())? {
+            self.liveness.heard(node);
+            match message.message {
+                Some(from_node::Message::Heartbeat(beat)) => {
+                    let ack = HeartbeatAck { sequence: beat.sequence, epoch: leadership.borrow().epoch };
+                    send(down, to_node::Message::HeartbeatAck(ack)).await?;
+                }
+                Some(from_node::Message::Statuses(statuses)) => waiting.put(statuses),
+                other => tracing::debug!(node, ?other, "a message that this server has no use for"),
+            }
+        }
+        Err("the agent hung up".to_owned())
+    }
+
+    async fn write(&self, node: &str, down: &mpsc::Sender<ToNode>, waiting: &Waiting) -> Result<(), String> {
+        loop {
+            let (sequence, pods) = waiting.take().await;
+            commit::statuses(&self.registry, node, pods).await.map_err(|status| status.message)?;
+            send(down, to_node::Message::StatusAck(StatusAck { sequence })).await?;
+        }
+    }
+
+    fn welcome(&self) -> Welcome {
+        let store = self.registry.store();
+        Welcome {
+            epoch: store.leadership().borrow().epoch,
+            servers: store.members().iter().map(api_address).filter(|address| !address.is_empty()).collect(),
+            cluster_domain: "cluster.local".to_owned(),
+            ..Welcome::default()
+        }
+    }
+}
+
+async fn send(down: &mpsc::Sender<ToNode>, message: to_node::Message) -> Result<(), String> {
+    down.send(ToNode { message: Some(message) }).await.map_err(|_| "the agent hung up".to_owned())
+}
+
+/// The service for whoever came in by one connection.
+pub(crate) struct Door {
+    gateway: Arc<Gateway>,
+    /// The node that the client's certificate names.
+    node: Option<String>,
+}
+
+#[tonic::async_trait]
+impl Agent for Door {
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<ToNode, tonic::Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<FromNode>>,
+    ) -> Result<Response<Self::SessionStream>, tonic::Status> {
+        let refused = || tonic::Status::permission_denied("a session needs the certificate of its node");
+        let node = self.node.as_ref().ok_or_else(refused)?;
+        let mut up = request.into_inner();
+        let first = tokio::time::timeout(HELLO, up.message()).await;
+        let first = first.map_err(|_| tonic::Status::deadline_exceeded("no Hello in time"))??;
+        let Some(from_node::Message::Hello(hello)) = first.and_then(|first| first.message) else {
+            return Err(tonic::Status::invalid_argument("a session begins with Hello"));
+        };
+        if hello.node != *node {
+            return Err(refused());
+        }
+        let unavailable = |status: crate::status::Status| tonic::Status::unavailable(status.message);
+        commit::register(&self.gateway.registry, node, &hello.node_json).await.map_err(unavailable)?;
+        self.gateway.liveness.heard(node);
+        let (down, waiting) = mpsc::channel(WAITING_MAX);
+        let welcome = ToNode { message: Some(to_node::Message::Welcome(self.gateway.welcome())) };
+        down.try_send(welcome).map_err(|_| tonic::Status::internal("a new channel takes a message"))?;
+        let gateway = Arc::clone(&self.gateway);
+        self.gateway.tasks.spawn(gateway.session(hello, up, down));
+        Ok(Response::new(ReceiverStream::new(waiting).map(Ok).boxed()))
+    }
+}

@@ -1,0 +1,186 @@
+//! The agent's one stream to a server, any server: assignments come down; statuses, heartbeats and logs go up.
+//!
+//! Without a server the pods go on; the link tries one server after the other until one answers.
+
+mod connect;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::agent::agent_client::AgentClient;
+use proto::agent::{FromNode, Heartbeat, Hello, ToNode, from_node, to_node};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::logs;
+use crate::runtime::Runtime;
+use crate::sync::execute::Shared;
+
+/// Between heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A server that has answered nothing for so long is given up.
+const SILENCE: Duration = Duration::from_secs(3);
+/// First and longest wait before servers that were all tried are tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Messages that wait to be sent.
+const WAITING_MAX: usize = 64;
+/// An update at most. Units: bytes.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Logs sent at one time.
+const LOGS_MAX: usize = 64;
+
+/// What the link works with.
+pub(crate) struct Link<R> {
+    pub(crate) config: Config,
+    pub(crate) shared: Arc<Shared<R>>,
+    pub(crate) node_json: Bytes,
+    pub(crate) boot_id: String,
+}
+
+/// Keeps a session until told to stop.
+///
+/// # Errors
+///
+/// The agent's certificates cannot be read.
+pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> std::io::Result<()> {
+    let tls = connect::tls(&link.config.identity)?;
+    let (mut servers, mut wait, mut at) = (link.config.servers.clone(), BACKOFF.0, 0_usize);
+    while !stop.is_cancelled() {
+        let address = servers[at % servers.len()].clone();
+        let mut session = Session { link: &link, welcomed: false, servers: Vec::new(), logs: BTreeMap::new() };
+        let ended = match connect::connect(&tls, &address).await {
+            Ok(channel) => session.run(channel, &stop).await,
+            Err(why) => Err(why),
+        };
+        if stop.is_cancelled() {
+            break;
+        }
+        tracing::warn!(server = address, reason = ended.err().unwrap_or_default(), "no session with this server");
+        if session.welcomed {
+            let learnt = std::mem::take(&mut session.servers);
+            servers = link.config.servers.iter().cloned().chain(learnt).collect();
+            servers.sort();
+            servers.dedup();
+            (wait, at) = (BACKOFF.0, servers.iter().position(|s| *s == address).unwrap_or(0));
+        }
+        at += 1;
+        let _ = tokio::time::timeout(wait, stop.cancelled()).await;
+        if at % servers.len() == 0 {
+            wait = (wait * 2).min(BACKOFF.1);
+        }
+    }
+    Ok(())
+}
+
+struct Session<'a, R> {
+    link: &'a Link<R>,
+    welcomed: bool,
+    servers: Vec<String>,
+    logs: BTreeMap<u64, CancellationToken>,
+}
+
+fn up(message: from_node::Message) -> FromNode {
+    FromNode { message: Some(message) }
+}
+
+impl<R: Runtime> Session<'_, R> {
+    /// One session, until it ends or the agent does; the text says why it ended.
+    async fn run(&mut self, channel: tonic::transport::Channel, stop: &CancellationToken) -> Result<(), String> {
+        let (sender, waiting) = mpsc::channel(WAITING_MAX);
+        let mut client = AgentClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        send(&sender, from_node::Message::Hello(self.hello())).await?;
+        let opened = tokio::time::timeout(SILENCE, client.session(ReceiverStream::new(waiting))).await;
+        let opened = opened.map_err(|_| "no answer in time".to_owned())?;
+        let mut down = opened.map_err(|status| status.message().to_owned())?.into_inner();
+        let mut tasks = JoinSet::new();
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut sequence, mut heard) = (0, Instant::now());
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                message = down.message() => {
+                    heard = Instant::now();
+                    match message.map_err(|status| status.message().to_owned())? {
+                        Some(message) => self.take(message, &sender, &mut tasks).await?,
+                        None => return Err("the server ended it".to_owned()),
+                    }
+                }
+                _ = tick.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Err("the server is silent".to_owned());
+                    }
+                    sequence += 1;
+                    send(&sender, from_node::Message::Heartbeat(Heartbeat { sequence })).await?;
+                }
+                () = self.link.shared.outbox.wait(), if self.welcomed => {
+                    while let Some(statuses) = self.link.shared.outbox.take() {
+                        send(&sender, from_node::Message::Statuses(statuses)).await?;
+                    }
+                }
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let (epoch, revision) = self.link.shared.mirror.position();
+        let (node_json, boot_id) = (self.link.node_json.clone(), self.link.boot_id.clone());
+        Hello { node: self.link.config.name.clone(), node_json, boot_id, epoch, revision }
+    }
+
+    async fn take(
+        &mut self,
+        message: ToNode,
+        sender: &mpsc::Sender<FromNode>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), String> {
+        match message.message {
+            Some(to_node::Message::Welcome(welcome)) => {
+                tracing::info!(node = self.link.config.name, epoch = welcome.epoch, "connected to a server");
+                (self.welcomed, self.servers) = (true, welcome.servers);
+                self.link.shared.outbox.restart();
+            }
+            Some(to_node::Message::Update(update)) => {
+                self.link.shared.mirror.apply(update).await.map_err(|error| error.to_string())?;
+            }
+            Some(to_node::Message::StatusAck(ack)) => self.link.shared.outbox.acknowledge(ack.sequence),
+            Some(to_node::Message::LogRequest(request)) => {
+                self.logs.retain(|_, stop| !stop.is_cancelled());
+                let (id, stop) = (request.id, CancellationToken::new());
+                if tasks.len() >= LOGS_MAX {
+                    let error = "the node sends too many logs already; try again later".to_owned();
+                    let chunk = proto::agent::LogChunk { id, end: true, error, ..Default::default() };
+                    return send(sender, from_node::Message::LogChunk(chunk)).await;
+                }
+                self.logs.insert(id, stop.clone());
+                let answer = logs::answer(Arc::clone(&self.link.shared), request, sender.clone(), stop.clone());
+                tasks.spawn(async move {
+                    answer.await;
+                    stop.cancel();
+                });
+            }
+            Some(to_node::Message::LogCancel(cancel)) => {
+                if let Some(stop) = self.logs.remove(&cancel.id) {
+                    stop.cancel();
+                }
+            }
+            Some(to_node::Message::GoAway(away)) => return Err(away.reason),
+            Some(to_node::Message::HeartbeatAck(_) | to_node::Message::TokenResponse(_)) | None => {}
+        }
+        Ok(())
+    }
+}
+
+async fn send(sender: &mpsc::Sender<FromNode>, message: from_node::Message) -> Result<(), String> {
+    let sent = tokio::time::timeout(SILENCE, sender.send(up(message))).await;
+    sent.map_err(|_| "the server takes nothing".to_owned())?.map_err(|_| "the stream is closed".to_owned())
+}
