@@ -24,7 +24,7 @@ impl FieldValidation {
     /// Reads the query parameter; absent means `Warn`.
     ///
     /// # Errors
-    /// 422 for other words.
+    /// 400 for other words.
     pub fn parse(word: &str) -> Result<FieldValidation, Status> {
         match word {
             "" | "Warn" => Ok(FieldValidation::Warn),

@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use store::Store;
+use store::{Store, View};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -150,33 +150,34 @@ pub fn serving_pair(config: &Config) -> Result<Pair, crate::pki::Error> {
 /// Creates what is missing; what is there stays as it is.
 async fn bootstrap(registry: &Registry) -> Result<(), Error> {
     registry.store().barrier().await?;
+    let view = registry.store().view();
     for name in NAMESPACES {
         let object = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
             "spec": { "finalizers": ["kubernetes"] },
         });
-        create(registry, kind::core("namespaces"), object).await?;
+        create(registry, &view, kind::core("namespaces"), object).await?;
     }
     for line in include_str!("authz/bootstrap.jsonl").lines() {
         let object: Value = serde_json::from_str(line).map_err(crate::status::Status::internal)?;
         let (api_version, name) =
             (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
         let kind = kind::named(api_version, name).expect("roles and bindings are rows of the table");
-        create(registry, kind, object).await?;
+        create(registry, &view, kind, object).await?;
     }
     Ok(())
 }
 
-async fn create(registry: &Registry, kind: &'static kind::Kind, object: Value) -> Result<(), Error> {
+async fn create(registry: &Registry, view: &View, kind: &'static kind::Kind, object: Value) -> Result<(), Error> {
     let (namespace, name) = (meta_str(&object, "namespace").to_owned(), meta_str(&object, "name").to_owned());
     let target = Target { kind, namespace: &namespace, name: &name, subresource: "" };
-    if registry.get(&registry.store().view(), target).is_ok() {
+    if registry.get(view, target).is_ok() {
         return Ok(());
     }
     match registry.create(target, object, false).await {
         Ok(_) => Ok(()),
-        // Another server was faster.
+        // Another server was faster than this one's picture.
         Err(status) if status.code == 409 => Ok(()),
         Err(status) => Err(status.into()),
     }

@@ -1,4 +1,4 @@
-//! Accepting connections that speak gRPC: bounded, joined, ended with the store.
+//! Accepting connections: bounded, ended on request. Those that speak gRPC are served here, joined with the store.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,20 +37,10 @@ pub(crate) fn serve(
 ) {
     let (tracker, cancel) = (tasks.clone(), cancel.clone());
     tasks.spawn(async move {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let permit = room.clone().acquire_owned().await.expect("never closed");
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = cancel.cancelled() => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-                continue;
-            };
+        let each = |stream, permit| {
             let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
             tracker.spawn(async move {
-                let _permit = permit;
+                let _permit: OwnedSemaphorePermit = permit;
                 tokio::select! {
                     served = connection(stream, tls, routes) => if let Err(error) = served {
                         tracing::debug!(%error, "a connection ended");
@@ -58,8 +48,34 @@ pub(crate) fn serve(
                     () = cancel.cancelled() => {}
                 }
             });
-        }
+        };
+        accept(&listener, CONNECTIONS_MAX, &cancel, each).await;
     });
+}
+
+/// Hands on each connection until told to end. A connection counts until its permit is dropped; at `connections_max`
+/// further ones wait to be accepted.
+pub async fn accept(
+    listener: &TcpListener,
+    connections_max: usize,
+    cancel: &CancellationToken,
+    mut each: impl FnMut(TcpStream, OwnedSemaphorePermit),
+) {
+    let room = Arc::new(Semaphore::new(connections_max));
+    loop {
+        let permit = room.clone().acquire_owned().await.expect("never closed");
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = cancel.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => each(stream, permit),
+            Err(_) => {
+                // Ends early when told to; the wait itself is the point.
+                let _ = tokio::time::timeout(ACCEPT_AGAIN, cancel.cancelled()).await;
+            }
+        }
+    }
 }
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Routes) -> io::Result<()> {

@@ -135,7 +135,7 @@ impl Cluster {
         ClusterStatus {
             leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
             term: held.epoch,
-            revision: self.store.view().revision(),
+            revision: self.store.revision(),
             members: members.iter().map(describe).collect(),
         }
     }

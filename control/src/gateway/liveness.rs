@@ -1,6 +1,6 @@
 //! When each node was last heard, by any server: heartbeats never pass through consensus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,14 +24,14 @@ const NODES_MAX: usize = 16_384;
 pub struct Liveness {
     heard: Mutex<BTreeMap<String, Instant>>,
     /// Heard on own sessions since the last summary.
-    fresh: Mutex<BTreeMap<String, ()>>,
+    fresh: Mutex<BTreeSet<String>>,
 }
 
 impl Liveness {
     /// A session of this server heard the node.
     pub(crate) fn heard(&self, node: &str) {
         self.note(node);
-        self.fresh.lock().insert(node.to_owned(), ());
+        self.fresh.lock().insert(node.to_owned());
     }
 
     fn note(&self, node: &str) {
@@ -54,7 +54,7 @@ impl Liveness {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = tick.tick() => {
-                    let fresh: Vec<String> = std::mem::take(&mut *self.fresh.lock()).into_keys().collect();
+                    let fresh: Vec<String> = std::mem::take(&mut *self.fresh.lock()).into_iter().collect();
                     for names in fresh.chunks(NODES_PER_DATAGRAM) {
                         store.broadcast(Bytes::from([TAG, names.join("\n").as_bytes()].concat()));
                     }

@@ -53,7 +53,7 @@ impl Selection {
         match key.0.as_str() {
             "pods" => object["spec"]["nodeName"].as_str() == Some(self.node.as_str()),
             whole if WHOLE.contains(&whole) => true,
-            _ => self.needed().contains(key),
+            _ => self.needs.values().any(|needs| needs.contains(key)),
         }
     }
 

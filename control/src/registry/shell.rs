@@ -22,6 +22,9 @@ use crate::status::Status;
 /// How often a write without a resourceVersion looks again when somebody else was faster.
 const RETRIES: usize = 8;
 
+/// Values below it are sealed.
+const SECRETS: &str = "/registry/secrets/";
+
 /// An object as it lies in the store.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -83,7 +86,7 @@ impl Registry {
     /// # Errors
     /// When it was sealed with a key that is gone, or is no JSON.
     pub fn open(&self, kv: &KeyValue) -> Result<Stored, Status> {
-        let secret = kv.key.starts_with(b"/registry/secrets/");
+        let secret = kv.key.starts_with(SECRETS.as_bytes());
         let opened;
         let bytes = if secret {
             opened = self.ring.open(&kv.key, &kv.value).map_err(Status::internal)?;
@@ -99,7 +102,7 @@ impl Registry {
         let mut object = object.clone();
         metadata(&mut object).remove("resourceVersion");
         let bytes = serde_json::to_vec(&object).map_err(Status::internal)?;
-        if !key.starts_with("/registry/secrets/") {
+        if !key.starts_with(SECRETS) {
             return Ok(bytes.into());
         }
         Ok(self.ring.seal(key.as_bytes(), &bytes).map_err(Status::internal)?.into())

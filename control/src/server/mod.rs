@@ -9,12 +9,13 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use store::listener::accept;
+use store::pem;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,44 +49,30 @@ pub enum Clients {
 /// When the certificates cannot be read.
 pub fn tls(authority_pem: &str, pair: &Pair, clients: Clients) -> io::Result<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let chain = |pem: &str| {
-        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in chain(authority_pem)? {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = WebPkiClientVerifier::builder_with_provider(pem::roots(authority_pem)?, provider.clone());
     let verifier = if clients == Clients::Any { verifier.allow_unauthenticated() } else { verifier };
     let verifier = verifier.build().map_err(io::Error::other)?;
-    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes());
-    let key = key.map_err(|_| io::Error::other("the server's key is not a PEM private key"))?;
+    let (chain, key) = (pem::chain(&pair.cert_pem)?, pem::key(&pair.key_pem, "the server's")?);
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(io::Error::other)?.with_client_cert_verifier(verifier);
-    let mut config = builder.with_single_cert(chain(&pair.cert_pem)?, key).map_err(io::Error::other)?;
+    let mut config = builder.with_single_cert(chain, key).map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
 /// Serves until told to end; then what runs may end.
 pub async fn serve(listener: TcpListener, tls: ServerConfig, server: Server, cancel: CancellationToken) {
-    let (tls, room, tasks) =
-        (TlsAcceptor::from(Arc::new(tls)), Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
-    loop {
-        let permit = room.clone().acquire_owned().await.expect("never closed");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = cancel.cancelled() => break,
-        };
-        let Ok((stream, _)) = accepted else { continue };
+    let (tls, tasks) = (TlsAcceptor::from(Arc::new(tls)), TaskTracker::new());
+    let each = |stream, permit| {
         let (tls, server, cancel) = (tls.clone(), server.clone(), cancel.clone());
         tasks.spawn(async move {
-            let _permit = permit;
+            let _permit: OwnedSemaphorePermit = permit;
             if let Err(error) = connection(stream, tls, server, cancel).await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
-    }
+    };
+    accept(&listener, CONNECTIONS_MAX, &cancel, each).await;
     drop(listener);
     tasks.close();
     let _ = tokio::time::timeout(DRAIN, async { tokio::join!(server.drain(), tasks.wait()) }).await;

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::request_op::Request;
 
+use crate::machine::codec;
+
 /// Operations in one branch of a transaction at most.
 const OPS_MAX: usize = 128;
 
@@ -96,11 +98,7 @@ fn unique(ops: &[pb::RequestOp]) -> Result<Changed, &'static str> {
 
 /// Whether a range in etcd's words holds a key.
 fn covers(from: &Bytes, to: &Bytes, key: &Bytes) -> bool {
-    match to.as_ref() {
-        [] => key == from,
-        [0] => key >= from,
-        _ => key >= from && key < to,
-    }
+    codec::within(&codec::bounds(from, to), key)
 }
 
 /// Whether a write touches keys with a prefix.

@@ -22,12 +22,6 @@ pub(super) struct Lease {
 
 type Alive = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
 
-fn header(store: &Store) -> Option<pb::ResponseHeader> {
-    let mut header = Some(pb::ResponseHeader { revision: store.view().revision(), ..pb::ResponseHeader::default() });
-    store.sign(&mut header);
-    header
-}
-
 #[tonic::async_trait]
 impl pb::lease_server::Lease for Lease {
     async fn lease_grant(
@@ -60,7 +54,7 @@ impl pb::lease_server::Lease for Lease {
         let answers = request.into_inner().then(move |request| {
             let store = store.clone();
             async move {
-                let (header, id) = (header(&store), request?.id);
+                let (header, id) = (store.header(store.revision()), request?.id);
                 let left = store.lease(id, true).await.map_err(status)?;
                 // An unknown lease is no error: a TTL of 0 says that it has ended.
                 Ok(pb::LeaseKeepAliveResponse { header, id, ttl: left.map_or(0, |(ttl, ..)| ttl) })
@@ -79,7 +73,7 @@ impl pb::lease_server::Lease for Lease {
             (response.ttl, response.granted_ttl) = (left, granted);
             response.keys = if request.keys { keys } else { Vec::new() };
         }
-        response.header = header(&self.store);
+        response.header = self.store.header(self.store.revision());
         Ok(Response::new(response))
     }
 
@@ -89,6 +83,6 @@ impl pb::lease_server::Lease for Lease {
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
         self.store.barrier().await.map_err(status)?;
         let leases = self.store.leases().into_iter().map(|id| pb::LeaseStatus { id }).collect();
-        Ok(Response::new(pb::LeaseLeasesResponse { header: header(&self.store), leases }))
+        Ok(Response::new(pb::LeaseLeasesResponse { header: self.store.header(self.store.revision()), leases }))
     }
 }

@@ -82,7 +82,7 @@ impl Session {
                     return true;
                 }
                 let answer = pb::WatchResponse { watch_id: request.watch_id, canceled: true, ..Default::default() };
-                self.say(answer, self.store.view().revision()).await
+                self.say(answer, self.store.revision()).await
             }
             Some(RequestUnion::ProgressRequest(_)) => self.progress().await,
             None => true,
@@ -90,12 +90,12 @@ impl Session {
     }
 
     async fn say(&self, mut answer: pb::WatchResponse, revision: Revision) -> bool {
-        answer.header = header(&self.store, revision);
+        answer.header = self.store.header(revision);
         self.answers.send(Ok(answer)).await.is_ok()
     }
 
     async fn create(&mut self, request: pb::WatchCreateRequest) -> bool {
-        let revision = self.store.view().revision();
+        let revision = self.store.revision();
         let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
         let refusal = if self.watches.contains_key(&id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
@@ -148,7 +148,7 @@ impl Session {
                 reached = Some(reached.map_or(revision, |least| least.min(revision)));
             }
         }
-        let now = self.store.view().revision();
+        let now = self.store.revision();
         match reached.filter(|revision| *revision <= now) {
             Some(revision) => self.say(pb::WatchResponse { watch_id: -1, ..Default::default() }, revision).await,
             None => true,
@@ -195,7 +195,7 @@ impl One {
     }
 
     async fn say(&self, mut answer: pb::WatchResponse, revision: Revision) -> bool {
-        answer.header = header(&self.store, revision);
+        answer.header = self.store.header(revision);
         self.answers.send(Ok(answer)).await.is_ok()
     }
 
@@ -239,12 +239,6 @@ impl One {
             answer.compact_revision = *compact_revision;
             answer.cancel_reason = "etcdserver: mvcc: required revision has been compacted".to_owned();
         }
-        self.say(answer, self.store.view().revision()).await;
+        self.say(answer, self.store.revision()).await;
     }
-}
-
-fn header(store: &Store, revision: Revision) -> Option<pb::ResponseHeader> {
-    let mut header = Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
-    store.sign(&mut header);
-    header
 }

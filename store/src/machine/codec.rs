@@ -109,6 +109,11 @@ pub(crate) fn bounds(key: &[u8], end: &[u8]) -> (Bytes, Option<Bytes>) {
     }
 }
 
+/// Whether bounds hold a key.
+pub(crate) fn within((from, to): &(Bytes, Option<Bytes>), key: &Bytes) -> bool {
+    key >= from && to.as_ref().is_none_or(|to| key < to)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

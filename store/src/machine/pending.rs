@@ -80,12 +80,11 @@ impl Scratch<'_, '_> {
         if end.is_empty() {
             return self.get(key).into_iter().collect();
         }
-        let (from, to) = codec::bounds(key, end);
-        let inside = |key: &Bytes| *key >= from && to.as_ref().is_none_or(|to| key < to);
+        let bounds = codec::bounds(key, end);
         let mut rows: BTreeMap<Bytes, Option<KeyValue>> =
             self.pending.view.range(key, end).map(|kv| (kv.key.clone(), Some(kv))).collect();
         for overlay in [&self.pending.latest, &self.latest] {
-            let later = overlay.range(from.clone()..).take_while(|(key, _)| inside(key));
+            let later = overlay.range(bounds.0.clone()..).take_while(|(key, _)| codec::within(&bounds, key));
             rows.extend(later.map(|(key, kv)| (key.clone(), kv.clone())));
         }
         rows.into_values().flatten().collect()

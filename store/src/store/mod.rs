@@ -135,7 +135,12 @@ impl Store {
     /// When no leader confirms in time.
     pub async fn barrier(&self) -> Result<Revision, Error> {
         self.inner.group.barrier().await?;
-        Ok(*self.inner.machine.revisions().borrow())
+        Ok(self.revision())
+    }
+
+    /// The newest revision of the local replica.
+    pub fn revision(&self) -> Revision {
+        *self.inner.machine.revisions().borrow()
     }
 
     /// The local replica now; call `barrier` first for a linearizable read.
@@ -186,7 +191,7 @@ impl Store {
         let view = self.view();
         let mut members = self.inner.group.members();
         for member in &mut members {
-            let words = view.get(format!("{CONTEXTS}{:016x}", member.id).as_bytes());
+            let words = view.get(&context_key(member.id));
             member.context = words.map(|kv| kv.value).unwrap_or_default();
         }
         members
@@ -200,7 +205,7 @@ impl Store {
         if context.len() > CONTEXT_BYTES_MAX {
             return Err(Error::Invalid(format!("a member's context has {CONTEXT_BYTES_MAX} bytes at most")));
         }
-        let key = format!("{CONTEXTS}{:016x}", self.id()).into_bytes().into();
+        let key = context_key(self.id());
         let put = pb::PutRequest { key, value: context, ..pb::PutRequest::default() };
         self.propose(0, Request::Put(put)).await.map(|_| ())
     }
@@ -310,7 +315,8 @@ impl Store {
     pub(crate) fn status(&self) -> pb::StatusResponse {
         let now = self.inner.group.raft.metrics().borrow_watched().clone();
         let size = i64::try_from(self.inner.machine.size()).unwrap_or(i64::MAX);
-        let mut status = pb::StatusResponse {
+        pb::StatusResponse {
+            header: self.header(self.revision()),
             version: crate::etcd::VERSION.to_owned(),
             db_size: size,
             db_size_in_use: size,
@@ -321,10 +327,14 @@ impl Store {
             is_learner: now.membership_config.voter_ids().all(|id| id != self.id()),
             storage_version: crate::etcd::STORAGE_VERSION.to_owned(),
             ..pb::StatusResponse::default()
-        };
-        status.header = Some(pb::ResponseHeader { revision: self.view().revision(), ..pb::ResponseHeader::default() });
-        self.sign(&mut status.header);
-        status
+        }
+    }
+
+    /// The header of an answer that no state machine gave.
+    pub(crate) fn header(&self, revision: Revision) -> Option<pb::ResponseHeader> {
+        let mut header = Some(pb::ResponseHeader { revision, ..pb::ResponseHeader::default() });
+        self.sign(&mut header);
+        header
     }
 
     async fn propose(&self, epoch: Epoch, request: Request) -> Result<Response, Error> {
@@ -350,6 +360,10 @@ impl Store {
         header.member_id = self.id();
         header.raft_term = self.inner.group.raft.metrics().borrow_watched().current_term;
     }
+}
+
+fn context_key(id: MemberId) -> Bytes {
+    format!("{CONTEXTS}{id:016x}").into()
 }
 
 fn unexpected(response: Response) -> Error {

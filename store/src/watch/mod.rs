@@ -31,8 +31,7 @@ pub struct Watcher {
     ring: Arc<Ring>,
     past: Arc<dyn Past>,
     revisions: watch::Receiver<Revision>,
-    from: Bytes,
-    to: Option<Bytes>,
+    bounds: (Bytes, Option<Bytes>),
     prev_kv: bool,
     /// The next revision to look at.
     next: Revision,
@@ -43,8 +42,8 @@ impl Watcher {
         let revisions = ring.revisions();
         let now = *revisions.borrow();
         let next = if spec.start_revision > 0 { spec.start_revision } else { now + 1 };
-        let (from, to) = codec::bounds(&spec.key, &spec.range_end);
-        Watcher { ring, past, revisions, from, to, prev_kv: spec.prev_kv, next }
+        let bounds = codec::bounds(&spec.key, &spec.range_end);
+        Watcher { ring, past, revisions, bounds, prev_kv: spec.prev_kv, next }
     }
 
     /// The next events; cancel safe. Never returns an empty batch.
@@ -93,6 +92,6 @@ impl Watcher {
     }
 
     fn wants(&self, key: &Bytes) -> bool {
-        *key >= self.from && self.to.as_ref().is_none_or(|to| key < to)
+        codec::within(&self.bounds, key)
     }
 }
