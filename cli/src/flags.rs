@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
+use control::controllers::Enabled;
+use control::registry::allocation::Ranges;
 use node::config::Engine;
 use serde::Deserialize;
 
@@ -58,6 +60,15 @@ pub(crate) struct ServerFlags {
     /// Where Docker Engine listens [default: unix:///var/run/docker.sock]
     #[arg(long, env = "RAFTSMAN_DOCKER_HOST", value_name = "HOST")]
     docker_host: Option<String>,
+    /// Range of the pods' addresses; each node gets a /24 of it [default: 10.244.0.0/16]
+    #[arg(long, env = "RAFTSMAN_POD_CIDR", value_name = "CIDR")]
+    pod_cidr: Option<String>,
+    /// Range of the Services' addresses [default: 10.96.0.0/16]
+    #[arg(long, env = "RAFTSMAN_SERVICE_CIDR", value_name = "CIDR")]
+    service_cidr: Option<String>,
+    /// Controllers that run while this server leads: `*` is all, `-NAME` not that one, `-*` none [default: *]
+    #[arg(long, env = "RAFTSMAN_CONTROLLERS", value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
+    controllers: Option<Vec<String>>,
     /// YAML file with the same settings
     #[arg(long, env = "RAFTSMAN_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -74,6 +85,10 @@ pub(crate) struct Settings {
     pub(crate) peer: SocketAddr,
     pub(crate) peer_advertise: SocketAddr,
     pub(crate) etcd: SocketAddr,
+    /// What Services and pods get addresses from.
+    pub(crate) ranges: Ranges,
+    /// Which controllers run while this server leads.
+    pub(crate) controllers: Enabled,
     /// What runs containers, where this machine is a node too.
     pub(crate) engine: Option<Engine>,
 }
@@ -110,7 +125,18 @@ impl ServerFlags {
             RuntimeName::Docker => Engine::Docker { host },
             RuntimeName::Sim => Engine::Sim,
         };
+        let range = |flag: &str, given: Option<String>, otherwise: &str| {
+            given.as_deref().unwrap_or(otherwise).parse().map_err(|why| Failure::usage(format!("--{flag}: {why}")))
+        };
+        let ranges = Ranges {
+            services: range("service-cidr", self.service_cidr.or(file.service_cidr), "10.96.0.0/16")?,
+            pods: range("pod-cidr", self.pod_cidr.or(file.pod_cidr), "10.244.0.0/16")?,
+        };
+        let controllers = self.controllers.or(file.controllers).map(Enabled::new).transpose();
+        let controllers = controllers.map_err(|why| Failure::usage(format!("--controllers: {why}")))?;
         Ok(Settings {
+            ranges,
+            controllers: controllers.unwrap_or_default(),
             engine: roles.contains(&Role::Node).then_some(engine),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("/var/lib/raftsman")),
             name,

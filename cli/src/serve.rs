@@ -114,6 +114,8 @@ async fn run_until_told(
         listen: settings.api,
         advertise: settings.api_advertise.to_string(),
         shared: shared.clone(),
+        ranges: settings.ranges.clone(),
+        controllers: settings.controllers.clone(),
     };
     serve_etcd(settings, &config, store).await?;
     let listening = run::start(&config, store.clone()).await.map_err(failed)?;

@@ -16,12 +16,15 @@ use tower::Service;
 use crate::api::answer::{self, Body};
 use crate::api::serve::Api;
 use crate::cluster::{self, Cluster};
+use crate::controllers::{Enabled, Settings, volume};
 use crate::gateway::{self, Gateway};
 use crate::identity::User;
 use crate::identity::at_rest::Ring;
 use crate::kind;
 use crate::pki::files::Shared;
 use crate::pki::{Pair, Subject, issue};
+use crate::reconcile::Reconciler;
+use crate::registry::allocation::Ranges;
 use crate::registry::prepare::meta_str;
 use crate::registry::shell::{Registry, Target};
 use crate::server::{self, Clients};
@@ -42,6 +45,10 @@ pub struct Config {
     pub advertise: String,
     /// The cluster's keys.
     pub shared: Shared,
+    /// What Services and pods get addresses from.
+    pub ranges: Ranges,
+    /// Which controllers run when this server leads.
+    pub controllers: Enabled,
 }
 
 /// Why a server does not start.
@@ -102,6 +109,7 @@ pub struct Listening {
     listener: TcpListener,
     tls: rustls::ServerConfig,
     server: Server,
+    reconciler: Reconciler,
 }
 
 /// Writes what every cluster begins with, and takes the API's port.
@@ -109,10 +117,16 @@ pub struct Listening {
 /// # Errors
 /// When the store refuses or the port is taken.
 pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
-    let registry = Registry::new(store.clone(), Arc::new(Ring::new(vec![config.shared.key()])));
+    let registry = Registry::new(store.clone(), Arc::new(Ring::new(vec![config.shared.key()])), config.ranges.clone());
     store.set_member_context(json!({ "api": config.advertise }).to_string().into()).await?;
     bootstrap(&registry).await?;
     let gateway = Gateway::new(registry.clone());
+    let reconciler = Reconciler {
+        registry: registry.clone(),
+        liveness: Arc::clone(gateway.liveness()),
+        settings: Settings { ranges: config.ranges.clone(), ca_pem: config.shared.authority.cert_pem.clone() },
+        enabled: config.controllers.clone(),
+    };
     let api = Api::new(registry);
     let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
     let pair = serving_pair(config)?;
@@ -122,13 +136,14 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let tls = server::tls(&config.shared.authority.cert_pem, &chain, Clients::Any)
         .map_err(|error| Error::Io(at.clone(), error))?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| Error::Io(at, error))?;
-    Ok(Listening { listener, tls, server: Server { api, cluster, gateway } })
+    Ok(Listening { listener, tls, server: Server { api, cluster, gateway }, reconciler })
 }
 
 impl Listening {
-    /// Serves until told to end.
+    /// Serves, and acts while it leads, until told to end.
     pub async fn serve(self, cancel: CancellationToken) {
-        server::serve(self.listener, self.tls, self.server, cancel).await;
+        let serving = server::serve(self.listener, self.tls, self.server, cancel.clone());
+        tokio::join!(serving, self.reconciler.run(cancel));
     }
 }
 
@@ -159,6 +174,14 @@ async fn bootstrap(registry: &Registry) -> Result<(), Error> {
         });
         create(registry, &view, kind::core("namespaces"), object).await?;
     }
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": { "name": "local", "annotations": { volume::DEFAULT_CLASS: "true" } },
+        "provisioner": volume::PROVISIONER, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": false,
+    });
+    let classes = kind::find("storage.k8s.io", "v1", "storageclasses").expect("a row of the table");
+    create(registry, &view, classes, class).await?;
     for line in include_str!("authz/bootstrap.jsonl").lines() {
         let object: Value = serde_json::from_str(line).map_err(crate::status::Status::internal)?;
         let (api_version, name) =

@@ -40,6 +40,28 @@ impl Labels {
         Ok(Labels(requirements))
     }
 
+    /// Reads a `metav1.LabelSelector`; none for an absent one, which matches nothing.
+    pub fn of(selector: &Value) -> Option<Labels> {
+        let selector = selector.as_object()?;
+        let plain = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+        let plain =
+            plain.map(|(key, value)| Requirement::In(key.clone(), vec![value.as_str().unwrap_or_default().to_owned()]));
+        let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+        let expressions = expressions.filter_map(|expression| {
+            let key = expression["key"].as_str()?.to_owned();
+            let values = expression["values"].as_array().into_iter().flatten();
+            let values = values.filter_map(|value| value.as_str().map(str::to_owned)).collect();
+            match expression["operator"].as_str()? {
+                "In" => Some(Requirement::In(key, values)),
+                "NotIn" => Some(Requirement::NotIn(key, values)),
+                "Exists" => Some(Requirement::Exists(key)),
+                "DoesNotExist" => Some(Requirement::Absent(key)),
+                _ => None,
+            }
+        });
+        Some(Labels(plain.chain(expressions).collect()))
+    }
+
     /// Whether labels fulfil every requirement.
     pub fn matches(&self, labels: Option<&Map<String, Value>>) -> bool {
         let value = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);

@@ -51,6 +51,14 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        (self.group, self.version, self.resource) == (other.group, other.version, other.resource)
+    }
+}
+
+impl Eq for Kind {}
+
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.qualified_resource())

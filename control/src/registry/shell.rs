@@ -9,11 +9,12 @@ use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::mvccpb::KeyValue;
 use serde_json::Value;
 use std::sync::Arc;
-use store::api::{Epoch, Revision};
+use store::api::Revision;
 use store::{Store, View};
 
 use crate::identity::at_rest::Ring;
 use crate::kind::{self, Kind};
+use crate::registry::allocation::{self, Ranges};
 use crate::registry::prepare::{self, Birth, meta_str, metadata};
 use crate::registry::removal::{self, DeleteOptions, Removal};
 use crate::registry::{key, names, rules};
@@ -47,6 +48,7 @@ impl Stored {
 pub struct Registry {
     store: Store,
     ring: Arc<Ring>,
+    ranges: Arc<Ranges>,
 }
 
 /// What became of a deletion.
@@ -71,9 +73,14 @@ pub struct Target<'a> {
 }
 
 impl Registry {
-    /// Over a store, with the keys that seal Secrets.
-    pub fn new(store: Store, ring: Arc<Ring>) -> Self {
-        Registry { store, ring }
+    /// Over a store, with the keys that seal Secrets and the ranges that Services get addresses from.
+    pub fn new(store: Store, ring: Arc<Ring>, ranges: Ranges) -> Self {
+        Registry { store, ring, ranges: Arc::new(ranges) }
+    }
+
+    /// What Services get addresses from.
+    pub fn ranges(&self) -> &Ranges {
+        &self.ranges
     }
 
     /// The store below.
@@ -142,6 +149,7 @@ impl Registry {
                 &mut object,
                 &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now },
             );
+            self.allocate(&self.store.view(), kind, None, &mut object)?;
             let place = key::object(kind, target.namespace, &name);
             if dry_run {
                 return if view.get(place.as_bytes()).is_some() {
@@ -150,16 +158,32 @@ impl Registry {
                     Ok(object)
                 };
             }
-            match self.write(0, &[Write { key: place, expected: 0, object: Some(object.clone()) }]).await? {
+            let write = Write { kind, key: place.clone(), old: None, new: Some(object.clone()) };
+            match self.write(&[write]).await? {
                 Some(revision) => return Ok(Stored { value: object, revision }.shown()),
-                None if given.is_empty() => {}
-                None => return Err(Status::already_exists(kind, &name)),
+                None if !given.is_empty() && self.store.view().get(place.as_bytes()).is_some() => {
+                    return Err(Status::already_exists(kind, &name));
+                }
+                // The generated name, or something that the object claims, was taken meanwhile.
+                None => {}
             }
         }
-        Err(Status::already_exists(kind, &base))
+        Err(Status::already_exists(kind, if given.is_empty() { &base } else { &given }))
     }
 
-    fn namespace_lives(&self, view: &View, target: Target<'_>, object: &Value) -> Result<(), Status> {
+    pub(super) fn allocate(
+        &self,
+        view: &View,
+        kind: &'static Kind,
+        old: Option<&Value>,
+        object: &mut Value,
+    ) -> Result<(), Status> {
+        let taken = |key: &str| view.get(key.as_bytes()).is_some();
+        let mut draw = || uuid::Uuid::new_v4().as_u64_pair().0;
+        allocation::fill(&self.ranges, &taken, kind, old, object, &mut draw)
+    }
+
+    pub(super) fn namespace_lives(&self, view: &View, target: Target<'_>, object: &Value) -> Result<(), Status> {
         if !target.kind.namespaced {
             return Ok(());
         }
@@ -196,13 +220,15 @@ impl Registry {
                 "status" => prepare::update_status(kind, &old.value, &mut new),
                 _ => prepare::update(rules, &old.value, &mut new),
             }
+            self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
             if prepare::unchanged(&old.value, &new) || dry_run {
                 return Ok(Stored { value: new, revision: old.revision }.shown());
             }
             let place = key::object(kind, target.namespace, target.name);
             let ends = removal::finished(kind, &new);
             let object = (!ends).then(|| new.clone());
-            if let Some(revision) = self.write(0, &[Write { key: place, expected: old.revision, object }]).await? {
+            let write = Write { kind, key: place, old: Some(old), new: object };
+            if let Some(revision) = self.write(&[write]).await? {
                 return Ok(Stored { value: new, revision }.shown());
             }
         }
@@ -229,7 +255,7 @@ impl Registry {
             let written = if options.dry_run {
                 Some(revision)
             } else {
-                self.write(0, &[Write { key: place, expected: revision, object }]).await?
+                self.write(&[Write { kind, key: place, old: Some(old), new: object }]).await?
             };
             if let Some(revision) = written {
                 let shown = Stored { value, revision }.shown();
@@ -240,44 +266,69 @@ impl Registry {
     }
 
     /// One guarded transaction; nothing happens when a guard does not hold.
-    async fn write(&self, epoch: Epoch, writes: &[Write]) -> Result<Option<Revision>, Status> {
+    async fn write(&self, writes: &[Write]) -> Result<Option<Revision>, Status> {
+        let request = self.transaction(writes)?;
+        let response = self.store.txn(0, request).await.map_err(failed)?;
+        Ok(response.succeeded.then(|| response.header.map_or(0, |header| header.revision)))
+    }
+
+    /// The transaction that makes these changes if every object, and everything it claims, is as it was seen.
+    pub(super) fn transaction(&self, writes: &[Write]) -> Result<pb::TxnRequest, Status> {
         let mut request = pb::TxnRequest::default();
         for write in writes {
             let place = Bytes::copy_from_slice(write.key.as_bytes());
-            request.compare.push(pb::Compare {
-                result: CompareResult::Equal.into(),
-                target: CompareTarget::Mod.into(),
-                key: place.clone(),
-                range_end: Bytes::new(),
-                target_union: Some(TargetUnion::ModRevision(write.expected)),
-            });
-            let op = match &write.object {
-                Some(object) => {
-                    let value = self.seal(&write.key, object)?;
-                    pb::request_op::Request::RequestPut(pb::PutRequest { key: place, value, ..Default::default() })
-                }
-                None => pb::request_op::Request::RequestDeleteRange(pb::DeleteRangeRequest {
-                    key: place,
-                    ..Default::default()
-                }),
-            };
-            request.success.push(pb::RequestOp { request: Some(op) });
+            let (old, new) = (write.old.as_ref().map(|old| &old.value), write.new.as_ref());
+            guard(&mut request, place.clone(), write.old.as_ref().map_or(0, |old| old.revision));
+            match new {
+                Some(object) => put(&mut request, place, self.seal(&write.key, object)?),
+                None => remove(&mut request, place),
+            }
+            let (held, wanted) = (allocation::claims(write.kind, old), allocation::claims(write.kind, new));
+            for freed in held.difference(&wanted) {
+                remove(&mut request, freed.clone().into());
+            }
+            for taken in wanted.difference(&held) {
+                guard(&mut request, taken.clone().into(), 0);
+                put(&mut request, taken.clone().into(), write.key.clone().into());
+            }
         }
-        let response = self.store.txn(epoch, request).await.map_err(failed)?;
-        Ok(response.succeeded.then(|| response.header.map_or(0, |header| header.revision)))
+        Ok(request)
     }
 }
 
-/// One object's change in a transaction.
-struct Write {
-    key: String,
-    /// The revision it must be at; 0: absent.
-    expected: Revision,
-    /// None removes it.
-    object: Option<Value>,
+/// Adds the condition that a key is at a revision; 0: absent.
+pub(super) fn guard(request: &mut pb::TxnRequest, key: Bytes, revision: Revision) {
+    request.compare.push(pb::Compare {
+        result: CompareResult::Equal.into(),
+        target: CompareTarget::Mod.into(),
+        key,
+        range_end: Bytes::new(),
+        target_union: Some(TargetUnion::ModRevision(revision)),
+    });
 }
 
-const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+fn put(request: &mut pb::TxnRequest, key: Bytes, value: Bytes) {
+    let put = pb::request_op::Request::RequestPut(pb::PutRequest { key, value, ..Default::default() });
+    request.success.push(pb::RequestOp { request: Some(put) });
+}
+
+fn remove(request: &mut pb::TxnRequest, key: Bytes) {
+    let delete = pb::request_op::Request::RequestDeleteRange(pb::DeleteRangeRequest { key, ..Default::default() });
+    request.success.push(pb::RequestOp { request: Some(delete) });
+}
+
+/// One object's change in a transaction.
+pub(super) struct Write {
+    pub(super) kind: &'static Kind,
+    pub(super) key: String,
+    /// As it was seen; none: absent.
+    pub(super) old: Option<Stored>,
+    /// None removes it.
+    pub(super) new: Option<Value>,
+}
+
+pub(super) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 fn same_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<(), Status> {
     let (held, given) = (meta_str(old, "uid"), meta_str(new, "uid"));
@@ -288,7 +339,7 @@ fn same_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<()
     Err(Status::conflict(kind, name, &why))
 }
 
-fn random() -> [u8; 5] {
+pub(super) fn random() -> [u8; 5] {
     let bytes = uuid::Uuid::new_v4().into_bytes();
     [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]]
 }
