@@ -169,8 +169,7 @@ async fn bootstrap(registry: &Registry) -> Result<(), Error> {
     for name in NAMESPACES {
         let object = json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
-            "spec": { "finalizers": ["kubernetes"] },
+            "metadata": { "name": name },
         });
         create(registry, &view, kind::core("namespaces"), object).await?;
     }

@@ -74,6 +74,33 @@ impl Labels {
     }
 }
 
+/// A `metav1.LabelSelector` as text, requirements in the order of their keys.
+pub fn printed(selector: &Value) -> String {
+    let Some(Labels(mut requirements)) = Labels::of(selector) else { return String::new() };
+    let key = |requirement: &Requirement| match requirement {
+        Requirement::In(key, _) | Requirement::NotIn(key, _) | Requirement::Exists(key) | Requirement::Absent(key) => {
+            key.clone()
+        }
+    };
+    requirements.sort_by_cached_key(key);
+    let list = |values: &[String]| {
+        let mut values = values.to_vec();
+        values.sort();
+        values.join(",")
+    };
+    let plain = selector["matchLabels"].as_object();
+    let each = requirements.iter().map(|requirement| match requirement {
+        Requirement::In(key, values) if plain.is_some_and(|plain| plain.contains_key(key)) => {
+            format!("{key}={}", values.join(","))
+        }
+        Requirement::In(key, values) => format!("{key} in ({})", list(values)),
+        Requirement::NotIn(key, values) => format!("{key} notin ({})", list(values)),
+        Requirement::Exists(key) => key.clone(),
+        Requirement::Absent(key) => format!("!{key}"),
+    });
+    each.collect::<Vec<_>>().join(",")
+}
+
 /// At commas outside of parentheses.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_u32, 0);

@@ -4,3 +4,4 @@ mod api;
 mod members;
 mod node;
 mod process;
+mod workloads;

@@ -11,5 +11,6 @@ pub mod path;
 mod read;
 mod review;
 pub mod serve;
+mod subresource;
 mod watch;
 mod write;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::path::{self, Query, ResourcePath, Verb};
-use crate::api::{discovery, health, openapi, read, review, watch, write};
+use crate::api::{discovery, health, openapi, read, review, subresource, watch, write};
 use crate::authz::{Attributes, ResourceAttributes, refusal, replica};
 use crate::identity::User;
 use crate::kind::{self, Kind};
@@ -178,7 +178,7 @@ impl Call<'_> {
             (Verb::Patch, "" | "status") => write::patch(&self).await,
             (Verb::Delete, "") => write::delete(&self).await,
             (Verb::DeleteCollection, "") => write::delete_collection(&self).await,
-            _ => Err(not_allowed()),
+            _ => subresource::answer(&self).await,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::registry::shell::{Deleted, Target, failed};
 use crate::registry::{key, rules};
 use crate::status::Status;
 
-fn dry_run(call: &Call<'_>) -> Result<bool, Status> {
+pub(crate) fn dry_run(call: &Call<'_>) -> Result<bool, Status> {
     match call.query.get("dryRun") {
         None => Ok(false),
         Some("All") => Ok(true),

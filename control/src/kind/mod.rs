@@ -5,7 +5,7 @@ mod table;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-pub use table::ALL;
+pub use table::{ALL, BODIES};
 
 /// The verbs of a kind, as discovery lists them.
 pub fn verbs(kind: &Kind) -> &'static [&'static str] {
@@ -72,7 +72,7 @@ pub fn find(group: &str, version: &str, resource: &str) -> Option<&'static Kind>
 
 /// The kind that a body names by `apiVersion` and `kind`.
 pub fn named(api_version: &str, name: &str) -> Option<&'static Kind> {
-    ALL.iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
+    ALL.iter().chain(BODIES).find(|kind| kind.kind == name && kind.api_version() == api_version)
 }
 
 /// A kind of the core group that this program itself works with.

@@ -204,6 +204,25 @@ pub static ALL: &[Kind] = &[
     ),
 ];
 
+/// Bodies of subresources: they have types, but are no resources.
+pub static BODIES: &[Kind] = &[
+    row::<core::Binding>(("", "v1", "Binding"), ("bindings", "binding"), (NONE, NONE), NamespacedReview, &[]),
+    row::<api::autoscaling::v1::Scale>(
+        ("autoscaling", "v1", "Scale"),
+        ("scales", "scale"),
+        (NONE, NONE),
+        NamespacedReview,
+        &[],
+    ),
+    row::<api::policy::v1::Eviction>(
+        ("policy", "v1", "Eviction"),
+        ("evictions", "eviction"),
+        (NONE, NONE),
+        NamespacedReview,
+        &[],
+    ),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::kind::Kind;
 use crate::registry::rules::Rules;
 
+/// Keeps a namespace until it is empty.
+const KUBERNETES: &str = "kubernetes";
+
 /// What a new object gets from outside.
 #[derive(Clone, Debug)]
 pub struct Birth<'a> {
@@ -48,6 +51,14 @@ pub fn create(rules: Rules, object: &mut Value, birth: &Birth<'_>) {
     if rules.generation {
         meta.insert("generation".into(), 1.into());
     }
+    if rules.holds_objects {
+        metadata(object).entry("labels").or_insert_with(|| json!({}))["kubernetes.io/metadata.name"] =
+            birth.name.into();
+        let held = object["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+        if !held.iter().any(|finalizer| finalizer == KUBERNETES) {
+            object["spec"]["finalizers"] = held.into_iter().chain([KUBERNETES.into()]).collect();
+        }
+    }
     if rules.status {
         let initial = rules.initial_status;
         match serde_json::from_str::<Value>(initial) {
@@ -63,6 +74,9 @@ pub fn update(rules: Rules, old: &Value, new: &mut Value) {
     carry_identity(old, new);
     if rules.status {
         carry(old, new, "status");
+    }
+    if rules.holds_objects && !old["spec"].is_null() {
+        new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
     }
     count_generation(rules, old, new);
 }
@@ -175,6 +189,7 @@ mod tests {
         create_on_update: false,
         answers_deleted: false,
         orphans: false,
+        holds_objects: false,
     };
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Rules {
     pub answers_deleted: bool,
     /// Dependents stay when a deletion names no policy.
     pub orphans: bool,
+    /// It holds other objects: `spec.finalizers` keep it until they are gone, and a label repeats its name.
+    pub holds_objects: bool,
 }
 
 const PLAIN: Rules = Rules {
@@ -31,6 +33,7 @@ const PLAIN: Rules = Rules {
     create_on_update: false,
     answers_deleted: false,
     orphans: false,
+    holds_objects: false,
 };
 const SPEC: Rules = Rules { generation: true, ..PLAIN };
 const WORKLOAD: Rules = Rules { status: true, initial_status: "{}", ..SPEC };
@@ -44,7 +47,7 @@ const TABLE: &[(&str, &str, Rules)] = &[
     ("", "endpoints", UPSERT),
     ("", "events", UPSERT),
     ("", "limitranges", UPSERT),
-    ("", "namespaces", Rules { initial_status: r#"{"phase":"Active"}"#, ..STATUS }),
+    ("", "namespaces", Rules { initial_status: r#"{"phase":"Active"}"#, holds_objects: true, ..STATUS }),
     ("", "nodes", Rules { status: true, ..PLAIN }),
     ("", "persistentvolumeclaims", Rules { initial_status: r#"{"phase":"Pending"}"#, answers_deleted: true, ..STATUS }),
     ("", "persistentvolumes", Rules { initial_status: r#"{"phase":"Pending"}"#, answers_deleted: true, ..STATUS }),

@@ -218,6 +218,8 @@ impl Registry {
             same_identity(kind, target.name, &old.value, &new)?;
             match target.subresource {
                 "status" => prepare::update_status(kind, &old.value, &mut new),
+                // What they may change is theirs to say.
+                "binding" | "finalize" => {}
                 _ => prepare::update(rules, &old.value, &mut new),
             }
             self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;

@@ -13,7 +13,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::kind::{self, ALL, Kind};
+use crate::kind::{self, ALL, BODIES, Kind};
 
 /// Where references of generated schemas point.
 const PREFIX: &str = "#/components/schemas/";
@@ -121,7 +121,7 @@ impl Types {
         settings.meta_schema = None;
         let mut generator = SchemaGenerator::new(settings);
         let mut documents: BTreeMap<String, Value> = BTreeMap::new();
-        for kind in ALL {
+        for kind in ALL.iter().chain(BODIES) {
             documents.insert((kind.type_name)().into_owned(), (kind.schema)(&mut generator).to_value());
         }
         generator.subschema_for::<DeleteOptions>();
