@@ -89,6 +89,8 @@ pub(crate) struct Settings {
     pub(crate) ranges: Ranges,
     /// Which controllers run while this server leads.
     pub(crate) controllers: Enabled,
+    /// Whether this machine is to be a server; none when nobody said so.
+    pub(crate) server: Option<bool>,
     /// What runs containers, where this machine is a node too.
     pub(crate) engine: Option<Engine>,
 }
@@ -116,10 +118,8 @@ impl ServerFlags {
         let port = self.port.or(file.port).unwrap_or(6443);
         let peer_port = self.peer_port.or(file.peer_port).unwrap_or(2380);
         let etcd_port = self.etcd_port.or(file.etcd_port).unwrap_or(2379);
-        let roles = self.roles.or(file.roles).unwrap_or_else(|| vec![Role::Server, Role::Node]);
-        if !roles.contains(&Role::Server) {
-            return Err(Failure::usage("--roles: a machine that is only a node cannot be made yet; add `server`"));
-        }
+        let given = self.roles.or(file.roles);
+        let roles = given.clone().unwrap_or_else(|| vec![Role::Server, Role::Node]);
         let host = self.docker_host.or(file.docker_host).unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned());
         let engine = match self.runtime.or(file.runtime).unwrap_or(RuntimeName::Docker) {
             RuntimeName::Docker => Engine::Docker { host },
@@ -138,6 +138,7 @@ impl ServerFlags {
             ranges,
             controllers: controllers.unwrap_or_default(),
             engine: roles.contains(&Role::Node).then_some(engine),
+            server: given.map(|_| roles.contains(&Role::Server)),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("/var/lib/raftsman")),
             name,
             api: (bind, port).into(),

@@ -30,7 +30,7 @@ enum Command {
         #[command(flatten)]
         flags: ServerFlags,
     },
-    /// Start a server that joins the cluster of a token.
+    /// Start a machine that joins the cluster of a token: as a server, or as a node, as the token says.
     Join {
         /// What `raftsman token create` printed on a server of the cluster.
         #[arg(env = "RAFTSMAN_TOKEN", hide_env_values = true)]

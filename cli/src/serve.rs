@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control::cluster::join;
+use control::cluster::join::{self, Admitted, NodeIdentity};
 use control::cluster::token::Token;
 use control::pki::files::{Folder, Shared, kubeconfig, write};
 use control::pki::{Subject, issue};
@@ -36,6 +36,20 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 pub(crate) async fn up(flags: ServerFlags) -> Result<(), Failure> {
     let settings = flags.resolve()?;
     let folder = Folder::open(&settings.data_dir).map_err(failed)?;
+    if let Some(identity) = folder.load_node().map_err(failed)? {
+        return be_node(settings, identity).await;
+    }
+    if folder.joining() {
+        let dir = settings.data_dir.display();
+        let text =
+            format!("{dir}: this machine was joining a cluster and has not got in; run `raftsman join TOKEN` again");
+        return Err(Failure::refused(text));
+    }
+    if settings.server == Some(false) {
+        return Err(Failure::usage(
+            "--roles: a cluster begins with a server; a node gets in with `raftsman join TOKEN`",
+        ));
+    }
     let shared = match folder.load().map_err(failed)? {
         Some(shared) => shared,
         None => {
@@ -47,19 +61,54 @@ pub(crate) async fn up(flags: ServerFlags) -> Result<(), Failure> {
     serve(settings, &folder, shared, Bootstrap::New).await
 }
 
+/// A machine that is only a node: its agent, until it is told to end.
+async fn be_node(settings: Settings, identity: NodeIdentity) -> Result<(), Failure> {
+    log();
+    let mut ends = Ends::new()?;
+    let engine = settings.engine.clone().ok_or_else(|| Failure::usage("--roles: this machine is a node"))?;
+    let cancel = CancellationToken::new();
+    let NodeIdentity { authority_cert, cert, key, servers } = identity;
+    let identity = node::config::Identity { ca_pem: authority_cert, cert_pem: cert, key_pem: key };
+    let running = node::run::run(agent_config(&settings, identity, servers, engine), cancel.clone());
+    tokio::pin!(running);
+    say(&format!("node {} runs; its server is the first that answers", settings.name))?;
+    tokio::select! {
+        ended = &mut running => return ended.map_err(failed),
+        () = ends.asked() => cancel.cancel(),
+    }
+    running.await.map_err(failed)
+}
+
 /// Starts a server that joins a cluster, or has joined it before.
 pub(crate) async fn join(token: &str, flags: ServerFlags) -> Result<(), Failure> {
     let token: Token = token.parse().map_err(Failure::usage)?;
     let settings = flags.resolve()?;
     let folder = Folder::open(&settings.data_dir).map_err(failed)?;
+    if let Some(identity) = folder.load_node().map_err(failed)? {
+        return be_node(settings, identity).await;
+    }
     // Asked again while it has not joined for good: the peers may have changed.
     let admitted = join::ask(&token, &settings.name).await;
     let (shared, peers) = match (folder.load().map_err(failed)?, admitted) {
-        (_, Ok(admitted)) => {
-            let shared =
-                admitted.shared().ok_or_else(|| Failure::failed("the cluster's answer is damaged; try again"))?;
+        (_, Ok(Admitted::Node(identity))) => {
+            if settings.server == Some(true) {
+                return Err(Failure::usage(
+                    "--roles: this token makes a node; `raftsman token create` makes one for servers",
+                ));
+            }
+            folder.save_node(&identity).map_err(failed)?;
+            return be_node(settings, identity).await;
+        }
+        (_, Ok(Admitted::Server { .. })) if settings.server == Some(false) => {
+            let text = "--roles: this token makes a server; `raftsman token create --role node` makes one for nodes";
+            return Err(Failure::usage(text));
+        }
+        (_, Ok(Admitted::Server { authority_cert, authority_key, at_rest, peers })) => {
+            let shared = join::shared(&authority_cert, &authority_key, &at_rest);
+            let shared = shared.ok_or_else(|| Failure::failed("the cluster's answer is damaged; try again"))?;
+            folder.set_joining(true).map_err(failed)?;
             folder.save(&shared).map_err(failed)?;
-            (shared, admitted.peers)
+            (shared, peers)
         }
         // It belongs to the cluster already: the token may be long gone.
         (Some(shared), Err(_)) => (shared, Vec::new()),
@@ -69,8 +118,7 @@ pub(crate) async fn join(token: &str, flags: ServerFlags) -> Result<(), Failure>
 }
 
 async fn serve(settings: Settings, folder: &Folder, shared: Shared, bootstrap: Bootstrap) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_env("RAFTSMAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log();
     let mut ends = Ends::new()?;
     let peer = Subject {
         common_name: settings.name.clone(),
@@ -97,9 +145,15 @@ async fn serve(settings: Settings, folder: &Folder, shared: Shared, bootstrap: B
         store = Store::open(config) => store.map_err(failed)?,
         () = ends.asked() => return Ok(()),
     };
+    folder.set_joining(false).map_err(failed)?;
     let done = run_until_told(&settings, folder, shared, &store, &mut ends).await;
     store.shutdown().await;
     done
+}
+
+fn log() {
+    let filter = EnvFilter::try_from_env("RAFTSMAN_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 async fn run_until_told(
@@ -145,28 +199,32 @@ async fn run_until_told(
 /// The node of this machine, if it is one. A node that fails takes no server with it.
 async fn agent(settings: &Settings, shared: &Shared, cancel: CancellationToken) {
     let Some(engine) = settings.engine.clone() else { return };
-    let subject = Subject {
-        common_name: format!("system:node:{}", settings.name),
-        organizations: vec!["system:nodes".to_owned()],
-        client: true,
-        ..Subject::default()
-    };
-    let pair = match issue(&shared.authority, &subject) {
+    let pair = match issue(&shared.authority, &Subject::node(&settings.name)) {
         Ok(pair) => pair,
         Err(error) => return tracing::error!(%error, "this machine is no node"),
     };
     let (ca_pem, cert_pem, key_pem) = (shared.authority.cert_pem.clone(), pair.cert_pem, pair.key_pem);
-    let config = node::config::Config {
+    let identity = node::config::Identity { ca_pem, cert_pem, key_pem };
+    let servers = vec![settings.api_advertise.to_string()];
+    if let Err(error) = node::run::run(agent_config(settings, identity, servers, engine), cancel).await {
+        tracing::error!(%error, "this machine is no node");
+    }
+}
+
+fn agent_config(
+    settings: &Settings,
+    identity: node::config::Identity,
+    servers: Vec<String>,
+    engine: node::config::Engine,
+) -> node::config::Config {
+    node::config::Config {
         name: settings.name.clone(),
         data_dir: settings.data_dir.join("node"),
-        servers: vec![settings.api_advertise.to_string()],
-        identity: node::config::Identity { ca_pem, cert_pem, key_pem },
+        servers,
+        identity,
         engine,
         address: settings.api_advertise.ip(),
         labels: std::collections::BTreeMap::new(),
-    };
-    if let Err(error) = node::run::run(config, cancel).await {
-        tracing::error!(%error, "this machine is no node");
     }
 }
 

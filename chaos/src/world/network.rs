@@ -23,8 +23,8 @@ pub(crate) fn can_isolate() -> Result<(), String> {
     }
     let probe = format!("rmprobe{}", std::process::id());
     let made = run("ip", &["netns", "add", &probe]).and_then(|_| {
-        run("ip", &["-n", &probe, "link", "add", "a", "type", "veth", "peer", "name", "b"])?;
-        run("ip", &["-n", &probe, "link", "add", "c", "type", "bridge"])?;
+        run("ip", &["-n", &probe, "link", "add", "name", "rma", "type", "veth", "peer", "name", "rmb"])?;
+        run("ip", &["-n", &probe, "link", "add", "name", "rmc", "type", "bridge"])?;
         run("nsenter", &[&format!("--net=/run/netns/{probe}"), "nft", "add", "table", "inet", "probe"])
     });
     let _ = run("ip", &["netns", "del", &probe]);

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::cluster::token::{Token, sha256};
-use crate::pki::Pair;
 use crate::pki::files::Shared;
+use crate::pki::{Pair, Subject, issue};
 use crate::run::JOIN;
 
 /// An answer at most, bytes.
@@ -30,14 +30,42 @@ pub(crate) struct Asked {
     pub(crate) name: String,
 }
 
-/// What a server-to-be is given.
+/// What a machine is given.
 #[derive(Serialize, Deserialize)]
-pub struct Admitted {
-    authority_cert: String,
-    authority_key: String,
-    at_rest: String,
-    /// `host:port` of the members' peer ports.
-    pub peers: Vec<String>,
+#[serde(tag = "role", rename_all = "lowercase")]
+pub enum Admitted {
+    /// A server-to-be gets the cluster's keys.
+    Server {
+        /// The authority's certificate, PEM.
+        authority_cert: String,
+        /// Its key, PEM.
+        authority_key: String,
+        /// What seals Secrets, base64.
+        at_rest: String,
+        /// `host:port` of the members' peer ports.
+        peers: Vec<String>,
+    },
+    /// A node-to-be gets a certificate of its own.
+    Node(NodeIdentity),
+}
+
+/// Who a machine is that is only a node.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NodeIdentity {
+    /// The authority's certificate, PEM.
+    pub authority_cert: String,
+    /// The node's certificate, PEM.
+    pub cert: String,
+    /// Its key, PEM.
+    pub key: String,
+    /// `host:port` of servers.
+    pub servers: Vec<String>,
+}
+
+impl std::fmt::Debug for NodeIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeIdentity")
+    }
 }
 
 impl std::fmt::Debug for Admitted {
@@ -47,8 +75,8 @@ impl std::fmt::Debug for Admitted {
 }
 
 impl Admitted {
-    pub(crate) fn new(shared: &Shared, peers: Vec<String>) -> Self {
-        Admitted {
+    pub(crate) fn server(shared: &Shared, peers: Vec<String>) -> Self {
+        Admitted::Server {
             authority_cert: shared.authority.cert_pem.clone(),
             authority_key: shared.authority.key_pem.clone(),
             at_rest: STANDARD.encode(shared.at_rest),
@@ -56,12 +84,18 @@ impl Admitted {
         }
     }
 
-    /// The cluster's keys.
-    pub fn shared(&self) -> Option<Shared> {
-        let at_rest = STANDARD.decode(&self.at_rest).ok()?.try_into().ok()?;
-        let authority = Pair { cert_pem: self.authority_cert.clone(), key_pem: self.authority_key.clone() };
-        Some(Shared { authority, at_rest })
+    pub(crate) fn node(shared: &Shared, name: &str, servers: Vec<String>) -> Result<Self, crate::pki::Error> {
+        let pair = issue(&shared.authority, &Subject::node(name))?;
+        let authority_cert = shared.authority.cert_pem.clone();
+        Ok(Admitted::Node(NodeIdentity { authority_cert, cert: pair.cert_pem, key: pair.key_pem, servers }))
     }
+}
+
+/// The cluster's keys, as a server-to-be was given them.
+pub fn shared(authority_cert: &str, authority_key: &str, at_rest: &str) -> Option<Shared> {
+    let at_rest = STANDARD.decode(at_rest).ok()?.try_into().ok()?;
+    let authority = Pair { cert_pem: authority_cert.to_owned(), key_pem: authority_key.to_owned() };
+    Some(Shared { authority, at_rest })
 }
 
 /// Asks a server of the token to be let in under a name.

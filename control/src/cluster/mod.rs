@@ -20,6 +20,7 @@ use crate::cluster::join::{Admitted, Asked};
 use crate::cluster::token::Token;
 use crate::identity::User;
 use crate::pki::files::Shared;
+use crate::registry::key;
 use crate::status::Status;
 
 /// Everything here lies below it.
@@ -66,7 +67,7 @@ pub struct ClusterStatus {
 /// Asks for a new token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TokenRequest {
-    /// What the machine becomes: `server`.
+    /// What the machine becomes: `server` or `node`.
     pub role: String,
     /// Seconds until nobody gets in with it any more.
     pub ttl_seconds: u64,
@@ -151,8 +152,8 @@ impl Cluster {
     }
 
     async fn new_token(&self, request: &TokenRequest) -> Result<Value, Status> {
-        if request.role != "server" {
-            return Err(Status::bad_request(format!("role {:?} is not known; `server` is", request.role)));
+        if !matches!(request.role.as_str(), "server" | "node") {
+            return Err(Status::bad_request(format!("role {:?} is not known; `server` and `node` are", request.role)));
         }
         let addresses = self.store.members().iter().map(api_address).filter(|address| !address.is_empty()).collect();
         let token = Token::new(addresses, &self.shared.authority.cert_pem)?;
@@ -163,7 +164,10 @@ impl Cluster {
 
     /// Lets a machine in whose token is known.
     fn admit(&self, asked: &Asked) -> Result<Admitted, Status> {
-        token::check(&self.store, &asked.id, &asked.secret, "server", Timestamp::now().as_second())?;
+        let role = token::role(&self.store, &asked.id, &asked.secret, Timestamp::now().as_second())?;
+        if role == "node" {
+            return self.admit_node(asked);
+        }
         if self.store.members().iter().any(|member| member.name == asked.name) {
             let text =
                 format!("a server called {:?} belongs to the cluster already; choose another --name", asked.name);
@@ -171,7 +175,20 @@ impl Cluster {
         }
         let members = self.store.members();
         let peers = members.iter().map(|member| member.peer_address.clone()).collect();
-        Ok(Admitted::new(&self.shared, peers))
+        Ok(Admitted::server(&self.shared, peers))
+    }
+
+    /// A token must not be enough to take the place of a node that is there.
+    fn admit_node(&self, asked: &Asked) -> Result<Admitted, Status> {
+        let nodes = crate::kind::core("nodes");
+        if self.store.view().get(key::object(nodes, "", &asked.name).as_bytes()).is_some() {
+            let name = &asked.name;
+            let text =
+                format!("a node called {name:?} is there already; choose another --name, or delete that Node first");
+            return Err(Status::new(409, "AlreadyExists", text));
+        }
+        let servers = self.store.members().iter().map(api_address).filter(|address| !address.is_empty()).collect();
+        Admitted::node(&self.shared, &asked.name, servers).map_err(Status::internal)
     }
 }
 

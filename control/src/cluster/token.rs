@@ -135,8 +135,8 @@ pub(crate) async fn revoke(store: &Store, id: &str) -> Result<(), Status> {
     write(store, Request::RequestDeleteRange(pb::DeleteRangeRequest { key: key(id), ..Default::default() })).await
 }
 
-/// Whether a token lets a machine in as `role`.
-pub(crate) fn check(store: &Store, id: &str, secret: &str, role: &str, now: i64) -> Result<(), Status> {
+/// What a machine becomes with a token.
+pub(crate) fn role(store: &Store, id: &str, secret: &str, now: i64) -> Result<String, Status> {
     let unknown = || {
         Status::new(
             401,
@@ -147,7 +147,7 @@ pub(crate) fn check(store: &Store, id: &str, secret: &str, role: &str, now: i64)
     let kv = store.view().get(&key(id)).ok_or_else(unknown)?;
     let kept: Kept = serde_json::from_slice(&kv.value).map_err(Status::internal)?;
     let same: bool = sha256(secret.as_bytes()).as_bytes().ct_eq(kept.hash.as_bytes()).into();
-    if same && kept.expires > now && kept.role == role { Ok(()) } else { Err(unknown()) }
+    if same && kept.expires > now { Ok(kept.role) } else { Err(unknown()) }
 }
 
 #[cfg(test)]

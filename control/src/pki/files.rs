@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::cluster::join::NodeIdentity;
 use crate::identity::MASTERS;
 use crate::identity::at_rest::Key;
 use crate::pki::{Error, Pair, Subject, authority, issue};
@@ -88,6 +89,45 @@ impl Folder {
         self.write("ca.crt", &shared.authority.cert_pem)?;
         self.write("ca.key", &shared.authority.key_pem)?;
         self.write("at-rest.key", &STANDARD.encode(shared.at_rest))
+    }
+
+    /// Who this machine is, if it is only a node.
+    ///
+    /// # Errors
+    /// When a file is there but cannot be read.
+    pub fn load_node(&self) -> Result<Option<NodeIdentity>, Error> {
+        if !self.dir.join("node.json").exists() {
+            return Ok(None);
+        }
+        let path = self.dir.join("node.json");
+        let wrong = |error: serde_json::Error| failed(&path)(io::Error::new(io::ErrorKind::InvalidData, error));
+        serde_json::from_str(&self.read("node.json")?).map(Some).map_err(wrong)
+    }
+
+    /// Keeps who this machine is.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn save_node(&self, identity: &NodeIdentity) -> Result<(), Error> {
+        self.write("node.json", &serde_json::to_string(identity).expect("texts are JSON"))
+    }
+
+    /// Says that this machine is joining and does not belong to the cluster yet; `up` must not found another one here.
+    ///
+    /// # Errors
+    /// When the disk says no.
+    pub fn set_joining(&self, joining: bool) -> Result<(), Error> {
+        let path = self.dir.join("joining");
+        match (joining, path.exists()) {
+            (true, false) => self.write("joining", ""),
+            (false, true) => fs::remove_file(&path).map_err(failed(&path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// See `set_joining`.
+    pub fn joining(&self) -> bool {
+        self.dir.join("joining").exists()
     }
 
     /// The administrator's certificate, made when there is none yet.

@@ -63,6 +63,18 @@ pub struct Subject {
     pub client: bool,
 }
 
+impl Subject {
+    /// A node's agent.
+    pub fn node(name: &str) -> Subject {
+        Subject {
+            common_name: format!("system:node:{name}"),
+            organizations: vec!["system:nodes".to_owned()],
+            client: true,
+            ..Subject::default()
+        }
+    }
+}
+
 /// Makes an authority.
 ///
 /// # Errors

@@ -212,8 +212,8 @@ fn node_status(object: &Value) -> String {
     let ready = items(&object["status"]["conditions"]).find(|condition| condition["type"] == "Ready");
     let mut status = match ready.and_then(|ready| ready["status"].as_str()) {
         Some("True") => "Ready".to_owned(),
-        Some("False") => "NotReady".to_owned(),
-        _ => "Unknown".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "Unknown".to_owned(),
     };
     if object["spec"]["unschedulable"] == true {
         status.push_str(",SchedulingDisabled");

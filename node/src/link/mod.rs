@@ -50,7 +50,12 @@ pub(crate) struct Link<R> {
 /// The agent's certificates cannot be read.
 pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> std::io::Result<()> {
     let tls = connect::tls(&link.config.identity)?;
-    let (mut servers, mut wait, mut at) = (link.config.servers.clone(), BACKOFF.0, 0_usize);
+    let known = link.config.data_dir.join("servers");
+    let mut servers = link.config.servers.clone();
+    // Servers may have come and gone since this machine was told of the first ones.
+    servers.extend(std::fs::read_to_string(&known).unwrap_or_default().lines().map(str::to_owned));
+    servers.dedup();
+    let (mut wait, mut at) = (BACKOFF.0, 0_usize);
     while !stop.is_cancelled() {
         let address = servers[at % servers.len()].clone();
         let mut session = Session { link: &link, welcomed: false, servers: Vec::new(), logs: BTreeMap::new() };
@@ -67,6 +72,9 @@ pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> s
             servers = link.config.servers.iter().cloned().chain(learnt).collect();
             servers.sort();
             servers.dedup();
+            if let Err(error) = std::fs::write(&known, servers.join("\n")) {
+                tracing::warn!(%error, "the servers' addresses cannot be kept");
+            }
             (wait, at) = (BACKOFF.0, servers.iter().position(|s| *s == address).unwrap_or(0));
         }
         at += 1;
