@@ -63,6 +63,8 @@ const PURE: &[&str] = &[
     "control/src/selector.rs",
     "control/src/status.rs",
     "control/src/table",
+    "node/src/net/ipam.rs",
+    "node/src/net/proxy.rs",
     "node/src/plan/",
 ];
 const IMPURE: &[&str] =

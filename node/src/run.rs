@@ -1,5 +1,6 @@
 //! Putting an agent together: its engine, its pods' workers and its link to the servers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,7 +10,8 @@ use crate::checkpoint::CheckpointError;
 use crate::config::{Config, Engine};
 use crate::link::{self, Link};
 use crate::mirror::Mirror;
-use crate::net::EngineNetwork;
+use crate::net::bridge::BridgeNetwork;
+use crate::net::{EngineNetwork, PodNetwork, keeper};
 use crate::plan::downward::Allocatable;
 use crate::register::{self, Facts};
 use crate::runtime::docker::Docker;
@@ -52,29 +54,57 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     match config.engine.clone() {
         Engine::Docker { host } => {
             let docker = Docker::connect(&host, &config.name).await?;
-            tracing::info!("pods are on Docker's bridge: services are not proxied");
-            with(config, docker, "bridge", stop).await
+            let usable = keeper::usable().await;
+            if let Err(why) = &usable {
+                tracing::warn!(why, "pods are on Docker's bridge, of this node only, and services are not proxied");
+            }
+            with(config, docker, if usable.is_ok() { Net::Own } else { Net::Engine }, stop).await
         }
         Engine::Sim => {
             tracing::warn!("containers are SIMULATED: nothing runs for real");
-            with(config, Sim::default(), "none", stop).await
+            with(config, Sim::default(), Net::Simulated, stop).await
         }
     }
 }
 
-async fn with<R: Runtime>(config: Config, runtime: R, network: &str, stop: CancellationToken) -> Result<(), Error> {
+/// Where pods' addresses come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Net {
+    /// A bridge of the agent's.
+    Own,
+    /// The engine.
+    Engine,
+    /// Numbers without interfaces.
+    Simulated,
+}
+
+/// What the engine has of sandboxes, by their ids.
+async fn sandboxes<R: Runtime>(runtime: &R) -> Result<BTreeSet<String>, RuntimeError> {
+    let mut all = BTreeSet::new();
+    for pod in runtime.pods().await? {
+        all.extend(runtime.contents(&pod.uid).await?.sandboxes.into_iter().map(|sandbox| sandbox.id));
+    }
+    Ok(all)
+}
+
+async fn with<R: Runtime>(config: Config, runtime: R, net: Net, stop: CancellationToken) -> Result<(), Error> {
     let dir = config.data_dir.clone();
     let failed = |error| Error::Io(dir.display().to_string(), error);
     std::fs::create_dir_all(&dir).map_err(failed)?;
     let facts = Facts::read(&dir, runtime.info().await?.version);
     let node = register::node(&config.name, config.address, &config.labels, &facts, Timestamp::now());
     let mirror = Arc::new(Mirror::open(&dir)?);
+    let bridge = Arc::new(BridgeNetwork::new(&dir, net == Net::Own, &sandboxes(&runtime).await?));
+    let network: Arc<dyn PodNetwork> = match net {
+        Net::Engine => Arc::new(EngineNetwork { mode: "bridge".to_owned() }),
+        Net::Own | Net::Simulated => bridge.clone(),
+    };
     let shared = Arc::new(Shared {
         runtime,
-        mirror,
+        mirror: Arc::clone(&mirror),
         outbox: Arc::new(Outbox::default()),
         volumes: Volumes::new(dir.join("pods")),
-        network: Arc::new(EngineNetwork { mode: network.to_owned() }),
+        network,
         host_ips: vec![config.address],
         node: Allocatable {
             cpu_milli: i64::try_from(facts.cpus).unwrap_or(1).saturating_mul(1000),
@@ -90,6 +120,11 @@ async fn with<R: Runtime>(config: Config, runtime: R, network: &str, stop: Cance
         stop.cancel();
         ended
     };
-    let (linked, ()) = tokio::join!(linked, workers::run(shared, name, stop.clone()));
+    let kept = async {
+        if net != Net::Engine {
+            keeper::run(bridge, mirror, name.clone(), net == Net::Own, stop.clone()).await;
+        }
+    };
+    let (linked, (), ()) = tokio::join!(linked, workers::run(shared, name.clone(), stop.clone()), kept);
     linked.map_err(|error| Error::Io("the node's certificate".to_owned(), error))
 }

@@ -25,12 +25,8 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
     let taken: BTreeSet<String> = observed.world.list(key.kind, "").filter_map(|node| has(&node.value)).collect();
     let pods = observed.settings.ranges.pods;
     let size = 1_u32 << (32 - NODE_BITS);
-    let parts = (0..pods.size() / size).map(|at| format!("{}/{NODE_BITS}", pods.at(at * size)));
-    // Nodes that come at the same time begin to look at different places.
-    let start = usize::try_from(crate::controllers::events::fnv64(key.name.as_bytes()) % 8).unwrap_or(0);
-    let mut free = parts.filter(|part| !taken.contains(part));
-    let first = free.next();
-    let Some(part) = free.take(start).last().or(first) else { return Plan::default() };
+    let mut parts = (0..pods.size() / size).map(|at| format!("{}/{NODE_BITS}", pods.at(at * size)));
+    let Some(part) = parts.find(|part| !taken.contains(part)) else { return Plan::default() };
     let mut object = node.value.clone();
     object["spec"]["podCIDR"] = part.clone().into();
     object["spec"]["podCIDRs"] = json!([part]);

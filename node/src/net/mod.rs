@@ -1,5 +1,11 @@
 //! The pod network, as the pods' workers need it.
 
+pub(crate) mod bridge;
+mod ipam;
+pub(crate) mod keeper;
+mod kernel;
+mod proxy;
+
 use std::net::IpAddr;
 
 use futures_util::future::BoxFuture;
