@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use crate::api::answer::{self, Body};
+use crate::api::peers::Peers;
 use crate::api::serve::Api;
 use crate::cluster::{self, Cluster};
 use crate::controllers::{Enabled, Settings, volume};
 use crate::gateway::{self, Gateway};
-use crate::identity::User;
 use crate::identity::at_rest::Ring;
+use crate::identity::{MASTERS, User};
 use crate::kind;
 use crate::pki::files::Shared;
 use crate::pki::{Pair, Subject, issue};
@@ -79,7 +80,7 @@ pub struct Server {
 impl Server {
     /// Ends what would go on by itself.
     pub(crate) async fn drain(&self) {
-        self.gateway.drain().await;
+        tokio::join!(self.gateway.drain(), self.api.peers.drain());
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>, user: &User) -> Response<Body> {
@@ -127,7 +128,8 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
         settings: Settings { ranges: config.ranges.clone(), ca_pem: config.shared.authority.cert_pem.clone() },
         enabled: config.controllers.clone(),
     };
-    let api = Api::new(registry);
+    let peers = Peers::new(store.clone(), server_client(config)?);
+    let api = Api::new(registry, Arc::clone(&gateway), peers);
     let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
     let pair = serving_pair(config)?;
     let chain =
@@ -145,6 +147,19 @@ impl Listening {
         let serving = server::serve(self.listener, self.tls, self.server, cancel.clone());
         tokio::join!(serving, self.reconciler.run(cancel));
     }
+}
+
+/// How this server calls the others: what they pass on has been authorized already.
+fn server_client(config: &Config) -> Result<Arc<rustls::ClientConfig>, Error> {
+    let subject = Subject {
+        common_name: format!("raftsman:server:{}", config.name),
+        organizations: vec![MASTERS.to_owned()],
+        client: true,
+        ..Subject::default()
+    };
+    let pair = issue(&config.shared.authority, &subject)?;
+    let tls = server::client_tls(&config.shared.authority.cert_pem, &pair);
+    tls.map(Arc::new).map_err(|error| Error::Io("the server's own certificate".to_owned(), error))
 }
 
 /// What a server presents, made at each start: names and addresses may have changed.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proto::agent::from_node::Message;
 use proto::agent::{FromNode, LogChunk, LogRequest};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::plan::config::LogOptions;
@@ -14,6 +14,8 @@ use crate::sync::execute::Shared;
 
 /// Chunks of one log that wait to be sent.
 const CHUNKS_MAX: usize = 16;
+/// Chunks of one log that a server takes before it gives credit.
+pub(crate) const CREDIT: usize = 64;
 
 /// The container whose log is meant, or what to tell the user.
 fn choose(contents: &Contents, request: &LogRequest) -> Result<String, String> {
@@ -32,6 +34,7 @@ pub(crate) async fn answer<R: Runtime>(
     shared: Arc<Shared<R>>,
     request: LogRequest,
     up: mpsc::Sender<FromNode>,
+    credit: Arc<Semaphore>,
     stop: CancellationToken,
 ) {
     let id = request.id;
@@ -51,6 +54,9 @@ pub(crate) async fn answer<R: Runtime>(
         let (sink, mut lines) = mpsc::channel::<Bytes>(CHUNKS_MAX);
         let forward = async {
             while let Some(data) = lines.recv().await {
+                if let Ok(permit) = credit.acquire().await {
+                    permit.forget();
+                }
                 if up.send(chunk(data, false, String::new())).await.is_err() {
                     break;
                 }

@@ -4,10 +4,12 @@
 pub mod answer;
 pub mod discovery;
 mod health;
+mod log;
 pub mod negotiate;
 mod openapi;
 pub mod options;
 pub mod path;
+pub mod peers;
 mod read;
 mod review;
 pub mod serve;

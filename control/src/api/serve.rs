@@ -1,5 +1,7 @@
 //! One path for every request: what it names, whether its user may, and where it is answered.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, USER_AGENT};
 use http::request::Parts;
 use http::{Request, Response};
@@ -10,8 +12,10 @@ use serde_json::json;
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::path::{self, Query, ResourcePath, Verb};
+use crate::api::peers::Peers;
 use crate::api::{discovery, health, openapi, read, review, subresource, watch, write};
 use crate::authz::{Attributes, ResourceAttributes, refusal, replica};
+use crate::gateway::Gateway;
 use crate::identity::User;
 use crate::kind::{self, Kind};
 use crate::registry::shell::{Registry, Target};
@@ -24,6 +28,8 @@ const BODY_BYTES_MAX: usize = 3 << 20;
 #[derive(Clone)]
 pub struct Api {
     pub(crate) registry: Registry,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) peers: Arc<Peers>,
 }
 
 /// A request for a resource that is served.
@@ -65,9 +71,9 @@ pub(crate) fn represent(parts: &Parts, query: &Query, offer: Offer) -> Result<Re
 }
 
 impl Api {
-    /// Over the objects of a store.
-    pub fn new(registry: Registry) -> Self {
-        Api { registry }
+    /// Over the objects of a store, the nodes that are connected here, and the other servers.
+    pub fn new(registry: Registry, gateway: Arc<Gateway>, peers: Arc<Peers>) -> Self {
+        Api { registry, gateway, peers }
     }
 
     /// Answers a request of an authenticated user.

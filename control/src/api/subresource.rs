@@ -23,6 +23,7 @@ use crate::status::Status;
 
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
     match (call.path.subresource.as_str(), call.verb) {
+        ("log", Verb::Get) => crate::api::log::log(call).await,
         ("scale", Verb::Get | Verb::Update | Verb::Patch) => scale(call).await,
         ("binding", Verb::Create) => bind(call).await,
         ("eviction", Verb::Create) => evict(call).await,

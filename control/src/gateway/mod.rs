@@ -4,6 +4,7 @@ mod commit;
 mod feed;
 pub mod liveness;
 mod select;
+mod sessions;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use proto::agent::agent_server::{Agent, AgentServer};
-use proto::agent::{FromNode, GoAway, HeartbeatAck, Hello, StatusAck, ToNode, Welcome, from_node, to_node};
+use proto::agent::{FromNode, GoAway, HeartbeatAck, Hello, LogRequest, StatusAck, ToNode, Welcome, from_node, to_node};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ use tonic::{Request, Response, Streaming};
 use crate::cluster::api_address;
 use crate::gateway::commit::Waiting;
 use crate::gateway::liveness::Liveness;
+pub(crate) use crate::gateway::sessions::Log;
+use crate::gateway::sessions::{Session, Sessions};
 use crate::identity::User;
 use crate::registry::shell::Registry;
 
@@ -39,6 +42,7 @@ const HELLO: Duration = Duration::from_secs(5);
 pub struct Gateway {
     registry: Registry,
     liveness: Arc<Liveness>,
+    sessions: Sessions,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -48,12 +52,17 @@ impl Gateway {
     pub fn new(registry: Registry) -> Arc<Self> {
         let (liveness, tasks, stop) = (Arc::new(Liveness::default()), TaskTracker::new(), CancellationToken::new());
         tasks.spawn(Arc::clone(&liveness).exchange(registry.store().clone(), stop.clone()));
-        Arc::new(Gateway { registry, liveness, tasks, stop })
+        Arc::new(Gateway { registry, liveness, sessions: Sessions::default(), tasks, stop })
     }
 
     /// When each node was heard last, by any server.
     pub fn liveness(&self) -> &Arc<Liveness> {
         &self.liveness
+    }
+
+    /// A container's log from its node; none when the node is not connected to this server.
+    pub(crate) async fn log(&self, node: &str, request: LogRequest) -> Option<Log> {
+        self.sessions.log(node, request).await
     }
 
     /// Sends the agents to other servers and waits until they have gone.
@@ -73,6 +82,7 @@ impl Gateway {
         let node = hello.node.clone();
         tracing::info!(node, "an agent has connected");
         let waiting = Waiting::default();
+        let session = self.sessions.open(&node, down.clone());
         let ended = tokio::select! {
             () = self.stop.cancelled() => {
                 let away = GoAway { reason: "the server is shutting down".to_owned() };
@@ -81,9 +91,10 @@ impl Gateway {
                 Ok(())
             }
             ended = feed::feed(&self.registry, &hello, &down) => ended,
-            ended = self.listen(&node, up, &down, &waiting) => ended,
+            ended = self.listen(&node, up, &down, &waiting, &session) => ended,
             ended = self.write(&node, &down, &waiting) => ended,
         };
+        self.sessions.close(&node, &session);
         tracing::info!(node, reason = ended.err().unwrap_or_default(), "an agent's session has ended");
     }
 
@@ -94,6 +105,7 @@ impl Gateway {
         mut up: Streaming<FromNode>,
         down: &mpsc::Sender<ToNode>,
         waiting: &Waiting,
+        session: &Session,
     ) -> Result<(), String> {
         let leadership = self.registry.store().leadership();
         while let Some(message) = up.message().await.map_err(|status| status.message().to_owned())? {
@@ -104,6 +116,7 @@ impl Gateway {
                     send(down, to_node::Message::HeartbeatAck(ack)).await?;
                 }
                 Some(from_node::Message::Statuses(statuses)) => waiting.put(statuses),
+                Some(from_node::Message::LogChunk(chunk)) => session.chunk(chunk),
                 other => tracing::debug!(node, ?other, "a message that this server has no use for"),
             }
         }

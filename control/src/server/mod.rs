@@ -60,6 +60,18 @@ pub fn tls(authority_pem: &str, pair: &Pair, clients: Clients) -> io::Result<Ser
     Ok(config)
 }
 
+/// How this program calls servers of the cluster: it trusts the authority alone and shows a certificate.
+///
+/// # Errors
+/// When the certificates cannot be read.
+pub fn client_tls(authority_pem: &str, pair: &Pair) -> io::Result<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(io::Error::other)?.with_root_certificates(pem::roots(authority_pem)?);
+    let (chain, key) = (pem::chain(&pair.cert_pem)?, pem::key(&pair.key_pem, "the client's")?);
+    builder.with_client_auth_cert(chain, key).map_err(io::Error::other)
+}
+
 /// Serves until told to end; then what runs may end.
 pub async fn serve(listener: TcpListener, tls: ServerConfig, server: Server, cancel: CancellationToken) {
     let (tls, tasks) = (TlsAcceptor::from(Arc::new(tls)), TaskTracker::new());

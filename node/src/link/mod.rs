@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::agent::agent_client::AgentClient;
 use proto::agent::{FromNode, Heartbeat, Hello, ToNode, from_node, to_node};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
@@ -90,7 +90,7 @@ struct Session<'a, R> {
     link: &'a Link<R>,
     welcomed: bool,
     servers: Vec<String>,
-    logs: BTreeMap<u64, CancellationToken>,
+    logs: BTreeMap<u64, (CancellationToken, Arc<Semaphore>)>,
 }
 
 fn up(message: from_node::Message) -> FromNode {
@@ -162,23 +162,31 @@ impl<R: Runtime> Session<'_, R> {
             }
             Some(to_node::Message::StatusAck(ack)) => self.link.shared.outbox.acknowledge(ack.sequence),
             Some(to_node::Message::LogRequest(request)) => {
-                self.logs.retain(|_, stop| !stop.is_cancelled());
+                self.logs.retain(|_, (stop, _)| !stop.is_cancelled());
                 let (id, stop) = (request.id, CancellationToken::new());
                 if tasks.len() >= LOGS_MAX {
                     let error = "the node sends too many logs already; try again later".to_owned();
                     let chunk = proto::agent::LogChunk { id, end: true, error, ..Default::default() };
                     return send(sender, from_node::Message::LogChunk(chunk)).await;
                 }
-                self.logs.insert(id, stop.clone());
-                let answer = logs::answer(Arc::clone(&self.link.shared), request, sender.clone(), stop.clone());
+                // One more for the chunk that says the end.
+                let credit = Arc::new(Semaphore::new(logs::CREDIT - 1));
+                self.logs.insert(id, (stop.clone(), Arc::clone(&credit)));
+                let shared = Arc::clone(&self.link.shared);
+                let answer = logs::answer(shared, request, sender.clone(), credit, stop.clone());
                 tasks.spawn(async move {
                     answer.await;
                     stop.cancel();
                 });
             }
             Some(to_node::Message::LogCancel(cancel)) => {
-                if let Some(stop) = self.logs.remove(&cancel.id) {
+                if let Some((stop, _)) = self.logs.remove(&cancel.id) {
                     stop.cancel();
+                }
+            }
+            Some(to_node::Message::LogCredit(given)) => {
+                if let Some((_, credit)) = self.logs.get(&given.id) {
+                    credit.add_permits(usize::try_from(given.chunks).unwrap_or(0).min(logs::CREDIT));
                 }
             }
             Some(to_node::Message::GoAway(away)) => return Err(away.reason),

@@ -26,7 +26,7 @@ pub mod from_node {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToNode {
-    #[prost(oneof = "to_node::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "to_node::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub message: ::core::option::Option<to_node::Message>,
 }
 /// Nested message and enum types in `ToNode`.
@@ -51,6 +51,8 @@ pub mod to_node {
         /// Statuses up to this sequence number are committed.
         #[prost(message, tag = "8")]
         StatusAck(super::StatusAck),
+        #[prost(message, tag = "9")]
+        LogCredit(super::LogCredit),
     }
 }
 /// First message of a session. The node's name comes from its client certificate and must agree.
@@ -189,6 +191,14 @@ pub struct LogRequest {
     pub since_time_ms: ::core::option::Option<i64>,
     #[prost(int64, optional, tag = "11")]
     pub limit_bytes: ::core::option::Option<i64>,
+}
+/// So many more chunks of a log may be sent: each log begins with 64. A slow reader holds nothing back but its own log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogCredit {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(uint32, tag = "2")]
+    pub chunks: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogCancel {
