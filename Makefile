@@ -31,6 +31,11 @@ build: $(ROCKSDB) ## Build the release binaries raftsman and raftsman-chaos
 	@cargo build --locked --release --bin raftsman --bin raftsman-chaos
 	@echo "built: $(RELEASE)/raftsman $(RELEASE)/raftsman-chaos"
 
+.PHONY: run
+run: build ## Start three servers and two nodes on this machine with a sample application; Ctrl-C removes all
+	@scripts/docker
+	@exec "$(RELEASE)/raftsman-chaos" cluster run
+
 .PHONY: test
 test: $(ROCKSDB) ## Run every test, unit to end-to-end, and count them
 	@scripts/docker

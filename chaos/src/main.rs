@@ -11,6 +11,9 @@ mod work;
 #[expect(dead_code, reason = "scenarios call it; they come with the server binary")]
 mod world;
 
+mod run_sample;
+mod sample;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,6 +58,15 @@ enum ClusterVerb {
         #[arg(long = "server-flag", allow_hyphen_values = true)]
         server_flags: Vec<String>,
     },
+    /// Start a cluster with the sample application, say what there is, and stay until Ctrl-C.
+    Run {
+        /// Where logs, data and admin.kubeconfig go.
+        #[arg(long, default_value_os_t = run_sample::default_dir())]
+        dir: PathBuf,
+        /// What runs the containers: docker, or sim (simulated).
+        #[arg(long, default_value = "docker", value_parser = ["docker", "sim"])]
+        runtime: String,
+    },
     /// Stop a cluster and remove everything but its folder.
     Down {
         /// The folder given to `up`.
@@ -83,6 +95,10 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
             tracing::info!(kubeconfig = %cluster.kubeconfig().display(), "the cluster is ready");
             Ok(())
+        }
+        Verb::Cluster(ClusterVerb::Run { dir, runtime }) => {
+            let binary = std::env::current_exe()?.with_file_name("raftsman");
+            run_sample::run(Wanted { dir, servers: 3, nodes: 2, runtime, binary, server_flags: Vec::new() })
         }
         Verb::Cluster(ClusterVerb::Down { dir }) => Cluster::load(&dir)?.down(),
     }

@@ -49,15 +49,20 @@ pub(crate) async fn apply(client: &kube::Client, image: &str, replicas: u32) -> 
     Ok(())
 }
 
-/// Waits until as many replicas as wanted are ready, asking again and again; answers how long it took.
+/// Waits until the application has as many ready replicas as wanted.
 pub(crate) async fn await_ready(client: &kube::Client, limit: Duration) -> anyhow::Result<Duration> {
+    await_named(client, NAME, limit).await
+}
+
+/// Waits until as many replicas as wanted are ready, asking again and again; answers how long it took.
+pub(crate) async fn await_named(client: &kube::Client, name: &str, limit: Duration) -> anyhow::Result<Duration> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let began = Instant::now();
     let mut seen = "nothing answered".to_owned();
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     while began.elapsed() < limit {
         tick.tick().await;
-        match api.get(NAME).await {
+        match api.get(name).await {
             Ok(deployment) => {
                 let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
                 let status = deployment.status.context("a Deployment without status")?;

@@ -6,6 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use k8s_openapi::api::core::v1::Node;
+use kube::api::Api;
+use kube::runtime::wait::await_condition;
+
 use crate::world::cluster::Cluster;
 use crate::world::kubeconfig;
 use crate::world::layout::{Layout, NODES_MAX, Place, SERVERS_MAX};
@@ -36,6 +40,8 @@ pub(crate) fn up(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Res
     std::fs::create_dir_all(&wanted.dir).with_context(|| wanted.dir.display().to_string())?;
     let dir = wanted.dir.canonicalize()?;
     ensure!(!dir.join("cluster.json").exists(), "a cluster lives in {}; `cluster down` ends it", dir.display());
+    let empty = std::fs::read_dir(&dir)?.next().is_none();
+    ensure!(empty, "{} is not empty: remove it, or name another folder", dir.display());
     let isolated = match network::can_isolate() {
         Ok(()) => true,
         Err(why) => {
@@ -87,7 +93,29 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
         start_node(cluster, wanted, &layout, &place, &token(wanted, &first, "node")?)?;
         progress(&format!("{} started", place.name));
     }
+    await_nodes(cluster)?;
     cluster.save()
+}
+
+/// Every node is Ready and has its range of addresses.
+fn await_nodes(cluster: &Cluster) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ready = |node: &Node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let has_range = node.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some());
+        has_range && conditions.clone().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    runtime.block_on(async {
+        let client = crate::work::deployment::connect(&cluster.kubeconfig(), None).await?;
+        for node in cluster.of_role("node") {
+            let nodes: Api<Node> = Api::all(client.clone());
+            let held = await_condition(nodes, &node.name, |node: Option<&Node>| node.is_some_and(ready));
+            let held = tokio::time::timeout(READY_LIMIT, held).await;
+            let late = || format!("{} is not Ready after {READY_LIMIT:?}:\n{}", node.name, node.log_tail());
+            held.with_context(late)??;
+        }
+        Ok(())
+    })
 }
 
 fn start_server(
