@@ -1,18 +1,14 @@
 //! The chaos harness: starts clusters, breaks them on purpose, and checks what clients saw.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "scenarios call it; they come with the server binary"))]
 mod check;
-#[cfg_attr(not(test), expect(dead_code, reason = "scenarios call it; they come with the server binary"))]
 mod history;
-#[cfg_attr(not(test), expect(dead_code, reason = "scenarios call it; they come with the server binary"))]
 mod seed;
-#[expect(dead_code, reason = "scenarios call it; they come with the server binary")]
 mod work;
-#[expect(dead_code, reason = "scenarios call it; they come with the server binary")]
 mod world;
 
 mod run_sample;
 mod sample;
+mod scenario;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +31,27 @@ enum Verb {
     /// Start or stop a cluster of real processes on this machine.
     #[command(subcommand)]
     Cluster(ClusterVerb),
+    /// Run a scenario on a cluster of its own: clients, a fault, and what must hold of everything they saw.
+    Run {
+        /// leader-kill, minority-pause, partition, power-loss or agent-kill
+        scenario: String,
+        /// Of the clients' calls and of how long the fault lasts.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// So many runs, with one seed after the other.
+        #[arg(long, default_value_t = 1)]
+        runs: u64,
+        /// Where each run's evidence goes.
+        #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-chaos"))]
+        dir: PathBuf,
+    },
+    /// Turn a run's folder into one HTML page.
+    Report {
+        /// The folder of a run.
+        dir: PathBuf,
+    },
+    /// Say which faults this machine can inject.
+    Doctor,
 }
 
 #[derive(Subcommand)]
@@ -100,6 +117,62 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let binary = std::env::current_exe()?.with_file_name("raftsman");
             run_sample::run(Wanted { dir, servers: 3, nodes: 2, runtime, binary, server_flags: Vec::new() })
         }
+        Verb::Run { scenario, seed, runs, dir } => runs_of(&scenario, seed, runs, &dir),
+        Verb::Report { dir } => {
+            tracing::info!("{}", scenario::report::write(&dir)?.display());
+            Ok(())
+        }
+        Verb::Doctor => {
+            doctor();
+            Ok(())
+        }
         Verb::Cluster(ClusterVerb::Down { dir }) => Cluster::load(&dir)?.down(),
+    }
+}
+
+/// Runs and prints a line for each; fails when anything did not hold.
+#[expect(clippy::print_stdout, reason = "a command's output")]
+fn runs_of(name: &str, seed: u64, runs: u64, dir: &std::path::Path) -> anyhow::Result<()> {
+    let scenario = scenario::find(name)?;
+    let binary = std::env::current_exe()?.with_file_name("raftsman");
+    let mut failed = 0;
+    println!(
+        "{:<16} {:>6} {:>10} {:>8} {:>10} {:>12}  verdict",
+        "scenario", "seed", "operations", "written", "outage ms", "converged ms"
+    );
+    for seed in seed..seed + runs {
+        let folder = dir.join(format!("{name}-{seed}"));
+        if folder.join("run.json").exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        let run = scenario::run(scenario, seed, &folder, binary.clone())?;
+        let (outage, verdict) = (run.outage_us / 1000, if run.ok() { "ok" } else { "FAILED" });
+        println!(
+            "{name:<16} {seed:>6} {:>10} {:>8} {outage:>10} {:>12}  {verdict}",
+            run.operations, run.written, run.converged_ms
+        );
+        for broken in run.verdicts.iter().filter(|verdict| !verdict.holds()) {
+            let why =
+                if broken.violations.is_empty() { "no evidence".to_owned() } else { broken.violations.join("; ") };
+            println!("    {}: {why}", broken.property);
+        }
+        failed += u64::from(!run.ok());
+        scenario::report::write(&folder)?;
+    }
+    println!("{runs} runs, {failed} failed; evidence: {}", dir.display());
+    anyhow::ensure!(failed == 0, "{failed} of {runs} runs failed");
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a command's output")]
+fn doctor() {
+    let isolated = world::network::can_isolate();
+    for row in scenario::SCENARIOS {
+        let needs = row.name == "partition";
+        let verdict = match &isolated {
+            Err(why) if needs => format!("no: {why}"),
+            _ => "yes".to_owned(),
+        };
+        println!("{:<16} {verdict:<8} {}", row.name, row.about);
     }
 }

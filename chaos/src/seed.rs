@@ -25,11 +25,6 @@ impl Seed {
         self.next() % bound
     }
 
-    /// A number in `low..high`.
-    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low)
-    }
-
     /// An independent stream, so that one consumer's draws do not move another's.
     pub(crate) fn fork(&mut self) -> Seed {
         Seed(self.next())

@@ -126,7 +126,7 @@ mod tests {
             let invoked_us = clocks[client] + 1 + seed.below(50);
             let returned_us = invoked_us + 2 + seed.below(1000);
             clocks[client] = returned_us;
-            let point = seed.between(invoked_us + 1, returned_us);
+            let point = invoked_us + 1 + seed.below(returned_us - invoked_us - 1);
             let key = format!("k{}", seed.below(20));
             let call = match seed.below(2) {
                 0 => Call::Put { key, value: format!("v{index}") },

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, PostParams};
 use serde_json::json;
 
 /// The application's name, and the namespace it lies in.
@@ -21,8 +21,8 @@ pub(crate) async fn connect(kubeconfig: &std::path::Path, context: Option<&str>)
     Ok(kube::Client::try_from(config)?)
 }
 
-/// Applies the application.
-pub(crate) async fn apply(client: &kube::Client, image: &str, replicas: u32) -> anyhow::Result<()> {
+/// Makes the application.
+pub(crate) async fn create(client: &kube::Client, image: &str, replicas: u32) -> anyhow::Result<()> {
     let labels = json!({ "app": NAME });
     let container = json!({
         "name": "app",
@@ -45,7 +45,7 @@ pub(crate) async fn apply(client: &kube::Client, image: &str, replicas: u32) -> 
         },
     });
     let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-    api.patch(NAME, &PatchParams::apply("raftsman-chaos").force(), &Patch::Apply(&object)).await?;
+    api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
     Ok(())
 }
 
@@ -76,14 +76,4 @@ pub(crate) async fn await_named(client: &kube::Client, name: &str, limit: Durati
         }
     }
     bail!("not converged after {limit:?}: {seen}")
-}
-
-/// Removes the application; fine when it is gone.
-pub(crate) async fn delete(client: &kube::Client) -> anyhow::Result<()> {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-    match api.delete(NAME, &DeleteParams::foreground()).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

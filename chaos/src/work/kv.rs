@@ -204,7 +204,8 @@ async fn follow(
             return Err(tonic::Status::aborted(format!("watch cancelled: {}", answer.cancel_reason)));
         }
         seen.extend(answer.events.iter().filter_map(watched));
-        if until.is_some_and(|until| revision(answer.header.as_ref()) >= until) {
+        // A header names the store's newest revision, not that of the events which came with it.
+        if until.is_some_and(|until| seen.last().is_some_and(|last| last.revision >= until)) {
             return Ok(());
         }
     }
@@ -219,6 +220,14 @@ fn watched(event: &proto::mvccpb::Event) -> Option<Watched> {
         key: String::from_utf8_lossy(&kv.key).into_owned(),
         value: (!deleted).then(|| String::from_utf8_lossy(&kv.value).into_owned()),
     })
+}
+
+/// The revision of the newest write of the workload, linearizable: its keys are never deleted.
+pub(crate) async fn last_write(channel: Channel) -> Result<i64, tonic::Status> {
+    let mut all = range(PREFIX);
+    all.range_end = PREFIX_END.into();
+    let answer = KvClient::new(channel).range(all).await?.into_inner();
+    Ok(answer.kvs.iter().map(|kv| kv.mod_revision).max().unwrap_or(0))
 }
 
 /// The store's revision now, linearizable.

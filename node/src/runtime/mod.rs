@@ -90,6 +90,9 @@ pub struct EngineInfo {
 ///
 /// All calls fail with a [`RuntimeError`] when the engine does.
 pub trait Runtime: Send + Sync + 'static {
+    /// Set where nothing runs for real: probes over the network find nobody and count as answered.
+    const SIMULATED: bool = false;
+
     /// About the engine.
     fn info(&self) -> impl Future<Output = Result<EngineInfo, RuntimeError>> + Send;
 

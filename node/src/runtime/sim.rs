@@ -80,6 +80,8 @@ fn own_end(config: &ContainerConfig) -> Option<(i32, SignedDuration)> {
 }
 
 impl Runtime for Sim {
+    const SIMULATED: bool = true;
+
     async fn info(&self) -> Result<EngineInfo, RuntimeError> {
         Ok(EngineInfo { version: format!("sim://{}", env!("CARGO_PKG_VERSION")) })
     }

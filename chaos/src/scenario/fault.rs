@@ -1,0 +1,149 @@
+//! Faults: what is done to a cluster, and the trace by which it is known that it was done.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use nix::sys::signal::Signal;
+use tonic::transport::Channel;
+
+use crate::seed::Seed;
+use crate::work::client;
+use crate::world::cluster::Cluster;
+use crate::world::network;
+
+/// A killed process is started again after this time.
+const DEAD: Duration = Duration::from_secs(3);
+/// Asking who leads may take so long, elections included.
+const LEADER_LIMIT: Duration = Duration::from_secs(15);
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    LeaderKill,
+    FollowerPause,
+    Partition,
+    PowerLoss,
+    AgentKill,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub(super) struct Injected {
+    pub(super) timeline: Vec<(u64, String)>,
+    /// How many things were seen to have happened; without any the run proves nothing.
+    pub(super) traces: usize,
+}
+
+/// Writes down what happens.
+struct Diary {
+    began: Instant,
+    injected: Injected,
+}
+
+impl Diary {
+    fn note(&mut self, text: String) {
+        tracing::info!("{text}");
+        let at = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.injected.timeline.push((at, text));
+    }
+
+    fn trace(&mut self, seen: bool, text: &str) {
+        if seen {
+            self.injected.traces += 1;
+            self.note(format!("seen: {text}"));
+        }
+    }
+}
+
+async fn leader(channels: &[(String, Channel)]) -> anyhow::Result<String> {
+    let deadline = Instant::now() + LEADER_LIMIT;
+    loop {
+        match client::leader(channels).await {
+            Ok(name) => return Ok(name),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Does it, waits, undoes it.
+pub(super) async fn inject(
+    fault: Fault,
+    cluster: &mut Cluster,
+    channels: &[(String, Channel)],
+    seed: &mut Seed,
+    began: Instant,
+) -> anyhow::Result<Injected> {
+    let mut diary = Diary { began, injected: Injected::default() };
+    let lead = leader(channels).await?;
+    let hold = DEAD + Duration::from_millis(seed.below(1500));
+    match fault {
+        Fault::LeaderKill => kill(cluster, std::slice::from_ref(&lead), hold, &mut diary).await?,
+        Fault::AgentKill => {
+            // Long enough for its pods to run elsewhere.
+            kill(cluster, &["node-1".to_owned()], hold + Duration::from_secs(4), &mut diary).await?;
+        }
+        Fault::PowerLoss => {
+            let all: Vec<String> = cluster
+                .processes
+                .iter()
+                .filter(|process| process.role != "engine")
+                .map(|process| process.name.clone())
+                .collect();
+            kill(cluster, &all, hold, &mut diary).await?;
+        }
+        Fault::FollowerPause => {
+            let follower = cluster.of_role("server").find(|server| server.name != lead).context("a follower")?;
+            follower.signal(Signal::SIGSTOP)?;
+            diary.note(format!("{} is stopped", follower.name));
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", follower.pid)).unwrap_or_default();
+            diary.trace(stat.contains(") T "), &format!("{} is in state T", follower.name));
+            tokio::time::sleep(hold).await;
+            follower.signal(Signal::SIGCONT)?;
+            diary.note(format!("{} goes on", follower.name));
+        }
+        Fault::Partition => partition(cluster, &lead, hold, &mut diary).await?,
+    }
+    let now = leader(channels).await?;
+    if matches!(fault, Fault::LeaderKill | Fault::Partition) {
+        diary.trace(now != lead, &format!("{now} leads instead of {lead}"));
+    }
+    Ok(diary.injected)
+}
+
+async fn kill(cluster: &mut Cluster, names: &[String], hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
+    for name in names {
+        cluster.process(name)?.signal(Signal::SIGKILL)?;
+        diary.note(format!("{name} is killed"));
+    }
+    for name in names {
+        let process = cluster.process(name)?;
+        let deadline = Instant::now() + DEAD;
+        while process.alive() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        diary.trace(!process.alive(), &format!("{name} is gone"));
+    }
+    tokio::time::sleep(hold).await;
+    for name in names {
+        cluster.restart(name)?;
+        diary.note(format!("{name} is started again"));
+    }
+    Ok(())
+}
+
+async fn partition(cluster: &Cluster, lead: &str, hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
+    ensure!(cluster.isolated, "a partition needs network namespaces: root, ip and nft");
+    let process = cluster.process(lead)?;
+    let namespace = process.namespace.as_deref().context("a namespace")?;
+    let others = cluster.of_role("server").filter(|server| server.name != lead);
+    let others: Vec<Ipv4Addr> = others.map(|server| server.address.parse()).collect::<Result<_, _>>()?;
+    network::cut(namespace, &others)?;
+    diary.note(format!("{lead} is cut off from the other servers"));
+    tokio::time::sleep(hold).await;
+    let dropped = network::heal(namespace)?;
+    diary.note(format!("{lead} is healed"));
+    diary.trace(dropped > 0, &format!("{dropped} packets were dropped"));
+    Ok(())
+}

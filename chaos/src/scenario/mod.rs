@@ -1,0 +1,259 @@
+//! Scenarios: a cluster, clients, a fault, and what must hold of everything that the clients saw.
+
+mod fault;
+pub(crate) mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::check::{self, Verdict};
+use crate::history::{History, Outcome, Watched};
+use crate::scenario::fault::{Fault, Injected};
+use crate::seed::Seed;
+use crate::work::{client, deployment, kv};
+use crate::world::bring_up::{self, Wanted};
+use crate::world::cluster::Cluster;
+use crate::world::kubeconfig;
+
+/// Clients that read and write.
+const CLIENTS: u32 = 16;
+/// Of calm before the fault, and after it.
+const CALM: Duration = Duration::from_secs(2);
+/// The application is back to its size within this time after the fault.
+const CONVERGED: Duration = Duration::from_secs(30);
+/// Every member answers with all events within this time after the fault.
+const TRUTH: Duration = Duration::from_secs(30);
+/// Writes stop no longer than this when a leader dies. Units: microseconds.
+const OUTAGE_MAX_US: u64 = 1_000_000;
+/// Pods of the Deployment workload.
+const REPLICAS: u32 = 4;
+
+/// A row of the table of scenarios.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    fault: Fault,
+    /// Writes may stop for so long.
+    outage_max_us: u64,
+}
+
+/// A new scenario is a row, and a fault if it needs a new one.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "leader-kill",
+        about: "the leading server is killed with SIGKILL and started again",
+        fault: Fault::LeaderKill,
+        outage_max_us: OUTAGE_MAX_US,
+    },
+    Scenario {
+        name: "minority-pause",
+        about: "a following server is stopped with SIGSTOP for some seconds",
+        fault: Fault::FollowerPause,
+        outage_max_us: OUTAGE_MAX_US,
+    },
+    Scenario {
+        name: "partition",
+        about: "the leading server is cut off from the others, then healed (needs network namespaces)",
+        fault: Fault::Partition,
+        outage_max_us: 3 * OUTAGE_MAX_US,
+    },
+    Scenario {
+        name: "power-loss",
+        about: "every server and agent is killed at once and started again",
+        fault: Fault::PowerLoss,
+        outage_max_us: 30 * OUTAGE_MAX_US,
+    },
+    Scenario {
+        name: "agent-kill",
+        about: "the agent of a node is killed; its pods must run elsewhere",
+        fault: Fault::AgentKill,
+        outage_max_us: OUTAGE_MAX_US,
+    },
+];
+
+/// What a run found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) scenario: String,
+    pub(crate) seed: u64,
+    /// What was done and what trace it left, with the time since the run began. Units: microseconds.
+    pub(crate) timeline: Vec<(u64, String)>,
+    /// When the fault began and ended. Units: microseconds.
+    pub(crate) fault_us: (u64, u64),
+    pub(crate) operations: usize,
+    pub(crate) written: usize,
+    pub(crate) unknown: usize,
+    /// The longest time between two successful writes. Units: microseconds.
+    pub(crate) outage_us: u64,
+    /// After the fault until the Deployment was whole again. Units: milliseconds.
+    pub(crate) converged_ms: u64,
+    pub(crate) verdicts: Vec<Verdict>,
+}
+
+impl Run {
+    pub(crate) fn ok(&self) -> bool {
+        self.verdicts.iter().all(Verdict::holds)
+    }
+}
+
+pub(crate) fn find(name: &str) -> anyhow::Result<&'static Scenario> {
+    let names = || SCENARIOS.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+    SCENARIOS
+        .iter()
+        .find(|row| row.name == name)
+        .with_context(|| format!("no scenario {name:?}; there are {}", names()))
+}
+
+/// Runs a scenario on a cluster of its own in `dir`, and leaves its evidence there.
+pub(crate) fn run(scenario: &'static Scenario, seed: u64, dir: &Path, binary: PathBuf) -> anyhow::Result<Run> {
+    std::fs::create_dir_all(dir)?;
+    ensure!(std::fs::read_dir(dir)?.next().is_none(), "{} is not empty: name another --dir", dir.display());
+    let wanted = Wanted {
+        dir: dir.join("cluster"),
+        servers: 3,
+        nodes: 2,
+        runtime: "sim".to_owned(),
+        binary,
+        server_flags: Vec::new(),
+    };
+    let mut cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(observe(scenario, seed, &mut cluster));
+    drop(runtime);
+    let down = cluster.down();
+    let (run, history) = done?;
+    std::fs::write(dir.join("history.json"), serde_json::to_vec(&history)?)?;
+    std::fs::write(dir.join("run.json"), serde_json::to_vec_pretty(&run)?)?;
+    down.map(|()| run)
+}
+
+async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluster) -> anyhow::Result<(Run, History)> {
+    let channels = channels(cluster)?;
+    let api = deployment::connect(&cluster.kubeconfig(), None).await?;
+    deployment::create(&api, "sim", REPLICAS).await?;
+    deployment::await_ready(&api, CONVERGED).await?;
+    let start = kv::current_revision(channels[0].1.clone()).await? + 1;
+    let (began, stop) = (Instant::now(), CancellationToken::new());
+    let mut random = Seed::new(seed);
+    let workload = kv::run(CLIENTS, channels.clone(), random.fork(), began, stop.clone());
+    let watching = watch_all(&channels, start, stop.clone());
+    let breaking = async {
+        tokio::time::sleep(CALM).await;
+        let from = us(began);
+        let injected = fault::inject(scenario.fault, cluster, &channels, &mut random, began).await;
+        let to = us(began);
+        let whole = settle(cluster).await;
+        tokio::time::sleep(CALM).await;
+        stop.cancel();
+        (injected, whole, (from, to))
+    };
+    let (operations, watches, (injected, whole, fault_us)) = tokio::join!(workload, watching, breaking);
+    let (injected, converged) = (injected?, whole?);
+    let truth = truth(&channels, start).await?;
+    let history = History { operations, watches: watches.into_iter().collect(), truth: truth.into_iter().collect() };
+    Ok((judge(scenario, seed, &history, injected, fault_us, converged), history))
+}
+
+fn us(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Waits until the application is whole, asking any server that answers.
+async fn settle(cluster: &Cluster) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let mut last = None;
+    while began.elapsed() < CONVERGED {
+        for server in cluster.of_role("server") {
+            let client = deployment::connect(&cluster.kubeconfig(), Some(&server.name)).await?;
+            match deployment::await_ready(&client, Duration::from_secs(5)).await {
+                Ok(_) => return Ok(began.elapsed()),
+                Err(error) => last = Some(error),
+            }
+        }
+    }
+    bail!("the Deployment is not whole {CONVERGED:?} after the fault: {:#}", last.context("no server")?)
+}
+
+fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel)>> {
+    let layout = cluster.layout();
+    let mut all = Vec::new();
+    for index in 1..=cluster.servers {
+        let place = layout.server(index);
+        let credentials = kubeconfig::read(&place.data_dir.join("admin.kubeconfig"))?;
+        all.push((place.name.clone(), client::etcd_channel(&credentials, &place)?));
+    }
+    Ok(all)
+}
+
+async fn watch_all(channels: &[(String, Channel)], start: i64, stop: CancellationToken) -> Vec<(String, Vec<Watched>)> {
+    let each = channels.iter().map(|(name, channel)| {
+        let (name, channel, stop) = (name.clone(), channel.clone(), stop.clone());
+        async move {
+            let (seen, error) = kv::watch(channel, start, None, stop).await;
+            if let Some(error) = error {
+                tracing::info!(server = name, error, "a watch ended with its server");
+            }
+            (name, seen)
+        }
+    });
+    futures_util::future::join_all(each).await
+}
+
+/// All events since the run began, from every member.
+async fn truth(channels: &[(String, Channel)], start: i64) -> anyhow::Result<Vec<(String, Vec<Watched>)>> {
+    let deadline = Instant::now() + TRUTH;
+    let channels: Arc<Vec<_>> = Arc::new(channels.to_vec());
+    let now = loop {
+        match kv::last_write(channels[0].1.clone()).await {
+            Ok(now) => break now,
+            Err(status) if Instant::now() > deadline => bail!("{}: {}", channels[0].0, status.message()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
+    let mut all = Vec::new();
+    for (name, channel) in channels.iter() {
+        let read = kv::watch(channel.clone(), start, Some(now), CancellationToken::new());
+        let (events, error) = tokio::time::timeout(TRUTH, read).await.with_context(|| format!("{name} is behind"))?;
+        if let Some(error) = error {
+            bail!("{name}: {error}");
+        }
+        all.push((name.clone(), events));
+    }
+    Ok(all)
+}
+
+fn judge(
+    scenario: &Scenario,
+    seed: u64,
+    history: &History,
+    injected: Injected,
+    fault_us: (u64, u64),
+    converged: Duration,
+) -> Run {
+    let outage_us = history.longest_write_gap_us();
+    let written = history.count(|outcome| matches!(outcome, Outcome::Written { .. }));
+    let mut verdicts = check::key_value(history);
+    let late = (outage_us > scenario.outage_max_us)
+        .then(|| format!("writes stopped for {} ms, {} are allowed", outage_us / 1000, scenario.outage_max_us / 1000));
+    verdicts.push(Verdict::new("writes go on in time", written, late.into_iter().collect()));
+    verdicts.push(Verdict::new("the Deployment is whole again", 1, Vec::new()));
+    verdicts.push(Verdict::new("the fault left a trace", injected.traces, Vec::new()));
+    Run {
+        scenario: scenario.name.to_owned(),
+        seed,
+        timeline: injected.timeline,
+        fault_us,
+        operations: history.operations.len(),
+        written,
+        unknown: history.count(|outcome| matches!(outcome, Outcome::Unknown { .. })),
+        outage_us,
+        converged_ms: u64::try_from(converged.as_millis()).unwrap_or(u64::MAX),
+        verdicts,
+    }
+}
