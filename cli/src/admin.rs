@@ -74,7 +74,21 @@ pub(crate) enum MemberCommand {
 }
 
 impl Access {
-    async fn ask(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
+    /// A long answer, as it comes.
+    pub(crate) async fn stream(&self, path: &str) -> Result<kube::client::Body, Failure> {
+        let (client, server) = self.client().await?;
+        let request = http::Request::get(format!("/raftsman/v1/{path}")).body(kube::client::Body::empty());
+        let request = request.map_err(|error| Failure::usage(error.to_string()))?;
+        let unreachable = |error: kube::Error| Failure::unreachable(format!("{server} does not answer: {error}"));
+        let response = client.send(request).await.map_err(unreachable)?;
+        match response.status().as_u16() {
+            200 => Ok(response.into_body()),
+            401 | 403 => Err(Failure::refused(format!("{server} refuses: this user may not read {path}"))),
+            code => Err(Failure::failed(format!("{server} answers {code}"))),
+        }
+    }
+
+    async fn client(&self) -> Result<(kube::Client, String), Failure> {
         let file = self.kubeconfig.clone().unwrap_or_else(|| PathBuf::from("/var/lib/raftsman/admin.kubeconfig"));
         let wrong = |error: &dyn std::fmt::Display| {
             Failure::usage(format!("{}: {error}; name the cluster's kubeconfig with --kubeconfig", file.display()))
@@ -83,7 +97,11 @@ impl Access {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| wrong(&error))?;
         let server = config.cluster_url.to_string();
-        let client = kube::Client::try_from(config).map_err(|error| wrong(&error))?;
+        Ok((kube::Client::try_from(config).map_err(|error| wrong(&error))?, server))
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Value, Failure> {
+        let (client, server) = self.client().await?;
         let request = http::Request::builder().method(method).uri(format!("/raftsman/v1/{path}")).body(body);
         let request = request.map_err(|error| Failure::usage(error.to_string()))?;
         match client.request::<Value>(request).await {

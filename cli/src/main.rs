@@ -1,6 +1,7 @@
 //! The `raftsman` binary: parse, assemble, run, print. It decides nothing about the cluster.
 
 mod admin;
+mod backup;
 mod exit;
 mod flags;
 mod serve;
@@ -38,6 +39,9 @@ enum Command {
         #[command(flatten)]
         flags: ServerFlags,
     },
+    /// Backups: create, verify, restore.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Tokens that let machines join.
     #[command(subcommand)]
     Token(admin::TokenCommand),
@@ -72,6 +76,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up { flags } => runtime.block_on(serve::up(flags)),
         Command::Join { token, flags } => runtime.block_on(serve::join(&token, flags)),
+        Command::Backup(command) => runtime.block_on(backup::run(command)),
         Command::Token(command) => runtime.block_on(admin::token(command)),
         Command::Status(access) => runtime.block_on(admin::status(&access)),
         Command::Member(command) => runtime.block_on(admin::member(command)),

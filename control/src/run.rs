@@ -80,7 +80,7 @@ pub struct Server {
 impl Server {
     /// Ends what would go on by itself.
     pub(crate) async fn drain(&self) {
-        tokio::join!(self.gateway.drain(), self.api.peers.drain());
+        tokio::join!(self.gateway.drain(), self.api.peers.drain(), self.cluster.drain());
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>, user: &User) -> Response<Body> {

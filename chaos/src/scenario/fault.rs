@@ -97,8 +97,16 @@ pub(super) async fn inject(
             let follower = cluster.of_role("server").find(|server| server.name != lead).context("a follower")?;
             follower.signal(Signal::SIGSTOP)?;
             diary.note(format!("{} is stopped", follower.name));
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", follower.pid)).unwrap_or_default();
-            diary.trace(stat.contains(") T "), &format!("{} is in state T", follower.name));
+            let deadline = Instant::now() + DEAD;
+            let stopped = || {
+                let stat = std::fs::read_to_string(format!("/proc/{}/stat", follower.pid)).unwrap_or_default();
+                stat.contains(") T ")
+            };
+            // The signal is on its way for a moment.
+            while !stopped() && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            diary.trace(stopped(), &format!("{} is in state T", follower.name));
             tokio::time::sleep(hold).await;
             follower.signal(Signal::SIGCONT)?;
             diary.note(format!("{} goes on", follower.name));

@@ -70,9 +70,9 @@ pub(crate) fn cut(namespace: &str, from: &[Ipv4Addr]) -> anyhow::Result<()> {
     let list = from.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ");
     let rules = format!(
         "table inet chaos {{
-           set cut {{ type ipv4_addr; elements = {{ {list} }} }}
-           chain in {{ type filter hook input priority -300; ip saddr @cut counter drop }}
-           chain out {{ type filter hook output priority -300; ip daddr @cut counter drop }}
+           set cut {{ type ipv4_addr; elements = {{ {list} }}; }}
+           chain incoming {{ type filter hook input priority -300; ip saddr @cut counter drop; }}
+           chain outgoing {{ type filter hook output priority -300; ip daddr @cut counter drop; }}
          }}"
     );
     run("nsenter", &[&format!("--net=/run/netns/{namespace}"), "nft", &rules]).map(drop)

@@ -1,6 +1,7 @@
 //! The real binary, real certificates, real clients.
 
 mod api;
+mod backup;
 mod members;
 mod node;
 mod process;

@@ -46,6 +46,16 @@ impl Server {
         self.dir.path().join("admin.kubeconfig")
     }
 
+    /// Where everything of it lies.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// Runs a command that asks no server.
+    pub(crate) fn plain<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
+        raftsman().args(arguments).stdin(Stdio::null()).output().expect("it runs")
+    }
+
     /// Starts `up`, or `join` with a token, and waits until it is ready.
     pub(crate) fn start(&mut self, token: Option<&str>) {
         let mut command = raftsman();

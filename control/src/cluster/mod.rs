@@ -1,5 +1,6 @@
 //! What Raftsman adds to the API: who belongs to the cluster, and how machines get in.
 
+pub mod backup;
 pub mod join;
 pub mod token;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::Store;
 use store::api::MemberId;
+use tokio_util::task::TaskTracker;
 
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::Representation;
@@ -32,6 +34,8 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Cluster {
     pub(crate) store: Store,
     pub(crate) shared: Shared,
+    /// Backups being written.
+    tasks: TaskTracker,
 }
 
 /// A server, as `raftsman status` shows it.
@@ -75,7 +79,13 @@ pub struct TokenRequest {
 
 impl Cluster {
     pub(crate) fn new(store: Store, shared: Shared) -> Self {
-        Cluster { store, shared }
+        Cluster { store, shared, tasks: TaskTracker::new() }
+    }
+
+    /// Waits for what is under way.
+    pub(crate) async fn drain(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     pub(crate) async fn answer(
@@ -96,6 +106,7 @@ impl Cluster {
         let verb = parts.method.as_str().to_lowercase();
         api.authorize(user, &Attributes { verb, resource: None, path: path.clone() })?;
         match (&parts.method, place.as_slice()) {
+            (&Method::GET, ["backup"]) => backup::stream(self, &self.tasks).await,
             (&Method::GET, ["status"]) => said(&self.status()),
             (&Method::POST, ["tokens"]) => said(&self.new_token(&parse(&body)?).await?),
             (&Method::GET, ["tokens"]) => said(&json!({ "tokens": token::list(&self.store)? })),
@@ -111,7 +122,7 @@ impl Cluster {
                 self.store.transfer_leader(self.member(name)?).await.map_err(refused)?;
                 said(&json!({}))
             }
-            (_, ["status" | "tokens" | "members", ..]) => Err(not_allowed()),
+            (_, ["backup" | "status" | "tokens" | "members", ..]) => Err(not_allowed()),
             _ => Err(nowhere()),
         }
     }

@@ -90,14 +90,14 @@ impl Leases {
     }
 }
 
-fn row(id: i64, key: &[u8]) -> Bytes {
+pub(crate) fn row(id: i64, key: &[u8]) -> Bytes {
     let mut row = BytesMut::with_capacity(8 + key.len());
     row.put_i64(id);
     row.put_slice(key);
     row.freeze()
 }
 
-fn words(ttl: i64, remaining: i64) -> Bytes {
+pub(crate) fn words(ttl: i64, remaining: i64) -> Bytes {
     let mut words = BytesMut::with_capacity(16);
     words.put_i64(ttl);
     words.put_i64(remaining);

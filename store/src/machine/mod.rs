@@ -4,7 +4,7 @@
 
 mod apply;
 pub(crate) mod codec;
-mod compaction;
+pub(crate) mod compaction;
 pub(crate) mod lease;
 mod pending;
 pub(crate) mod range;
@@ -218,6 +218,19 @@ impl Machine {
     /// Bytes on disk, about.
     pub(crate) fn size(&self) -> u64 {
         self.inner.engine.read().size()
+    }
+
+    /// Gives a state that no log led to its place after one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn adopt(&self, applied: Bytes, membership: Bytes) -> Result<(), Error> {
+        let engine = self.inner.engine.read().clone();
+        let header = codec::Header { applied, membership, ..self.view().header().clone() };
+        let mut batch = crate::engine::Batch::default();
+        batch.put(Family::Meta, HEADER_KEY, header.encode_to_vec());
+        engine.write(batch)?;
+        Ok(engine.flush()?)
     }
 
     /// Makes everything applied durable.

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Error;
 use crate::api::{Epoch, Leadership, Member, MemberId, Revision, WatchSpec};
+use crate::backup::{BackupError, Manifest};
 use crate::config::Config;
 use crate::group::Group;
 use crate::group::datagrams::Datagrams;
@@ -35,7 +36,7 @@ use crate::machine::view::View;
 use crate::watch::Watcher;
 
 /// Where the words that members attach to themselves lie, by id in hexadecimal.
-const CONTEXTS: &str = "/raftsman/members/";
+pub(crate) const CONTEXTS: &str = "/raftsman/members/";
 /// Those words at most, bytes.
 const CONTEXT_BYTES_MAX: usize = 4 << 10;
 /// A request at most, bytes: above what the Kubernetes API takes, below what a log record holds.
@@ -258,6 +259,17 @@ impl Store {
     /// Ids of all leases.
     pub fn leases(&self) -> Vec<i64> {
         self.inner.machine.leases().into_iter().map(|(id, ..)| id).collect()
+    }
+
+    /// Writes a backup of the local replica as it is now, with words of the caller's. Blocks: call it off the runtime's
+    /// threads, after `barrier`.
+    ///
+    /// # Errors
+    /// When the sink refuses.
+    pub fn backup(&self, extra: serde_json::Value, sink: impl std::io::Write) -> Result<Manifest, BackupError> {
+        let (view, leases) = (self.view(), self.inner.machine.leases());
+        let epoch = self.inner.leadership.borrow().epoch.max(view.header().epoch_base);
+        crate::backup::write(&view, &leases, self.cluster_id(), epoch, extra, sink)
     }
 
     /// Why the store has failed for good: the process must end. Pending while all is well.

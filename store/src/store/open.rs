@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
+use prost::Message;
 use proto::peer;
 use proto::peer::peer_server::PeerServer;
 use tokio::net::TcpListener;
@@ -54,6 +55,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         Log::open(Folder::open(config.data_dir.join("log")).map_err(stopped)?, Options::default()).map_err(stopped)?;
     let machine = Machine::open(&config.data_dir.join("state"))?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
+    adopt(&config, &identity, &machine)?;
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 10 * config.election_timeout;
@@ -90,6 +92,34 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     Ok(store)
 }
 
+/// A state that no group wrote, from a backup, becomes that of a new group of this one member.
+fn adopt(config: &Config, identity: &Identity, machine: &Machine) -> Result<(), Error> {
+    let restored = machine.view().revision() > 1 && machine.position().applied.is_empty();
+    if !restored {
+        return Ok(());
+    }
+    if identity.cluster_id.is_some() || !matches!(config.bootstrap, Bootstrap::New) {
+        let text =
+            "the data directory holds a restored backup: it can only begin a cluster of its own, with `raftsman up`";
+        return Err(Error::Invalid(text.to_owned()));
+    }
+    let first = peer::LogId { term: 1, index: 1 };
+    let membership = peer::Membership {
+        configs: vec![peer::Voters { ids: vec![identity.member_id] }],
+        nodes: [(identity.member_id, own_node(config))].into(),
+        log_id: Some(first),
+    };
+    machine.adopt(first.encode_to_vec().into(), membership.encode_to_vec().into())
+}
+
+fn own_node(config: &Config) -> peer::Node {
+    peer::Node {
+        name: config.name.clone(),
+        peer_address: config.peer_advertise.clone(),
+        client_address: config.client_advertise.clone(),
+    }
+}
+
 fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let election = millis(config.election_timeout);
@@ -116,11 +146,7 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
 /// Begins a new group, enters one, or waits until an old member has caught up with what it knew to be committed.
 async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(), Error> {
     let group = &store.inner.group;
-    let node = peer::Node {
-        name: config.name.clone(),
-        peer_address: config.peer_advertise.clone(),
-        client_address: config.client_advertise.clone(),
-    };
+    let node = own_node(config);
     let begun = group.raft.is_initialized().await.map_err(stopped)?;
     match &config.bootstrap {
         Bootstrap::New if !begun => {
@@ -132,6 +158,13 @@ async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(),
         }
         Bootstrap::Join { peers } if identity.cluster_id.is_none() => {
             let cluster_id = join(store, peers, node).await?;
+            identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
+            let _ = group.peers.cluster.set(cluster_id);
+            group.barrier().await
+        }
+        Bootstrap::New if identity.cluster_id.is_none() => {
+            // Restored from a backup: it has members, and no name yet.
+            let cluster_id = identity::random()?;
             identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
             let _ = group.peers.cluster.set(cluster_id);
             group.barrier().await

@@ -1,0 +1,57 @@
+//! The whole way: a cluster is backed up, lost, and comes back from the file.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use crate::process::Server;
+
+#[tokio::test]
+async fn a_cluster_comes_back_from_its_backup() {
+    let files = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| files.path().join(name).display().to_string();
+    let mut old = Server::new("old");
+    old.start(None);
+    let client = old.client().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let object = serde_json::from_value(json!({ "metadata": { "name": "m" }, "data": { "k": "v" } })).expect("a map");
+    let made = maps.create(&PostParams::default(), &object).await.expect("created");
+    let secrets: Api<Secret> = Api::namespaced(client, "default");
+    let object = serde_json::from_value(json!({ "metadata": { "name": "s" }, "data": { "k": "c2VhbGVk" } }));
+    secrets.create(&PostParams::default(), &object.expect("a Secret")).await.expect("created");
+
+    let taken = old.ask(&["backup", "create", &at("b")]);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    assert!(!old.ask(&["backup", "create", &at("b")]).status.success(), "a backup overwrites nothing");
+    old.kill();
+
+    let mut bytes = std::fs::read(at("b")).expect("the file");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 16;
+    std::fs::write(at("bad"), &bytes).expect("written");
+    for command in [vec!["backup", "verify", "bad"], vec!["backup", "restore", "bad", "--data-dir", "new"]] {
+        let command: Vec<String> = command
+            .iter()
+            .map(|word| if matches!(*word, "bad" | "new") { at(word) } else { (*word).to_owned() })
+            .collect();
+        let refused = Server::plain(&command);
+        let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && why.contains("block 1 at byte"), "{why}");
+    }
+    assert!(!std::path::Path::new(&at("new")).exists());
+
+    let mut new = Server::new("new");
+    let restored = Server::plain(&["backup", "restore", &at("b"), "--data-dir", &new.data_dir().display().to_string()]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    new.start(None);
+    let client = new.client().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let map = maps.get("m").await.expect("it is there");
+    assert_eq!((map.data.expect("given")["k"].as_str(), map.metadata.uid), ("v", made.metadata.uid));
+    let secret = Api::<Secret>::namespaced(client, "default").get("s").await.expect("it is there");
+    assert_eq!(secret.data.expect("given")["k"].0, b"sealed");
+    let list = maps.list(&kube::api::ListParams::default()).await.expect("a list");
+    let (before, after) = (made.metadata.resource_version, list.metadata.resource_version);
+    let number = |text: Option<String>| text.and_then(|text| text.parse::<i64>().ok()).expect("a number");
+    assert!(number(after) > number(before) + 1_000_000, "revisions never go back");
+}

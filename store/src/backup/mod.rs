@@ -1,0 +1,193 @@
+//! Backups: the state at one revision in one file, and a data directory made of it.
+//!
+//! A restored store is a new group of one member. Its revisions begin far above any that the old group can have reached,
+//! and everything before counts as compacted, so that clients list again instead of seeing the past; its epochs too, so
+//! that agents take its word.
+
+mod archive;
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::mvccpb::event::EventType;
+use proto::mvccpb::{Event, KeyValue};
+use serde::{Deserialize, Serialize};
+
+pub use archive::Damage;
+use archive::{Reader, Writer};
+
+use crate::Error;
+use crate::api::{Epoch, Revision};
+use crate::engine::rocks::Rocks;
+use crate::engine::{Batch, Engine, Family};
+use crate::machine::codec::{self, Header};
+use crate::machine::view::View;
+use crate::machine::{compaction, lease};
+use crate::store::CONTEXTS;
+
+/// Added to the revision: the old group may have written on after the backup.
+const REVISIONS_ABOVE: Revision = 1_000_000_000;
+/// Added to the epoch, for the same reason.
+const EPOCHS_ABOVE: Epoch = 1 << 20;
+/// Keys written together.
+const TOGETHER: usize = 1000;
+
+/// What a backup says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Of the group that was backed up.
+    pub cluster_id: u64,
+    /// The state is that of this revision.
+    pub revision: Revision,
+    /// The leadership it was taken under.
+    pub epoch: Epoch,
+    /// The machine's clock then. Units: milliseconds since 1970.
+    pub time_ms: i64,
+    /// How many keys follow.
+    pub keys: u64,
+    /// How many leases follow.
+    pub leases: u64,
+    /// What the caller adds; this crate does not look into it.
+    pub extra: serde_json::Value,
+}
+
+/// Why a backup cannot be read or made.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The file.
+    #[error(transparent)]
+    Damage(#[from] Damage),
+    /// The data directory.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// Counts, or the manifest.
+    #[error("the backup does not hold what it says: {0}; use another copy of the backup")]
+    Content(String),
+}
+
+impl From<std::io::Error> for BackupError {
+    fn from(error: std::io::Error) -> Self {
+        BackupError::Damage(Damage::Io(error))
+    }
+}
+
+/// Members' words about themselves mean nothing to another group.
+fn belongs(kv: &KeyValue) -> bool {
+    !kv.key.starts_with(CONTEXTS.as_bytes())
+}
+
+/// Writes what a view shows.
+pub(crate) fn write(
+    view: &View,
+    leases: &[(i64, i64, i64)],
+    cluster_id: u64,
+    epoch: Epoch,
+    extra: serde_json::Value,
+    sink: impl Write,
+) -> Result<Manifest, BackupError> {
+    let all = || view.range(&[0], &[0]).filter(belongs);
+    let manifest = Manifest {
+        cluster_id,
+        revision: view.revision(),
+        epoch,
+        time_ms: view.header().time_ms,
+        keys: all().count() as u64,
+        leases: leases.len() as u64,
+        extra,
+    };
+    let mut writer = Writer::new(sink)?;
+    writer.record(&serde_json::to_vec(&manifest).expect("plain fields"))?;
+    for (id, ttl, left) in leases {
+        writer.record(&[id.to_be_bytes(), ttl.to_be_bytes(), left.to_be_bytes()].concat())?;
+    }
+    for kv in all() {
+        writer.record(&kv.encode_to_vec())?;
+    }
+    writer.finish()?;
+    Ok(manifest)
+}
+
+/// Reads a backup to its end and makes a data directory of it, which must not hold a store yet; it becomes the store of a
+/// new group when it is first opened.
+///
+/// # Errors
+/// When the file is damaged, or the disk fails: the directory is worthless then.
+pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupError> {
+    let mut reader = Reader::new(source)?;
+    let content = |what: &str| BackupError::Content(what.to_owned());
+    let first = reader.record()?.ok_or_else(|| content("it is empty"))?;
+    let manifest: Manifest = serde_json::from_slice(&first).map_err(|error| BackupError::Content(error.to_string()))?;
+    let engine = Rocks::open(&compaction::current_generation(&data_dir.join("state"))?).map_err(Error::from)?;
+    let mut batch = Batch::default();
+    for _ in 0..manifest.leases {
+        let record = reader.record()?.ok_or_else(|| content("leases are missing"))?;
+        let word = |at: usize| record.get(at..at + 8).map(|word| i64::from_be_bytes(word.try_into().expect("eight")));
+        let (Some(id), Some(ttl), Some(left)) = (word(0), word(8), word(16)) else {
+            return Err(content("a lease is too short"));
+        };
+        batch.put(Family::Lease, lease::row(id, &[]), lease::words(ttl, left));
+    }
+    let (mut keys, mut position) = (0, 0_u32);
+    while let Some(record) = reader.record()? {
+        let kv = KeyValue::decode(Bytes::from(record)).map_err(|error| BackupError::Content(error.to_string()))?;
+        keys += 1;
+        position += 1;
+        put(&mut batch, kv, position);
+        if batch.changes.len() >= TOGETHER {
+            engine.write(std::mem::take(&mut batch)).map_err(Error::from)?;
+        }
+    }
+    if keys != manifest.keys {
+        return Err(BackupError::Content(format!("{keys} keys instead of {}", manifest.keys)));
+    }
+    let revision = manifest.revision + REVISIONS_ABOVE;
+    let header = Header {
+        revision,
+        compacted: revision,
+        time_ms: manifest.time_ms,
+        epoch_base: manifest.epoch + EPOCHS_ABOVE,
+        ..Header::new()
+    };
+    batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
+    engine.write(batch).map_err(Error::from)?;
+    engine.flush().map_err(Error::from)?;
+    Ok(manifest)
+}
+
+/// A key as the machine keeps it: its newest value, and the event that set it.
+fn put(batch: &mut Batch, kv: KeyValue, position: u32) {
+    if kv.lease != 0 {
+        batch.put(Family::Lease, lease::row(kv.lease, &kv.key), Bytes::new());
+    }
+    let (key, revision) = (kv.key.clone(), kv.mod_revision);
+    batch.put(Family::Latest, key.clone(), kv.encode_to_vec());
+    batch.put(Family::Index, codec::index_key(&key, revision), position.to_be_bytes().to_vec());
+    let event = Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv: None };
+    batch.put(Family::History, codec::history_key(revision, position), event.encode_to_vec());
+}
+
+/// What a backup says of itself; the rest is not looked at.
+///
+/// # Errors
+/// When the file is none, or damaged in its first block.
+pub fn manifest(source: impl Read) -> Result<Manifest, BackupError> {
+    let first = Reader::new(source)?.record()?.ok_or_else(|| BackupError::Content("it is empty".to_owned()))?;
+    serde_json::from_slice(&first).map_err(|error| BackupError::Content(error.to_string()))
+}
+
+/// Boots a backup in a scratch directory, which is removed, and counts what is there.
+///
+/// # Errors
+/// As `restore`, and when the store that comes up holds something else than the backup says.
+pub fn verify(source: impl Read, scratch: &Path) -> Result<Manifest, BackupError> {
+    let manifest = restore(source, scratch)?;
+    let machine = crate::machine::Machine::open(&scratch.join("state"))?;
+    let view = machine.view();
+    let found = view.range(&[0], &[0]).count() as u64;
+    if found != manifest.keys || view.revision() < manifest.revision {
+        return Err(BackupError::Content(format!("the store that came up has {found} keys of {}", manifest.keys)));
+    }
+    Ok(manifest)
+}

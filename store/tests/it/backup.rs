@@ -1,0 +1,53 @@
+//! A backup becomes another group, and nobody sees the past there.
+
+use proto::etcdserverpb as pb;
+use store::api::{WatchError, WatchSpec};
+use store::{Error, backup};
+
+use crate::cluster::{get, leadership, open, place, put, voters};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_becomes_a_group_that_others_join() {
+    let old = place("a", &[]);
+    let store = open(&old).await;
+    for number in 0..50 {
+        store.txn(0, put(&format!("k{number:02}"), "old")).await.expect("written");
+    }
+    let last = store.txn(0, put("k07", "new")).await.expect("written").header.expect("a header").revision;
+    let held = leadership(&store, |held| held.acting).await;
+    let mut file = Vec::new();
+    store.barrier().await.expect("a leader");
+    let made = store.backup(serde_json::json!({ "words": 1 }), &mut file).expect("memory");
+    store.shutdown().await;
+    assert_eq!((made.keys, made.revision), (50, last));
+
+    let scratch = tempfile::tempdir().expect("a directory");
+    let seen = backup::verify(file.as_slice(), scratch.path()).expect("whole");
+    assert_eq!((seen.keys, seen.extra["words"].as_i64()), (50, Some(1)));
+    let mut other = file.clone();
+    let middle = other.len() / 2;
+    other[middle] ^= 4;
+    let refused = backup::verify(other.as_slice(), tempfile::tempdir().expect("a directory").path());
+    assert!(refused.is_err_and(|error| error.to_string().contains("block 1 at byte")));
+
+    let new = place("b", &[]);
+    backup::restore(file.as_slice(), &new.config.data_dir).expect("whole");
+    let store = open(&new).await;
+    assert_eq!(get(&store, "k07").await.expect("read").as_deref(), Some("new"));
+    assert!(store.revision() > last + 1_000_000);
+    let now = leadership(&store, |held| held.acting).await;
+    assert!(now.epoch > held.epoch);
+    let spec = WatchSpec { key: "k".into(), range_end: "l".into(), start_revision: last, prev_kv: false };
+    assert!(matches!(store.watch(&spec).next().await, Err(WatchError::Compacted { .. })), "the past is closed");
+    let past = pb::RangeRequest { key: "k07".into(), revision: last, ..pb::RangeRequest::default() };
+    assert!(matches!(store.range(past).await, Err(Error::Refused(_))));
+
+    let second = place("c", &[&new]);
+    let joined = open(&second).await;
+    voters(&joined, 2).await;
+    assert_eq!(get(&joined, "k33").await.expect("read").as_deref(), Some("old"), "what no log entry ever carried");
+    joined.txn(0, put("k33", "again")).await.expect("written");
+    assert_eq!(get(&store, "k33").await.expect("read").as_deref(), Some("again"));
+    joined.shutdown().await;
+    store.shutdown().await;
+}
