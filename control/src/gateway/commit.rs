@@ -101,6 +101,14 @@ fn merged(old: &Value, new: &Value) -> Value {
     status
 }
 
+/// Whether somebody wrote that the node is silent.
+pub(crate) fn given_up(registry: &Registry, node: &str) -> bool {
+    let target = Target { kind: kind::core("nodes"), namespace: "", name: node, subresource: "" };
+    let held = registry.get(&registry.store().view(), target);
+    let conditions = held.as_ref().ok().and_then(|held| held.value["status"]["conditions"].as_array());
+    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "Unknown")
+}
+
 /// Creates a node's object, or brings it up to date: labels are merged, the status is the agent's.
 ///
 /// # Errors

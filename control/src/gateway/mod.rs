@@ -91,7 +91,7 @@ impl Gateway {
                 Ok(())
             }
             ended = feed::feed(&self.registry, &hello, &down) => ended,
-            ended = self.listen(&node, up, &down, &waiting, &session) => ended,
+            ended = self.listen(&hello, up, &down, &waiting, &session) => ended,
             ended = self.write(&node, &down, &waiting) => ended,
         };
         self.sessions.close(&node, &session);
@@ -101,19 +101,25 @@ impl Gateway {
     /// The way up.
     async fn listen(
         &self,
-        node: &str,
+        hello: &Hello,
         mut up: Streaming<FromNode>,
         down: &mpsc::Sender<ToNode>,
         waiting: &Waiting,
         session: &Session,
     ) -> Result<(), String> {
-        let leadership = self.registry.store().leadership();
+        let (leadership, node) = (self.registry.store().leadership(), hello.node.as_str());
         while let Some(message) = up.message().await.map_err(|status| status.message().to_owned())? {
             self.liveness.heard(node);
             match message.message {
                 Some(from_node::Message::Heartbeat(beat)) => {
                     let ack = HeartbeatAck { sequence: beat.sequence, epoch: leadership.borrow().epoch };
                     send(down, to_node::Message::HeartbeatAck(ack)).await?;
+                    // The leader may have given the node up before it heard of this session.
+                    if commit::given_up(&self.registry, node) {
+                        commit::register(&self.registry, node, &hello.node_json)
+                            .await
+                            .map_err(|status| status.message)?;
+                    }
                 }
                 Some(from_node::Message::Statuses(statuses)) => waiting.put(statuses),
                 Some(from_node::Message::LogChunk(chunk)) => session.chunk(chunk),

@@ -23,9 +23,9 @@ use crate::runtime::Runtime;
 use crate::sync::execute::Shared;
 
 /// Between heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A server that has answered nothing for so long is given up.
-const SILENCE: Duration = Duration::from_secs(3);
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// A server that has answered nothing for so long is given up: sooner than the others give up a node (3 s).
+const SILENCE: Duration = Duration::from_secs(2);
 /// First and longest wait before servers that were all tried are tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Messages that wait to be sent.
@@ -55,7 +55,9 @@ pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> s
     // Servers may have come and gone since this machine was told of the first ones.
     servers.extend(std::fs::read_to_string(&known).unwrap_or_default().lines().map(str::to_owned));
     servers.dedup();
-    let (mut wait, mut at) = (BACKOFF.0, 0_usize);
+    // Nodes begin at different servers.
+    let first = link.config.name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let (mut wait, mut at) = (BACKOFF.0, first % servers.len());
     while !stop.is_cancelled() {
         let address = servers[at % servers.len()].clone();
         let mut session = Session { link: &link, welcomed: false, servers: Vec::new(), logs: BTreeMap::new() };

@@ -1,4 +1,5 @@
-//! What is to be told to a server: the newest status of each pod, until it is known to be committed.
+//! What is to be told to a server: the newest status of each pod, whenever it has changed, and all of them when a
+//! session begins: meanwhile somebody may have written that the pods of a silent node do not serve.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +7,7 @@ use parking_lot::Mutex;
 use proto::agent::{PodStatus, Statuses};
 use tokio::sync::Notify;
 
-/// Statuses waiting to be sent; bounded by the pods of the node, because the newest of a pod replaces the one before.
+/// The pods' statuses; bounded by the pods of the node, because the newest of a pod replaces the one before.
 #[derive(Debug, Default)]
 pub struct Outbox {
     inner: Mutex<Inner>,
@@ -16,15 +17,43 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct Inner {
     sequence: u64,
-    /// By uid: the status, and the message it went out with (None: not sent yet).
-    pods: BTreeMap<String, (PodStatus, Option<u64>)>,
+    /// By uid.
+    pods: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    status: PodStatus,
+    sent: Sent,
+    /// The pod is gone from the node: no longer needed once committed.
+    ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    No,
+    /// With this message.
+    With(u64),
+    Committed,
 }
 
 impl Outbox {
     /// Puts a pod's newest status in the place of any before.
     pub fn put(&self, status: PodStatus) {
-        self.inner.lock().pods.insert(status.uid.clone(), (status, None));
+        let entry = Entry { status, sent: Sent::No, ended: false };
+        self.inner.lock().pods.insert(entry.status.uid.clone(), entry);
         self.filled.notify_one();
+    }
+
+    /// A pod is gone from the node: its last status is forgotten when it is committed.
+    pub fn end(&self, uid: &str) {
+        let mut inner = self.inner.lock();
+        if let Some(entry) = inner.pods.get_mut(uid) {
+            entry.ended = true;
+            if entry.sent == Sent::Committed {
+                inner.pods.remove(uid);
+            }
+        }
     }
 
     /// Waits until there may be something to send.
@@ -36,11 +65,11 @@ impl Outbox {
     pub fn take(&self) -> Option<Statuses> {
         let mut inner = self.inner.lock();
         let sequence = inner.sequence + 1;
-        let unsent = inner.pods.values_mut().filter(|(_, sent)| sent.is_none());
+        let unsent = inner.pods.values_mut().filter(|entry| entry.sent == Sent::No);
         let pods: Vec<_> = unsent
-            .map(|(status, sent)| {
-                *sent = Some(sequence);
-                status.clone()
+            .map(|entry| {
+                entry.sent = Sent::With(sequence);
+                entry.status.clone()
             })
             .collect();
         if pods.is_empty() {
@@ -50,16 +79,20 @@ impl Outbox {
         Some(Statuses { sequence, pods, ..Statuses::default() })
     }
 
-    /// All messages up to this one are committed: what went out with them is forgotten.
+    /// All messages up to this one are committed.
     pub fn acknowledge(&self, sequence: u64) {
-        self.inner.lock().pods.retain(|_, (_, sent)| sent.is_none_or(|at| at > sequence));
+        let mut inner = self.inner.lock();
+        for entry in inner.pods.values_mut().filter(|entry| matches!(entry.sent, Sent::With(at) if at <= sequence)) {
+            entry.sent = Sent::Committed;
+        }
+        inner.pods.retain(|_, entry| !(entry.ended && entry.sent == Sent::Committed));
     }
 
-    /// A new session begins: numbers start anew and whatever is not known to be committed goes out again.
+    /// A new session begins: numbers start anew and every status goes out again.
     pub fn restart(&self) {
         let mut inner = self.inner.lock();
         inner.sequence = 0;
-        inner.pods.values_mut().for_each(|(_, sent)| *sent = None);
+        inner.pods.values_mut().for_each(|entry| entry.sent = Sent::No);
         drop(inner);
         self.filled.notify_one();
     }
@@ -87,7 +120,12 @@ mod tests {
         outbox.restart();
         assert_eq!(outbox.take().expect("again").sequence, 1);
         outbox.acknowledge(1);
-        outbox.restart();
         assert!(outbox.take().is_none());
+        outbox.restart();
+        assert_eq!(&outbox.take().expect("a new session is told everything").pods[0].status_json[..], b"3");
+        outbox.end("a");
+        outbox.acknowledge(1);
+        outbox.restart();
+        assert!(outbox.take().is_none(), "a pod that is gone is not told for ever");
     }
 }

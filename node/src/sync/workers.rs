@@ -48,6 +48,7 @@ pub async fn run<R: Runtime>(shared: Arc<Shared<R>>, node: String, stop: Cancell
             Some(uid) = events.recv() => nudge(&pods, &uid),
             Some(Ok(uid)) = tasks.join_next() => {
                 pods.remove(&uid);
+                shared.outbox.end(&uid);
                 done.insert(uid);
             }
         }

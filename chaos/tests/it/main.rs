@@ -1,0 +1,60 @@
+//! The harness itself, on clusters of real processes.
+
+#![expect(clippy::print_stdout, reason = "the count of tests lists what was skipped")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The harness; none where the binary that it runs was not built with it (`cargo test -p chaos` alone).
+fn harness() -> Option<Command> {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_raftsman-chaos"));
+    if path.with_file_name("raftsman").exists() {
+        return Some(Command::new(path));
+    }
+    println!("skipped: clusters of processes: the binary raftsman is not built");
+    None
+}
+
+#[test]
+fn the_leader_is_killed_and_nothing_is_lost() {
+    let Some(mut harness) = harness() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let done = harness.args(["run", "leader-kill", "--seed", "1", "--dir"]).arg(dir.path()).output().expect("it runs");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    // How long writes stop is no matter for a test on a busy machine; what was acknowledged is.
+    for property in ["linearizable", "no acknowledged write lost", "watches ordered", "left a trace"] {
+        assert!(!text.contains(&format!("    {property}")), "{text}");
+    }
+    assert!(text.contains("leader-kill"), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(dir.path().join("leader-kill-1/report.html").exists(), "{text}");
+}
+
+/// `make run` without its build: real containers where an engine can run.
+#[test]
+fn the_local_cluster_serves_its_application_and_leaves_nothing() {
+    let Some(mut harness) = harness() else { return };
+    let engine = Command::new("dockerd").arg("--version").output().is_ok_and(|output| output.status.success());
+    let docker = engine && nix::unistd::geteuid().is_root();
+    if !docker {
+        println!("skipped: real containers in the local cluster: no root or no dockerd");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let place = dir.path().join("cluster");
+    harness.args(["cluster", "run", "--runtime", if docker { "docker" } else { "sim" }, "--dir"]).arg(&place);
+    let mut child = harness.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut text = String::new();
+    for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+        let line = line.expect("text");
+        text.push_str(&line);
+        text.push('\n');
+        if line.starts_with("Ctrl-C") {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it lives");
+        }
+    }
+    let ended = child.wait_with_output().expect("it ends");
+    assert!(ended.status.success(), "{text}{}", String::from_utf8_lossy(&ended.stderr));
+    assert_eq!(text.matches(" Running ").count(), 2, "{text}");
+    assert!(!place.exists(), "everything is removed");
+}
