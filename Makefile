@@ -36,6 +36,11 @@ run: build ## Start three servers and two nodes on this machine with a sample ap
 	@scripts/docker
 	@exec "$(RELEASE)/raftsman-chaos" cluster run
 
+.PHONY: demo
+demo: build ## The reliability story, unattended: kills, pauses, a total loss, a restore; ends with a table
+	@scripts/docker
+	@"$(RELEASE)/raftsman-chaos" demo
+
 .PHONY: test
 test: $(ROCKSDB) ## Run every test, unit to end-to-end, and count them
 	@scripts/docker

@@ -6,6 +6,7 @@ mod seed;
 mod work;
 mod world;
 
+mod demo;
 mod run_sample;
 mod sample;
 mod scenario;
@@ -43,6 +44,15 @@ enum Verb {
         runs: u64,
         /// Where each run's evidence goes.
         #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-chaos"))]
+        dir: PathBuf,
+    },
+    /// The reliability story, unattended; ends with a table.
+    Demo {
+        /// What runs the containers: docker, or sim (simulated).
+        #[arg(long, default_value = "docker", value_parser = ["docker", "sim"])]
+        runtime: String,
+        /// Where it works.
+        #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-demo"))]
         dir: PathBuf,
     },
     /// Turn a run's folder into one HTML page.
@@ -108,16 +118,29 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Cluster(ClusterVerb::Up { dir, servers, nodes, runtime, binary, server_flags }) => {
             let beside = || std::env::current_exe().map(|path| path.with_file_name("raftsman"));
             let binary = binary.map_or_else(beside, Ok)?;
-            let wanted = Wanted { dir, servers, nodes, runtime, binary, server_flags };
+            let wanted = Wanted { dir, servers, nodes, runtime, binary, server_flags, image: false, restored: None };
             let cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
             tracing::info!(kubeconfig = %cluster.kubeconfig().display(), "the cluster is ready");
             Ok(())
         }
         Verb::Cluster(ClusterVerb::Run { dir, runtime }) => {
             let binary = std::env::current_exe()?.with_file_name("raftsman");
-            run_sample::run(Wanted { dir, servers: 3, nodes: 2, runtime, binary, server_flags: Vec::new() })
+            run_sample::run(Wanted {
+                dir,
+                servers: 3,
+                nodes: 2,
+                runtime,
+                binary,
+                server_flags: Vec::new(),
+                image: true,
+                restored: None,
+            })
         }
         Verb::Run { scenario, seed, runs, dir } => runs_of(&scenario, seed, runs, &dir),
+        Verb::Demo { runtime, dir } => {
+            let runtime = run_sample::possible_runtime(runtime);
+            demo::run(dir, runtime, std::env::current_exe()?.with_file_name("raftsman"))
+        }
         Verb::Report { dir } => {
             tracing::info!("{}", scenario::report::write(&dir)?.display());
             Ok(())

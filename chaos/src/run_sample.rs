@@ -20,15 +20,7 @@ pub(crate) fn run(mut wanted: Wanted) -> anyhow::Result<()> {
         left.down()?;
         std::fs::remove_dir_all(&left.dir)?;
     }
-    if wanted.runtime == "docker"
-        && let Err(why) = engine_possible()
-    {
-        println!("!!! NO CONTAINER WILL RUN: {why}");
-        println!(
-            "!!! The nodes are SIMULATED, so that the control plane can be tried. With Docker: `make install`, as root."
-        );
-        wanted.runtime = "sim".to_owned();
-    }
+    wanted.runtime = possible_runtime(wanted.runtime);
     if wanted.runtime == "docker" && network::can_isolate().is_err() {
         // Without namespaces there is one engine, and so one node.
         wanted.nodes = 1;
@@ -50,6 +42,21 @@ pub(crate) fn run(mut wanted: Wanted) -> anyhow::Result<()> {
     shown.and(down)
 }
 
+/// What was asked for, or simulation where no engine can run, said loudly.
+#[expect(clippy::print_stdout, reason = "a command's output")]
+pub(crate) fn possible_runtime(asked: String) -> String {
+    match engine_possible() {
+        Err(why) if asked == "docker" => {
+            println!("!!! NO CONTAINER WILL RUN: {why}");
+            println!(
+                "!!! The nodes are SIMULATED, so that the control plane can be tried. As root, `make install` helps."
+            );
+            "sim".to_owned()
+        }
+        _ => asked,
+    }
+}
+
 /// Whether an engine can run here at all.
 fn engine_possible() -> Result<(), String> {
     let found = Command::new("dockerd").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -64,7 +71,6 @@ fn engine_possible() -> Result<(), String> {
 
 #[expect(clippy::print_stdout, reason = "a command's output")]
 async fn show(cluster: &Cluster) -> anyhow::Result<()> {
-    sample::load_image(cluster)?;
     let client = deployment::connect(&cluster.kubeconfig(), None).await?;
     sample::deploy(&client).await?;
     println!("  the sample application is deployed");

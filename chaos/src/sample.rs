@@ -18,23 +18,14 @@ use crate::world::engine::docker_client;
 /// The objects.
 const OBJECTS: &str = include_str!("../sample/app.yaml");
 /// Made here from Debian's static busybox: nothing is pulled.
-const IMAGE: &str = "raftsman-sample:1";
+pub(crate) const IMAGE: &str = "raftsman-sample:1";
 /// Where every node answers for the Service.
 pub(crate) const NODE_PORT: u16 = 30080;
 /// The application may take so long to answer.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Gives the image to every node's engine.
-pub(crate) fn load_image(cluster: &Cluster) -> anyhow::Result<()> {
-    let hosts: Vec<&str> = cluster.of_role("node").filter_map(|node| node.docker_host.as_deref()).collect();
-    let own = (cluster.runtime == "docker" && hosts.is_empty()).then_some("unix:///var/run/docker.sock");
-    for host in hosts.into_iter().chain(own) {
-        import(&cluster.dir, host).with_context(|| format!("the sample image on {host}"))?;
-    }
-    Ok(())
-}
-
-fn import(dir: &Path, host: &str) -> anyhow::Result<()> {
+/// Gives the image to an engine.
+pub(crate) fn import(dir: &Path, host: &str) -> anyhow::Result<()> {
     let root = dir.join("sample-image");
     std::fs::create_dir_all(root.join("bin"))?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());

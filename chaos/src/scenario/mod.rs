@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 
 use crate::check::{self, Verdict};
 use crate::history::{History, Outcome, Watched};
+use crate::sample;
 use crate::scenario::fault::{Fault, Injected};
 use crate::seed::Seed;
 use crate::work::{client, deployment, kv};
@@ -32,7 +33,7 @@ const TRUTH: Duration = Duration::from_secs(30);
 /// Writes stop no longer than this when a leader dies. Units: microseconds.
 const OUTAGE_MAX_US: u64 = 1_000_000;
 /// Pods of the Deployment workload.
-const REPLICAS: u32 = 4;
+pub(crate) const REPLICAS: u32 = 4;
 
 /// A row of the table of scenarios.
 pub(crate) struct Scenario {
@@ -121,6 +122,8 @@ pub(crate) fn run(scenario: &'static Scenario, seed: u64, dir: &Path, binary: Pa
         runtime: "sim".to_owned(),
         binary,
         server_flags: Vec::new(),
+        image: false,
+        restored: None,
     };
     let mut cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -133,11 +136,13 @@ pub(crate) fn run(scenario: &'static Scenario, seed: u64, dir: &Path, binary: Pa
     down.map(|()| run)
 }
 
-async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluster) -> anyhow::Result<(Run, History)> {
+/// Lets clients work on a cluster, breaks it, and judges what they saw.
+pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluster) -> anyhow::Result<(Run, History)> {
     let channels = channels(cluster)?;
     let api = deployment::connect(&cluster.kubeconfig(), None).await?;
-    deployment::create(&api, "sim", REPLICAS).await?;
+    deployment::create(&api, sample::IMAGE, REPLICAS).await?;
     deployment::await_ready(&api, CONVERGED).await?;
+    kv::clear(channels[0].1.clone()).await?;
     let start = kv::current_revision(channels[0].1.clone()).await? + 1;
     let (began, stop) = (Instant::now(), CancellationToken::new());
     let mut random = Seed::new(seed);

@@ -45,7 +45,11 @@ pub(crate) async fn create(client: &kube::Client, image: &str, replicas: u32) ->
         },
     });
     let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
-    api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    match api.create(&PostParams::default(), &serde_json::from_value(object)?).await {
+        // It is there from an earlier run.
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        made => drop(made?),
+    }
     Ok(())
 }
 

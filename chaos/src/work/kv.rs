@@ -222,6 +222,12 @@ fn watched(event: &proto::mvccpb::Event) -> Option<Watched> {
     })
 }
 
+/// Removes what an earlier run left: a history begins with nothing.
+pub(crate) async fn clear(channel: Channel) -> Result<(), tonic::Status> {
+    let all = pb::DeleteRangeRequest { key: PREFIX.into(), range_end: PREFIX_END.into(), ..Default::default() };
+    KvClient::new(channel).delete_range(all).await.map(drop)
+}
+
 /// The revision of the newest write of the workload, linearizable: its keys are never deleted.
 pub(crate) async fn last_write(channel: Channel) -> Result<i64, tonic::Status> {
     let mut all = range(PREFIX);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use k8s_openapi::api::core::v1::Node;
-use kube::api::Api;
+use kube::api::{Api, DeleteParams, ListParams};
 use kube::runtime::wait::await_condition;
 
 use crate::world::cluster::Cluster;
@@ -31,6 +31,10 @@ pub(crate) struct Wanted {
     pub(crate) binary: PathBuf,
     /// Passed to every server, e.g. `--controllers=-*`.
     pub(crate) server_flags: Vec<String>,
+    /// Each node's engine has the sample's image before its agent starts.
+    pub(crate) image: bool,
+    /// A backup from which the first server is made.
+    pub(crate) restored: Option<PathBuf>,
 }
 
 /// Starts everything; on failure stops what it started and leaves the logs.
@@ -79,6 +83,9 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
     network::add_bridge(&layout)?;
 
     let first = layout.server(1);
+    if let Some(backup) = &wanted.restored {
+        restore(wanted, backup, &first)?;
+    }
     start_server(cluster, wanted, &layout, &first, None)?;
     progress("server-1 is ready");
     for index in 2..=wanted.servers {
@@ -88,6 +95,9 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
         progress(&format!("{} is ready", place.name));
     }
     write_kubeconfig(cluster, &layout)?;
+    if wanted.restored.is_some() {
+        forget_nodes(cluster)?;
+    }
     for index in 1..=wanted.nodes {
         let place = layout.node(index);
         start_node(cluster, wanted, &layout, &place, &token(wanted, &first, "node")?)?;
@@ -95,6 +105,31 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
     }
     await_nodes(cluster)?;
     cluster.save()
+}
+
+fn restore(wanted: &Wanted, backup: &Path, first: &Place) -> anyhow::Result<()> {
+    let output = Command::new(&wanted.binary)
+        .args(["backup", "restore"])
+        .arg(backup)
+        .arg("--data-dir")
+        .arg(&first.data_dir)
+        .output()
+        .context("cannot run raftsman backup restore")?;
+    ensure!(output.status.success(), "backup restore: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
+/// The nodes of the backup are gone with their disks: new ones must be able to take their names.
+fn forget_nodes(cluster: &Cluster) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = crate::work::deployment::connect(&cluster.kubeconfig(), None).await?;
+        let nodes: Api<Node> = Api::all(client);
+        for node in nodes.list(&ListParams::default()).await? {
+            nodes.delete(&node.metadata.name.unwrap_or_default(), &DeleteParams::default()).await?;
+        }
+        Ok(())
+    })
 }
 
 /// Every node is Ready and has its range of addresses.
@@ -154,6 +189,10 @@ fn start_node(
         docker_host = engine.docker_host.clone();
         cluster.processes.push(engine.clone());
         engine::await_ready(&engine)?;
+    }
+    if wanted.image && wanted.runtime == "docker" {
+        let host = docker_host.as_deref().unwrap_or("unix:///var/run/docker.sock");
+        crate::sample::import(&cluster.dir, host).with_context(|| format!("the sample image on {host}"))?;
     }
     if let Some(host) = &docker_host {
         command.push(format!("--docker-host={host}"));
