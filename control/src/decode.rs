@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
+use crate::defaults;
 use crate::kind::Kind;
 use crate::schema::{self, Shape, Type, protobuf};
 use crate::status::Status;
@@ -66,6 +67,7 @@ pub fn object(
     fit(schema::of(kind), object, "", &mut dropped).map_err(|why| {
         Status::bad_request(format!("{name} in version \"{}\" cannot be handled as a {name}: {why}", kind.version))
     })?;
+    defaults::fill(kind, &mut value);
     let warnings: Vec<String> = dropped.into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
     match unknown {
         FieldValidation::Strict if !warnings.is_empty() => Err(Status::bad_request(format!(

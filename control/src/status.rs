@@ -109,6 +109,24 @@ impl Status {
         }
     }
 
+    /// 422: an object that breaks rules, or a name that may not be.
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let texts: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        let texts = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
+        let causes: Vec<Value> = errors
+            .iter()
+            .map(|error| json!({ "reason": format!("FieldValue{:?}", error.kind), "message": error.message, "field": error.field }))
+            .collect();
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let mut details = json!({ "kind": kind, "causes": causes });
+        for (key, value) in [("name", name), ("group", group)] {
+            if !value.is_empty() {
+                details[key] = value.into();
+            }
+        }
+        Status { details, ..Status::new(422, "Invalid", format!("{qualified} \"{name}\" is invalid: {texts}")) }
+    }
+
     /// The JSON body.
     pub fn to_json(&self) -> Value {
         let mut body = json!({

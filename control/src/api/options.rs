@@ -215,15 +215,7 @@ fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
 
 /// 422 about one of the option kinds of `meta.k8s.io`.
 pub fn invalid(kind: &str, errors: &[FieldError]) -> Status {
-    let texts: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
-    let texts = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
-    let causes: Vec<Value> = errors
-        .iter()
-        .map(|error| json!({ "reason": format!("FieldValue{:?}", error.kind), "message": error.message, "field": error.field }))
-        .collect();
-    let mut status = Status::new(422, "Invalid", format!("{kind}.meta.k8s.io \"\" is invalid: {texts}"));
-    status.details = json!({ "group": "meta.k8s.io", "kind": kind, "causes": causes });
-    status
+    Status::invalid("meta.k8s.io", kind, "", errors)
 }
 
 fn forbidden(field: &str, why: &str) -> FieldError {

@@ -6,13 +6,15 @@ use serde_json::Value;
 use store::View;
 use store::api::{Epoch, Revision};
 
+use crate::defaults;
 use crate::kind::Kind;
 use crate::registry::key::{self, Key};
 use crate::registry::prepare::{self, Birth, meta_str};
 use crate::registry::removal::{self, DeleteOptions, Removal};
-use crate::registry::shell::{MODIFIED, Registry, Stored, Target, Write, failed, guard, random};
+use crate::registry::shell::{MODIFIED, Registry, Stored, Target, Write, failed, guard, random, valid};
 use crate::registry::{names, rules};
 use crate::status::Status;
+use crate::validate;
 
 /// One change of a plan.
 #[derive(Clone, Debug)]
@@ -119,11 +121,13 @@ impl Registry {
         self.namespace_lives(view, Target { kind, namespace: &namespace, name: &given, subresource: "" }, &object)?;
         let name = if given.is_empty() { names::generate(meta_str(&object, "generateName"), random()) } else { given };
         let (uid, now) = (uuid::Uuid::new_v4().to_string(), removal::rfc3339(Timestamp::now()));
+        defaults::fill(kind, &mut object);
         prepare::create(
             rules::of(kind),
             &mut object,
             &Birth { namespace: &namespace, name: &name, uid: &uid, now: &now },
         );
+        valid(kind, &name, &validate::create(kind, &object))?;
         self.allocate(view, kind, None, &mut object)?;
         Ok(Write { kind, key: key::object(kind, &namespace, &name), old: None, new: Some(object) })
     }

@@ -18,7 +18,8 @@ use crate::registry::allocation::{self, Ranges};
 use crate::registry::prepare::{self, Birth, meta_str, metadata};
 use crate::registry::removal::{self, DeleteOptions, Removal};
 use crate::registry::{key, names, rules};
-use crate::status::Status;
+use crate::status::{FieldError, Status};
+use crate::validate;
 
 /// How often a write without a resourceVersion looks again when somebody else was faster.
 const RETRIES: usize = 8;
@@ -149,6 +150,7 @@ impl Registry {
                 &mut object,
                 &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now },
             );
+            valid(kind, &name, &validate::create(kind, &object))?;
             self.allocate(&self.store.view(), kind, None, &mut object)?;
             let place = key::object(kind, target.namespace, &name);
             if dry_run {
@@ -222,6 +224,7 @@ impl Registry {
                 "binding" | "finalize" => {}
                 _ => prepare::update(rules, &old.value, &mut new),
             }
+            valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
             self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
             if prepare::unchanged(&old.value, &new) || dry_run {
                 return Ok(Stored { value: new, revision: old.revision }.shown());
@@ -331,6 +334,11 @@ pub(super) struct Write {
 
 pub(super) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
+
+/// Refuses an object that breaks rules.
+pub(super) fn valid(kind: &Kind, name: &str, errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind.group, kind.kind, name, errors)) }
+}
 
 fn same_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<(), Status> {
     let (held, given) = (meta_str(old, "uid"), meta_str(new, "uid"));

@@ -1,0 +1,111 @@
+//! Where in an object a rule is broken, and how that is said.
+//!
+//! Source: k8s.io/apimachinery `pkg/util/validation/field`.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::status::{FieldError, FieldErrorKind};
+
+/// A path into an object, e.g. `spec.containers[0].name`; the default is the object itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    /// A field below.
+    pub fn child(&self, name: &str) -> Path {
+        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+    }
+
+    /// An item of the list that lies here.
+    pub fn index(&self, at: usize) -> Path {
+        Path(format!("{}[{at}]", self.0))
+    }
+
+    /// An entry of the map that lies here.
+    pub fn key(&self, key: &str) -> Path {
+        Path(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Broken rules, in the order in which they were found.
+#[derive(Debug, Default)]
+pub struct Errors(Vec<FieldError>);
+
+impl Errors {
+    fn push(&mut self, kind: FieldErrorKind, field: &Path, message: String) {
+        self.0.push(FieldError { kind, field: field.0.clone(), message });
+    }
+
+    /// Something must be there; `why` may be empty.
+    pub fn required(&mut self, field: &Path, why: &str) {
+        self.push(FieldErrorKind::Required, field, with("Required value".to_owned(), why));
+    }
+
+    /// A value that is not allowed.
+    pub fn invalid(&mut self, field: &Path, value: &Value, why: &str) {
+        self.push(FieldErrorKind::Invalid, field, with(format!("Invalid value: {}", shown(value)), why));
+    }
+
+    /// A word that is none of those supported.
+    pub fn not_supported(&mut self, field: &Path, value: &Value, supported: &[&str]) {
+        let words: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
+        let text = format!("Unsupported value: {}: supported values: {}", shown(value), words.join(", "));
+        self.push(FieldErrorKind::NotSupported, field, text);
+    }
+
+    /// A value that must be unique and is not.
+    pub fn duplicate(&mut self, field: &Path, value: &Value) {
+        self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {}", shown(value)));
+    }
+
+    /// A field that may not be set, or not changed.
+    pub fn forbidden(&mut self, field: &Path, why: &str) {
+        self.push(FieldErrorKind::Forbidden, field, with("Forbidden".to_owned(), why));
+    }
+
+    /// A reference that leads nowhere.
+    pub fn not_found(&mut self, field: &Path, value: &Value) {
+        self.push(FieldErrorKind::NotFound, field, format!("Not found: {}", shown(value)));
+    }
+
+    /// More than `max` bytes.
+    pub fn too_long(&mut self, field: &Path, max: usize) {
+        self.push(FieldErrorKind::TooLong, field, format!("Too long: may not be more than {max} bytes"));
+    }
+
+    /// More than `max` items.
+    pub fn too_many(&mut self, field: &Path, found: usize, max: usize) {
+        let items = if max == 1 { "item" } else { "items" };
+        self.push(FieldErrorKind::TooMany, field, format!("Too many: {found}: must have at most {max} {items}"));
+    }
+
+    /// Whether no rule is broken so far.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn into_list(self) -> Vec<FieldError> {
+        self.0
+    }
+}
+
+fn with(text: String, why: &str) -> String {
+    if why.is_empty() { text } else { format!("{text}: {why}") }
+}
+
+/// A value as messages show it: strings quoted, everything else as JSON.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        other => other.to_string(),
+    }
+}
