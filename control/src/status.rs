@@ -111,7 +111,13 @@ impl Status {
 
     /// 422: an object that breaks rules, or a name that may not be.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let texts: Vec<String> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
+        let mut texts: Vec<String> = Vec::new();
+        for text in errors.iter().map(|error| format!("{}: {}", error.field, error.message)) {
+            // A rule that is broken twice is a cause twice, but said once.
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let texts = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
         let causes: Vec<Value> = errors
             .iter()

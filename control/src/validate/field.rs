@@ -2,11 +2,10 @@
 //!
 //! Source: k8s.io/apimachinery `pkg/util/validation/field`.
 
-use std::fmt;
-
-use serde_json::Value;
+use std::fmt::{self, Write};
 
 use crate::status::{FieldError, FieldErrorKind};
+use crate::validate::show::{Show, quoted};
 
 /// A path into an object, e.g. `spec.containers[0].name`; the default is the object itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,12 +14,23 @@ pub struct Path(String);
 impl Path {
     /// A field below.
     pub fn child(&self, name: &str) -> Path {
-        if self.0.is_empty() { Path(name.to_owned()) } else { Path(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() {
+            return Path(name.to_owned());
+        }
+        let mut path = String::with_capacity(self.0.len() + 1 + name.len());
+        path.push_str(&self.0);
+        path.push('.');
+        path.push_str(name);
+        Path(path)
     }
 
     /// An item of the list that lies here.
     pub fn index(&self, at: usize) -> Path {
-        Path(format!("{}[{at}]", self.0))
+        let mut path = String::with_capacity(self.0.len() + 4);
+        path.push_str(&self.0);
+        // Writing to a String cannot fail.
+        let _ = write!(path, "[{at}]");
+        Path(path)
     }
 
     /// An entry of the map that lies here.
@@ -50,20 +60,27 @@ impl Errors {
     }
 
     /// A value that is not allowed.
-    pub fn invalid(&mut self, field: &Path, value: &Value, why: &str) {
-        self.push(FieldErrorKind::Invalid, field, with(format!("Invalid value: {}", shown(value)), why));
+    pub fn invalid(&mut self, field: &Path, value: &(impl Show + ?Sized), why: &str) {
+        self.push(FieldErrorKind::Invalid, field, with(format!("Invalid value: {}", value.show()), why));
+    }
+
+    /// A value about which a check of its form has something to say: nothing, once or several times.
+    pub fn malformed(&mut self, field: &Path, value: &(impl Show + ?Sized), messages: &[String]) {
+        for message in messages {
+            self.invalid(field, value, message);
+        }
     }
 
     /// A word that is none of those supported.
-    pub fn not_supported(&mut self, field: &Path, value: &Value, supported: &[&str]) {
-        let words: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
-        let text = format!("Unsupported value: {}: supported values: {}", shown(value), words.join(", "));
+    pub fn not_supported(&mut self, field: &Path, value: &(impl Show + ?Sized), supported: &[&str]) {
+        let words: Vec<String> = supported.iter().map(|word| quoted(word)).collect();
+        let text = format!("Unsupported value: {}: supported values: {}", value.show(), words.join(", "));
         self.push(FieldErrorKind::NotSupported, field, text);
     }
 
     /// A value that must be unique and is not.
-    pub fn duplicate(&mut self, field: &Path, value: &Value) {
-        self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {}", shown(value)));
+    pub fn duplicate(&mut self, field: &Path, value: &(impl Show + ?Sized)) {
+        self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {}", value.show()));
     }
 
     /// A field that may not be set, or not changed.
@@ -72,8 +89,13 @@ impl Errors {
     }
 
     /// A reference that leads nowhere.
-    pub fn not_found(&mut self, field: &Path, value: &Value) {
-        self.push(FieldErrorKind::NotFound, field, format!("Not found: {}", shown(value)));
+    pub fn not_found(&mut self, field: &Path, value: &(impl Show + ?Sized)) {
+        self.not_found_among(field, value, "");
+    }
+
+    /// The same, with what it could have led to.
+    pub fn not_found_among(&mut self, field: &Path, value: &(impl Show + ?Sized), why: &str) {
+        self.push(FieldErrorKind::NotFound, field, with(format!("Not found: {}", value.show()), why));
     }
 
     /// More than `max` bytes.
@@ -92,6 +114,16 @@ impl Errors {
         self.0.is_empty()
     }
 
+    /// How many rules are broken so far.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Forgets what was found so far: what follows says it all.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// All of them.
     pub fn into_list(self) -> Vec<FieldError> {
         self.0
@@ -100,12 +132,4 @@ impl Errors {
 
 fn with(text: String, why: &str) -> String {
     if why.is_empty() { text } else { format!("{text}: {why}") }
-}
-
-/// A value as messages show it: strings quoted, everything else as JSON.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
-    }
 }
