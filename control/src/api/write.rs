@@ -10,13 +10,14 @@ use crate::api::options::ListOptions;
 use crate::api::read::{Selection, one};
 use crate::api::serve::Call;
 use crate::decode::{self, Encoding, FieldValidation};
-use crate::kind::Kind;
 use crate::patch::{self, PatchType};
 use crate::registry::prepare::{meta_str, metadata};
 use crate::registry::removal::{DeleteOptions, Propagation};
 use crate::registry::shell::{Deleted, Target, failed};
 use crate::registry::{key, rules};
 use crate::status::Status;
+use crate::validate::field::Errors;
+use crate::validate::root;
 
 pub(crate) fn dry_run(call: &Call<'_>) -> Result<bool, Status> {
     match call.query.get("dryRun") {
@@ -64,19 +65,8 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if !meta_str(&object, "resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    if meta_str(&object, "name").is_empty() && meta_str(&object, "generateName").is_empty() {
-        let text = format!(
-            "{} \"\" is invalid: metadata.name: Required value: name or generateName is required",
-            qualified(call.kind)
-        );
-        return Err(Status::new(422, "Invalid", text));
-    }
     let created = call.api.registry.create(call.target(), object, dry_run(call)?).await?;
     Ok(answer::warn(answer::value(201, &one(call, &how, created), &how), &warnings))
-}
-
-fn qualified(kind: &Kind) -> String {
-    if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) }
 }
 
 pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
@@ -89,11 +79,11 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
     }
     let rules = rules::of(call.kind);
     if meta_str(&object, "resourceVersion").is_empty() && !rules.unconditional_update {
-        let text = format!(
-            "{} \"{name}\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
-            qualified(call.kind)
-        );
-        return Err(Status::new(422, "Invalid", text));
+        let mut errors = Errors::default();
+        let version = root().child("metadata").child("resourceVersion");
+        errors.invalid(&version, &0, "must be specified for an update");
+        // Storage says it, which knows resources, not kinds.
+        return Err(Status::invalid(call.kind.group, call.kind.resource, name, &errors.into_list()));
     }
     let (registry, dry) = (&call.api.registry, dry_run(call)?);
     let changed = match registry.modify(call.target(), dry, |_| Ok(object.clone())).await {

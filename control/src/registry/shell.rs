@@ -142,7 +142,9 @@ impl Registry {
         let base = meta_str(&object, "generateName").to_owned();
         let given = meta_str(&object, "name").to_owned();
         for _ in 0..names::ATTEMPTS {
-            let name = if given.is_empty() { names::generate(&base, random()) } else { given.clone() };
+            // With neither, it stays without a name, which no rule lets pass.
+            let draws = given.is_empty() && !base.is_empty();
+            let name = if draws { names::generate(&base, random()) } else { given.clone() };
             let (mut object, now) = (object.clone(), removal::rfc3339(Timestamp::now()));
             let uid = uuid::Uuid::new_v4().to_string();
             prepare::create(

@@ -5,9 +5,19 @@
 //! `pkg/apis/*/validation`, k8s.io/apimachinery `pkg/api/validation`; the texts are those that clients of a Kubernetes API
 //! server know.
 
+pub mod config;
+pub mod endpoints;
+pub mod event;
 pub mod field;
+pub mod lease;
+pub mod metadata;
+pub mod names;
+pub mod namespace;
+pub mod rbac;
 pub mod read;
+pub mod shapes;
 pub mod show;
+pub mod storage;
 
 use serde_json::Value;
 
@@ -39,6 +49,19 @@ pub const LENIENT: Rules = Rules { create: |_, _| {}, update: |_, _, _| {}, stat
 /// One line per kind; sorted by group, then resource.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, Rules)] = &[
+    ("", "configmaps", config::CONFIG_MAP),
+    ("", "endpoints", endpoints::ENDPOINTS),
+    ("", "events", event::CORE),
+    ("", "namespaces", namespace::RULES),
+    ("", "secrets", config::SECRET),
+    ("coordination.k8s.io", "leases", lease::RULES),
+    ("discovery.k8s.io", "endpointslices", endpoints::SLICE),
+    ("events.k8s.io", "events", event::STRICT),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", rbac::CLUSTER_ROLE_BINDING),
+    ("rbac.authorization.k8s.io", "clusterroles", rbac::CLUSTER_ROLE),
+    ("rbac.authorization.k8s.io", "rolebindings", rbac::ROLE_BINDING),
+    ("rbac.authorization.k8s.io", "roles", rbac::ROLE),
+    ("storage.k8s.io", "storageclasses", storage::CLASS),
 ];
 
 fn of(kind: &Kind) -> Rules {
@@ -48,13 +71,21 @@ fn of(kind: &Kind) -> Rules {
 /// The rules that a new object breaks, as it would be stored; `[]` when it may be.
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
+    let by_itself = metadata::asks_kind(kind);
+    if by_itself {
+        metadata::create(kind, object, &mut errors);
+    }
     (of(kind).create)(object, &mut errors);
+    if !by_itself && errors.is_empty() {
+        metadata::create_any(kind, object, &mut errors);
+    }
     errors.into_list()
 }
 
 /// The rules that the next version of an object breaks, written through a subresource (empty: the object itself).
 pub fn update(kind: &Kind, subresource: &str, old: &Value, new: &Value) -> Vec<FieldError> {
     let (mut errors, rules) = (Errors::default(), of(kind));
+    metadata::updated(kind, subresource, old, new, &mut errors);
     match subresource {
         "" => (rules.update)(old, new, &mut errors),
         "status" => (rules.status)(old, new, &mut errors),
