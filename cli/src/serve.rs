@@ -103,8 +103,8 @@ pub(crate) async fn join(token: &str, flags: ServerFlags) -> Result<(), Failure>
             let text = "--roles: this token makes a server; `raftsman token create --role node` makes one for nodes";
             return Err(Failure::usage(text));
         }
-        (_, Ok(Admitted::Server { authority_cert, authority_key, at_rest, peers })) => {
-            let shared = join::shared(&authority_cert, &authority_key, &at_rest);
+        (_, Ok(Admitted::Server { authority_cert, authority_key, at_rest, signing, peers })) => {
+            let shared = join::shared(&authority_cert, &authority_key, &at_rest, &signing);
             let shared = shared.ok_or_else(|| Failure::failed("the cluster's answer is damaged; try again"))?;
             folder.set_joining(true).map_err(failed)?;
             folder.save(&shared).map_err(failed)?;

@@ -20,9 +20,11 @@ use crate::cluster::{self, Cluster};
 use crate::controllers::{Enabled, Settings, volume};
 use crate::gateway::{self, Gateway};
 use crate::identity::at_rest::Ring;
+use crate::identity::tokens::Tokens;
 use crate::identity::{MASTERS, User};
 use crate::kind;
 use crate::pki::files::Shared;
+use crate::pki::signing::SigningKey;
 use crate::pki::{Pair, Subject, issue};
 use crate::reconcile::Reconciler;
 use crate::registry::allocation::Ranges;
@@ -78,6 +80,10 @@ pub struct Server {
 }
 
 impl Server {
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.api.tokens
+    }
+
     /// Ends what would go on by itself.
     pub(crate) async fn drain(&self) {
         tokio::join!(self.gateway.drain(), self.api.peers.drain(), self.cluster.drain());
@@ -121,6 +127,7 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let registry = Registry::new(store.clone(), Arc::new(Ring::new(vec![config.shared.key()])), config.ranges.clone());
     store.set_member_context(json!({ "api": config.advertise }).to_string().into()).await?;
     bootstrap(&registry).await?;
+    let tokens = Tokens::new(registry.clone(), SigningKey::read(&config.shared.signing_pem)?);
     let gateway = Gateway::new(registry.clone());
     let reconciler = Reconciler {
         registry: registry.clone(),
@@ -129,7 +136,7 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
         enabled: config.controllers.clone(),
     };
     let peers = Peers::new(store.clone(), server_client(config)?);
-    let api = Api::new(registry, Arc::clone(&gateway), peers);
+    let api = Api::new(registry, Arc::clone(&gateway), peers, tokens);
     let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
     let pair = serving_pair(config)?;
     let chain =

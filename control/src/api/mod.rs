@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod discovery;
 mod health;
+mod issuer;
 mod log;
 pub mod negotiate;
 mod openapi;
@@ -14,5 +15,6 @@ mod read;
 mod review;
 pub mod serve;
 mod subresource;
+mod token;
 mod watch;
 mod write;

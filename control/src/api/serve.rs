@@ -13,10 +13,11 @@ use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::path::{self, Query, ResourcePath, Verb};
 use crate::api::peers::Peers;
-use crate::api::{discovery, health, openapi, read, review, subresource, watch, write};
-use crate::authz::{Attributes, ResourceAttributes, refusal, replica};
+use crate::api::{discovery, health, issuer, openapi, read, review, subresource, watch, write};
+use crate::authz::{Attributes, ResourceAttributes, forbidden};
 use crate::gateway::Gateway;
-use crate::identity::User;
+use crate::identity::tokens::Tokens;
+use crate::identity::{User, impersonate};
 use crate::kind::{self, Kind};
 use crate::registry::shell::{Registry, Target};
 use crate::status::Status;
@@ -30,6 +31,7 @@ pub struct Api {
     pub(crate) registry: Registry,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) tokens: Tokens,
 }
 
 /// A request for a resource that is served.
@@ -71,9 +73,9 @@ pub(crate) fn represent(parts: &Parts, query: &Query, offer: Offer) -> Result<Re
 }
 
 impl Api {
-    /// Over the objects of a store, the nodes that are connected here, and the other servers.
-    pub fn new(registry: Registry, gateway: Arc<Gateway>, peers: Arc<Peers>) -> Self {
-        Api { registry, gateway, peers }
+    /// Over the objects of a store, the nodes that are connected here, the other servers, and the tokens of accounts.
+    pub fn new(registry: Registry, gateway: Arc<Gateway>, peers: Arc<Peers>, tokens: Tokens) -> Self {
+        Api { registry, gateway, peers, tokens }
     }
 
     /// Answers a request of an authenticated user.
@@ -99,6 +101,7 @@ impl Api {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let target = path::parse(parts.uri.path());
         let attributes = attributes(parts, &target, &query)?;
+        let user = &self.acting(parts, user, &attributes)?;
         self.authorize(user, &attributes)?;
         let path = match &target {
             path::Target::Resource(path) => path,
@@ -122,29 +125,19 @@ impl Api {
     /// # Errors
     /// 403, saying what was not allowed.
     pub fn authorize(&self, user: &User, attributes: &Attributes) -> Result<(), Status> {
-        let decision = replica::decide(&self.registry, user, attributes);
-        if decision.allowed {
-            return Ok(());
-        }
-        let why = refusal(user, attributes, &decision.reason);
-        let mut status = Status::new(403, "Forbidden", format!("forbidden: {why}"));
-        status.details = json!({});
-        if let Some(resource) = &attributes.resource {
-            let named = if resource.group.is_empty() {
-                resource.resource.clone()
-            } else {
-                format!("{}.{}", resource.resource, resource.group)
-            };
-            let object = if resource.name.is_empty() { named } else { format!("{named} \"{}\"", resource.name) };
-            status.message = format!("{object} is forbidden: {why}");
-            status.details = json!({ "kind": resource.resource });
-            for (key, value) in [("name", &resource.name), ("group", &resource.group)] {
-                if !value.is_empty() {
-                    status.details[key] = value.clone().into();
-                }
-            }
-        }
-        Err(status)
+        let decision = self.registry.authorizer().decide(user, attributes);
+        if decision.allowed { Ok(()) } else { Err(forbidden(user, attributes, &decision.reason)) }
+    }
+
+    /// Whom a request acts as: its caller, or whom the headers name if the caller may.
+    ///
+    /// # Errors
+    /// 400 when they name nobody, 403 when the caller may not.
+    pub fn acting(&self, parts: &Parts, user: &User, attributes: &Attributes) -> Result<User, Status> {
+        let headers = parts.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let Some(wanted) = impersonate::wanted(headers)? else { return Ok(user.clone()) };
+        let authorizer = self.registry.authorizer();
+        impersonate::become_user(user, &wanted, attributes, &|asked| authorizer.decide(user, asked))
     }
 
     /// What is not a resource: discovery, health, versions.
@@ -153,6 +146,9 @@ impl Api {
             return Ok(response);
         }
         let accept = header(parts, ACCEPT).unwrap_or_default();
+        if let Some(response) = issuer::answer(self, place, accept) {
+            return response;
+        }
         if let Some(response) = openapi::answer(place) {
             return Ok(response);
         }
@@ -169,7 +165,7 @@ impl Api {
 impl Call<'_> {
     async fn dispatch(self) -> Result<Response<Body>, Status> {
         if !self.kind.stored {
-            return if self.verb == Verb::Create { review::answer(&self) } else { Err(not_allowed()) };
+            return if self.verb == Verb::Create { review::answer(&self).await } else { Err(not_allowed()) };
         }
         let known = self.path.subresource.is_empty() || self.kind.subresource(&self.path.subresource).is_some();
         if !known {
@@ -195,13 +191,17 @@ fn attributes(parts: &Parts, target: &path::Target, query: &Query) -> Result<Att
         return Ok(Attributes { verb: parts.method.as_str().to_lowercase(), resource: None, path });
     };
     let verb = path::verb(parts.method.as_str(), named, query).ok_or_else(not_allowed)?;
-    let resource = ResourceAttributes {
+    let mut resource = ResourceAttributes {
         group: named.group.clone(),
         resource: named.resource.clone(),
         subresource: named.subresource.clone(),
         namespace: named.namespace.clone(),
         name: named.name.clone(),
+        selected: std::collections::BTreeMap::new(),
     };
+    if matches!(verb, Verb::List | Verb::Watch) && resource.name.is_empty() {
+        resource.select(query.text("fieldSelector"));
+    }
     Ok(Attributes { verb: verb.as_str().to_owned(), resource: Some(resource), path })
 }
 

@@ -28,6 +28,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
         ("binding", Verb::Create) => bind(call).await,
         ("eviction", Verb::Create) => evict(call).await,
         ("finalize", Verb::Update) => finalize(call).await,
+        ("token", Verb::Create) => crate::api::token::create(call).await,
         _ => Err(not_allowed()),
     }
 }

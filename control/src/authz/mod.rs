@@ -1,9 +1,17 @@
 //! May this user do this? Attributes of a request in, a decision with its reason out.
 
+pub mod escalation;
+pub mod index;
+pub mod node;
 pub mod rbac;
 pub mod replica;
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
 use crate::identity::User;
+use crate::status::Status;
 
 /// What a request wants to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +37,23 @@ pub struct ResourceAttributes {
     pub namespace: String,
     /// Empty for collections.
     pub name: String,
+    /// Fields for which a list asks for one value, e.g. `spec.nodeName`.
+    pub selected: BTreeMap<String, String>,
 }
 
 impl ResourceAttributes {
+    /// Takes what a field selector pins: a list that can only show one object is about that object
+    /// (k8s.io/apiserver `endpoints/request/requestinfo.go`).
+    pub fn select(&mut self, field_selector: &str) {
+        let pairs = field_selector.split(',').filter(|part| !part.contains("!="));
+        let pairs = pairs.filter_map(|part| part.split_once("==").or_else(|| part.split_once('=')));
+        self.selected = pairs.map(|(field, value)| (field.trim().to_owned(), value.trim().to_owned())).collect();
+        let segment = |name: &&String| !matches!(name.as_str(), "." | "..") && !name.contains(['/', '%']);
+        if let Some(name) = self.selected.get("metadata.name").filter(segment) {
+            self.name.clone_from(name);
+        }
+    }
+
     /// `pods`, `pods/log`: how rules and refusals name it.
     pub fn combined(&self) -> String {
         if self.subresource.is_empty() {
@@ -71,4 +93,27 @@ pub fn refusal(user: &User, attributes: &Attributes, reason: &str) -> String {
         text.push_str(reason);
     }
     text
+}
+
+/// The refusal of a request.
+pub fn forbidden(user: &User, attributes: &Attributes, reason: &str) -> Status {
+    let why = refusal(user, attributes, reason);
+    let mut status = Status::new(403, "Forbidden", format!("forbidden: {why}"));
+    status.details = json!({});
+    if let Some(resource) = &attributes.resource {
+        let named = if resource.group.is_empty() {
+            resource.resource.clone()
+        } else {
+            format!("{}.{}", resource.resource, resource.group)
+        };
+        let object = if resource.name.is_empty() { named } else { format!("{named} {:?}", resource.name) };
+        status.message = format!("{object} is forbidden: {why}");
+        status.details = json!({ "kind": resource.resource });
+        for (key, value) in [("name", &resource.name), ("group", &resource.group)] {
+            if !value.is_empty() {
+                status.details[key] = value.clone().into();
+            }
+        }
+    }
+    status
 }

@@ -31,6 +31,7 @@ pub struct Keys {
     authority_cert: String,
     authority_key: String,
     at_rest: [u8; 32],
+    signing: String,
     /// RFC 3339.
     pub created: String,
     /// Of the program that wrote it.
@@ -43,6 +44,7 @@ impl Keys {
             authority_cert: shared.authority.cert_pem.clone(),
             authority_key: shared.authority.key_pem.clone(),
             at_rest: shared.at_rest,
+            signing: shared.signing_pem.clone(),
             created: jiff::Timestamp::now().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -50,7 +52,8 @@ impl Keys {
 
     /// The cluster's keys.
     pub fn shared(self) -> Shared {
-        Shared { authority: Pair { cert_pem: self.authority_cert, key_pem: self.authority_key }, at_rest: self.at_rest }
+        let authority = Pair { cert_pem: self.authority_cert, key_pem: self.authority_key };
+        Shared { authority, at_rest: self.at_rest, signing_pem: self.signing }
     }
 }
 

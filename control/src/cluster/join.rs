@@ -42,6 +42,8 @@ pub enum Admitted {
         authority_key: String,
         /// What seals Secrets, base64.
         at_rest: String,
+        /// What signs service-account tokens, PEM.
+        signing: String,
         /// `host:port` of the members' peer ports.
         peers: Vec<String>,
     },
@@ -80,6 +82,7 @@ impl Admitted {
             authority_cert: shared.authority.cert_pem.clone(),
             authority_key: shared.authority.key_pem.clone(),
             at_rest: STANDARD.encode(shared.at_rest),
+            signing: shared.signing_pem.clone(),
             peers,
         }
     }
@@ -92,10 +95,10 @@ impl Admitted {
 }
 
 /// The cluster's keys, as a server-to-be was given them.
-pub fn shared(authority_cert: &str, authority_key: &str, at_rest: &str) -> Option<Shared> {
+pub fn shared(authority_cert: &str, authority_key: &str, at_rest: &str, signing: &str) -> Option<Shared> {
     let at_rest = STANDARD.decode(at_rest).ok()?.try_into().ok()?;
     let authority = Pair { cert_pem: authority_cert.to_owned(), key_pem: authority_key.to_owned() };
-    Some(Shared { authority, at_rest })
+    Some(Shared { authority, at_rest, signing_pem: signing.to_owned() })
 }
 
 /// Asks a server of the token to be let in under a name.

@@ -104,7 +104,8 @@ impl Cluster {
             return said(&self.admit(&asked)?);
         }
         let verb = parts.method.as_str().to_lowercase();
-        api.authorize(user, &Attributes { verb, resource: None, path: path.clone() })?;
+        let attributes = Attributes { verb, resource: None, path: path.clone() };
+        api.authorize(&api.acting(&parts, user, &attributes)?, &attributes)?;
         match (&parts.method, place.as_slice()) {
             (&Method::GET, ["backup"]) => backup::stream(self, &self.tasks).await,
             (&Method::GET, ["status"]) => said(&self.status()),

@@ -3,7 +3,7 @@
 mod commit;
 mod feed;
 pub mod liveness;
-mod select;
+pub(crate) mod select;
 mod sessions;
 
 use std::pin::Pin;

@@ -130,6 +130,13 @@ const REFERENCES: [(&str, &str, &str); 9] = [
     ("persistentVolumeClaim", "persistentvolumeclaims", "claimName"),
 ];
 
+/// The objects that a pod's spec names.
+pub(crate) fn references(spec: &Value, namespace: &str) -> BTreeSet<Key> {
+    let mut found = BTreeSet::new();
+    gather(spec, namespace, &mut found);
+    found
+}
+
 fn gather(value: &Value, namespace: &str, needs: &mut BTreeSet<Key>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| gather(item, namespace, needs)),

@@ -1,6 +1,10 @@
 //! Who asks: the authenticated user of a request, and what is kept secret on its behalf.
 
 pub mod at_rest;
+pub mod claims;
+pub mod impersonate;
+pub mod jwt;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 

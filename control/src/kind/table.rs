@@ -137,6 +137,7 @@ pub static ALL: &[Kind] = &[
         Review,
         &[],
     ),
+    row::<authn::TokenReview>((AUTHN, "v1", "TokenReview"), ("tokenreviews", "tokenreview"), (NONE, NONE), Review, &[]),
     row::<authz::LocalSubjectAccessReview>(
         (AUTHZ, "v1", "LocalSubjectAccessReview"),
         ("localsubjectaccessreviews", "localsubjectaccessreview"),
@@ -210,6 +211,13 @@ pub static BODIES: &[Kind] = &[
     row::<api::autoscaling::v1::Scale>(
         ("autoscaling", "v1", "Scale"),
         ("scales", "scale"),
+        (NONE, NONE),
+        NamespacedReview,
+        &[],
+    ),
+    row::<authn::TokenRequest>(
+        (AUTHN, "v1", "TokenRequest"),
+        ("tokenrequests", "tokenrequest"),
         (NONE, NONE),
         NamespacedReview,
         &[],

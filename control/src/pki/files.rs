@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::cluster::join::NodeIdentity;
 use crate::identity::MASTERS;
 use crate::identity::at_rest::Key;
-use crate::pki::{Error, Pair, Subject, authority, issue};
+use crate::pki::{Error, Pair, Subject, authority, issue, signing};
 
 /// What every server of a cluster holds: who joins as a server gets it.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct Shared {
     pub authority: Pair,
     /// Seals Secrets.
     pub at_rest: [u8; 32],
+    /// Signs service-account tokens, PEM.
+    pub signing_pem: String,
 }
 
 impl std::fmt::Debug for Shared {
@@ -36,7 +38,7 @@ impl Shared {
     pub fn new() -> Result<Shared, Error> {
         let mut at_rest = [0; 32];
         aws_lc_rs::rand::fill(&mut at_rest).map_err(|_| rcgen::Error::RingUnspecified)?;
-        Ok(Shared { authority: authority("raftsman")?, at_rest })
+        Ok(Shared { authority: authority("raftsman")?, at_rest, signing_pem: signing::generate()? })
     }
 
     /// The key that seals.
@@ -78,7 +80,7 @@ impl Folder {
         let bytes = STANDARD.decode(self.read("at-rest.key")?.trim()).map_err(|_| failed(&path)(wrong()))?;
         let at_rest = bytes.try_into().map_err(|_| failed(&path)(wrong()))?;
         let authority = Pair { cert_pem: self.read("ca.crt")?, key_pem: self.read("ca.key")? };
-        Ok(Some(Shared { authority, at_rest }))
+        Ok(Some(Shared { authority, at_rest, signing_pem: self.read("sa.key")? }))
     }
 
     /// Keeps what this server holds. The key file comes last: it says that everything is there.
@@ -88,6 +90,7 @@ impl Folder {
     pub fn save(&self, shared: &Shared) -> Result<(), Error> {
         self.write("ca.crt", &shared.authority.cert_pem)?;
         self.write("ca.key", &shared.authority.key_pem)?;
+        self.write("sa.key", &shared.signing_pem)?;
         self.write("at-rest.key", &STANDARD.encode(shared.at_rest))
     }
 

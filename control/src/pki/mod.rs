@@ -1,6 +1,7 @@
 //! The cluster's own certificate authority, and what it signs.
 
 pub mod files;
+pub mod signing;
 
 use std::net::IpAddr;
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use store::api::Revision;
 use store::{Store, View};
 
+use crate::authz::replica::Authorizer;
 use crate::identity::at_rest::Ring;
 use crate::kind::{self, Kind};
 use crate::registry::allocation::{self, Ranges};
@@ -50,6 +51,7 @@ pub struct Registry {
     store: Store,
     ring: Arc<Ring>,
     ranges: Arc<Ranges>,
+    authorizer: Arc<Authorizer>,
 }
 
 /// What became of a deletion.
@@ -76,7 +78,13 @@ pub struct Target<'a> {
 impl Registry {
     /// Over a store, with the keys that seal Secrets and the ranges that Services get addresses from.
     pub fn new(store: Store, ring: Arc<Ring>, ranges: Ranges) -> Self {
-        Registry { store, ring, ranges: Arc::new(ranges) }
+        let authorizer = Arc::new(Authorizer::new(store.clone()));
+        Registry { store, ring, ranges: Arc::new(ranges), authorizer }
+    }
+
+    /// Who may.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     /// What Services get addresses from.

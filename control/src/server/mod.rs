@@ -23,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::api::answer;
 use crate::identity::User;
+use crate::identity::tokens::own_audiences;
 use crate::pki::Pair;
 use crate::run::Server;
 use crate::status::Status;
@@ -97,7 +98,7 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, server: Server, cancel:
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, user) = (server.clone(), user.clone());
         async move {
-            Ok::<_, Infallible>(match authenticate(&request, user) {
+            Ok::<_, Infallible>(match authenticate(&server, &request, user).await {
                 Ok(user) => server.answer(request, &user).await,
                 Err(status) => answer::error(&status),
             })
@@ -123,14 +124,45 @@ fn certified(certificate: &CertificateDer<'_>) -> Option<User> {
     Some(User::from_certificate(&name, &groups))
 }
 
-/// A certificate names its user; a credential that nobody knows is refused; without any, nobody in particular calls.
-fn authenticate<B>(request: &Request<B>, certified: Option<User>) -> Result<User, Status> {
+/// A certificate names its user, then a token; a token that nobody knows is refused; without either, nobody in particular
+/// calls.
+async fn authenticate<B>(server: &Server, request: &Request<B>, certified: Option<User>) -> Result<User, Status> {
     if let Some(user) = certified {
         return Ok(user);
     }
-    let joins = request.uri().path() == crate::run::JOIN;
-    if request.headers().contains_key(http::header::AUTHORIZATION) && !joins {
-        return Err(Status::new(401, "Unauthorized", "Unauthorized"));
+    let header = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(token) = header.and_then(bearer) else { return Ok(User::anonymous()) };
+    match server.tokens().take(token, &own_audiences()).await {
+        Ok((user, _)) => Ok(user),
+        Err(why) => {
+            tracing::debug!(why, "a token is refused");
+            Err(Status::new(401, "Unauthorized", "Unauthorized"))
+        }
     }
-    Ok(User::anonymous())
+}
+
+/// The token of an `Authorization` header (RFC 6750, 2.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bearer_tokens_are_tokens() {
+        for (header, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            ("Basic abc", None),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("", None),
+        ] {
+            assert_eq!(bearer(header), token, "{header}");
+        }
+    }
 }
