@@ -2,12 +2,21 @@
 //!
 //! Source: k8s.io/apimachinery `runtime/serializer/json`, `util/json`; sigs.k8s.io/json for the texts.
 
-use bytes::Bytes;
-use serde_json::{Map, Value};
+pub mod base64;
+pub mod fit;
+pub mod json;
+pub mod time;
+mod typed;
+mod yaml;
 
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::decode::json::Node;
+use crate::decode::typed::TypeMeta;
 use crate::defaults;
 use crate::kind::Kind;
-use crate::schema::{self, Shape, Type, protobuf};
+use crate::schema::{self, protobuf};
 use crate::status::Status;
 
 /// What becomes of fields that the schema does not know.
@@ -22,18 +31,13 @@ pub enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// Reads the query parameter; absent means `Warn`.
-    ///
-    /// # Errors
-    /// 400 for other words.
-    pub fn parse(word: &str) -> Result<FieldValidation, Status> {
+    /// Reads the query parameter; absent means `Warn`, `None` that there is no such word.
+    pub fn parse(word: &str) -> Option<FieldValidation> {
         match word {
-            "" | "Warn" => Ok(FieldValidation::Warn),
-            "Ignore" => Ok(FieldValidation::Ignore),
-            "Strict" => Ok(FieldValidation::Strict),
-            other => Err(Status::bad_request(format!(
-                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))),
+            "" | "Warn" => Some(FieldValidation::Warn),
+            "Ignore" => Some(FieldValidation::Ignore),
+            "Strict" => Some(FieldValidation::Strict),
+            _ => None,
         }
     }
 }
@@ -48,36 +52,66 @@ pub fn object(
     encoding: Encoding,
     unknown: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let mut value = parse(body, encoding)?;
-    let Value::Object(object) = &mut value else {
-        return Err(Status::bad_request("the object provided is unrecognized (must be of type object)"));
+    let unrecognized = |why: &str| unrecognized(kind, why, body);
+    if encoding == Encoding::Protobuf {
+        return from_protobuf(kind, body);
+    }
+    let (node, repeated) = text(body, encoding).map_err(|why| unrecognized(&why))?;
+    let meta = TypeMeta::of(&node).map_err(|why| unrecognized(&why))?;
+    let given = meta.or(kind).map_err(|why| unrecognized(&why))?;
+    let fields = match node {
+        Node::Object(fields) => fields,
+        _ => Vec::new(),
     };
-    let (api_version, name) = (kind.api_version(), kind.kind);
-    for (field, wanted) in [("apiVersion", api_version.as_str()), ("kind", name)] {
-        let given = object.entry(field).or_insert_with(|| wanted.into());
-        if given != wanted {
-            let given = given.as_str().unwrap_or_default();
-            return Err(Status::bad_request(format!(
-                "{name} in version \"{}\" cannot be handled as a {name}: the {field} in the data ({given}) does not match the expected {field} ({wanted})",
-                kind.version
-            )));
-        }
-    }
-    let mut dropped = Vec::new();
-    fit(schema::of(kind), object, "", &mut dropped).map_err(|why| {
-        Status::bad_request(format!("{name} in version \"{}\" cannot be handled as a {name}: {why}", kind.version))
-    })?;
-    defaults::fill(kind, &mut value);
-    let warnings: Vec<String> = dropped.into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    given.check_registered(kind)?;
+    let wrong =
+        |why: &str| Status::bad_request(format!("{} cannot be handled as a {}: {why}", given.said(), kind.kind));
+    let (object, strict) = fit::object(&(kind.type_name)(), fields).map_err(|why| wrong(&why))?;
+    given.check_version(kind)?;
+    let mut object = Value::Object(object);
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind.into();
+    defaults::fill(kind, &mut object);
     match unknown {
-        FieldValidation::Strict if !warnings.is_empty() => Err(Status::bad_request(format!(
-            "{name} in version \"{}\" cannot be handled as a {name}: strict decoding error: {}",
-            kind.version,
-            warnings.join(", ")
-        ))),
-        FieldValidation::Warn => Ok((value, warnings)),
-        FieldValidation::Strict | FieldValidation::Ignore => Ok((value, Vec::new())),
+        FieldValidation::Strict if !strict.is_empty() || !repeated.is_empty() => {
+            let mut all = strict;
+            if !repeated.is_empty() {
+                all.insert(0, format!("yaml: unmarshal errors:\n  {}", repeated.join("\n  ")));
+            }
+            Err(wrong(&format!("strict decoding error: {}", all.join(", "))))
+        }
+        FieldValidation::Warn => Ok((object, repeated.into_iter().chain(strict).collect())),
+        FieldValidation::Strict | FieldValidation::Ignore => Ok((object, Vec::new())),
     }
+}
+
+fn from_protobuf(kind: &Kind, body: &Bytes) -> Result<(Value, Vec<String>), Status> {
+    let mut value =
+        protobuf::decode(body, schema::type_name).map_err(|error| unrecognized(kind, &error.to_string(), body))?;
+    let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let given = TypeMeta { api_version: word("apiVersion"), kind: word("kind") }
+        .or(kind)
+        .map_err(|why| unrecognized(kind, &why, body))?;
+    given.check_registered(kind)?;
+    given.check_version(kind)?;
+    defaults::fill(kind, &mut value);
+    Ok((value, Vec::new()))
+}
+
+/// A body that is no object of any kind, with its first bytes (k8s.io/apiserver `handlers/rest.go`, `summarizeData`).
+fn unrecognized(kind: &Kind, why: &str, body: &[u8]) -> Status {
+    const SHOWN: usize = 30;
+    let cut = &body[..body.len().min(SHOWN)];
+    let shown = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(cut).into_owned(),
+        Some(_) => cut.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({shown}{more})",
+        kind.kind
+    ))
 }
 
 /// How a body is written.
@@ -91,90 +125,25 @@ pub enum Encoding {
     Protobuf,
 }
 
-/// A body as a value.
+/// A body as it is written.
 ///
 /// # Errors
-/// 400 for what is not written as it says.
-pub fn parse(body: &Bytes, encoding: Encoding) -> Result<Value, Status> {
-    let wrong = |why: String| Status::bad_request(format!("the object provided is unrecognized: {why}"));
-    match encoding {
-        Encoding::Json => serde_json::from_slice(body).map_err(|error| wrong(error.to_string())),
-        Encoding::Yaml => {
-            let text = std::str::from_utf8(body).map_err(|error| wrong(error.to_string()))?;
-            serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
-        }
-        Encoding::Protobuf => protobuf::decode(body, schema::type_name).map_err(|error| wrong(error.to_string())),
+/// What is wrong with it.
+pub fn node(body: &Bytes, encoding: Encoding) -> Result<Node, String> {
+    if encoding == Encoding::Protobuf {
+        let value = protobuf::decode(body, schema::type_name).map_err(|error| error.to_string())?;
+        return json::parse(value.to_string().as_bytes());
     }
+    Ok(text(body, encoding)?.0)
 }
 
-/// Makes an object fit its type: unknown fields go, `null` means absent, anything else of a wrong shape is an error.
-fn fit(kind: &Type, object: &mut Map<String, Value>, path: &str, dropped: &mut Vec<String>) -> Result<(), String> {
-    object.retain(|_, value| !value.is_null());
-    let unknown: Vec<String> = object.keys().filter(|name| !kind.fields.contains_key(*name)).cloned().collect();
-    for name in unknown {
-        object.remove(&name);
-        dropped.push(join(path, &name));
+/// The same of JSON or YAML, with the keys that YAML repeats.
+fn text(body: &[u8], encoding: Encoding) -> Result<(Node, Vec<String>), String> {
+    if encoding == Encoding::Yaml {
+        return yaml::parse(body);
     }
-    for (name, value) in object.iter_mut() {
-        fit_value(&kind.fields[name].shape, value, &join(path, name), dropped)?;
-    }
-    Ok(())
-}
-
-fn fit_value(shape: &Shape, value: &mut Value, path: &str, dropped: &mut Vec<String>) -> Result<(), String> {
-    let wanted = match (shape, &mut *value) {
-        (Shape::Any, _)
-        | (Shape::Boolean, Value::Bool(_))
-        | (Shape::Number, Value::Number(_))
-        | (Shape::IntOrString, Value::String(_)) => return Ok(()),
-        (Shape::String(format), Value::Number(number)) if format == "quantity" => {
-            *value = number.to_string().into();
-            return Ok(());
-        }
-        (Shape::String(_), Value::String(_)) => return Ok(()),
-        (Shape::Integer | Shape::IntOrString, Value::Number(number)) if number.is_i64() || number.is_u64() => {
-            return Ok(());
-        }
-        (Shape::Object(name), Value::Object(object)) => {
-            return match schema::named(name) {
-                Some(kind) => fit(kind, object, path, dropped),
-                None => Ok(()),
-            };
-        }
-        (Shape::List(item), Value::Array(items)) => {
-            return items
-                .iter_mut()
-                .enumerate()
-                .try_for_each(|(at, value)| fit_value(item, value, &format!("{path}[{at}]"), dropped));
-        }
-        (Shape::Map(inner), Value::Object(object)) => {
-            let each = |(name, value): (&String, &mut Value)| fit_value(inner, value, &join(path, name), dropped);
-            return object.iter_mut().filter(|(_, value)| !value.is_null()).try_for_each(each);
-        }
-        (Shape::String(_), _) => "string",
-        (Shape::Integer, _) => "int32",
-        (Shape::Number, _) => "float64",
-        (Shape::Boolean, _) => "bool",
-        (Shape::IntOrString, _) => "intstr.IntOrString",
-        (Shape::List(_), _) => "list",
-        (Shape::Object(_) | Shape::Map(_), _) => "map",
-    };
-    Err(format!("json: cannot unmarshal {} into Go struct field {path} of type {wanted}", sort(value)))
-}
-
-fn sort(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    let wrong = |why: String| format!("couldn't get version/kind; json parse error: {why}");
+    Ok((json::parse(body).map_err(wrong)?, Vec::new()))
 }
 
 #[cfg(test)]
@@ -182,32 +151,138 @@ mod tests {
     use super::*;
     use crate::kind;
 
-    fn pod(body: &str, unknown: FieldValidation) -> Result<(Value, Vec<String>), Status> {
-        object(kind::core("pods"), &Bytes::copy_from_slice(body.as_bytes()), Encoding::Yaml, unknown)
+    fn read(
+        name: &str,
+        body: &str,
+        encoding: Encoding,
+        unknown: FieldValidation,
+    ) -> Result<(Value, Vec<String>), String> {
+        let kind = kind::ALL.iter().find(|kind| kind.kind == name).expect("a row of the table");
+        object(kind, &Bytes::copy_from_slice(body.as_bytes()), encoding, unknown).map_err(|status| status.message)
+    }
+
+    fn refused(name: &str, body: &str) -> String {
+        read(name, body, Encoding::Yaml, FieldValidation::Warn).expect_err(body)
     }
 
     #[test]
     fn unknown_fields_are_dropped_told_or_refused() {
-        let body = "{metadata: {name: a, colour: red}, spec: {containers: [{name: c, imag: x}]}}";
-        let (value, warnings) = pod(body, FieldValidation::Warn).expect("reads");
-        assert_eq!(warnings, ["unknown field \"metadata.colour\"", "unknown field \"spec.containers[0].imag\""]);
-        assert_eq!(value["spec"]["containers"][0].to_string(), r#"{"name":"c"}"#);
+        let body = r#"{"spec": {"containers": [{"name": "c", "imag": "x", "name": "c"}], "a": 1}, "metadata": {"name": "a", "colour": "red"}}"#;
+        let told = [
+            "unknown field \"spec.containers[0].imag\"",
+            "duplicate field \"spec.containers[0].name\"",
+            "unknown field \"spec.a\"",
+            "unknown field \"metadata.colour\"",
+        ];
+        let (value, warnings) = read("Pod", body, Encoding::Json, FieldValidation::Warn).expect("reads");
+        assert_eq!(warnings, told);
+        assert_eq!(
+            (&value["spec"]["containers"][0]["imag"], &value["metadata"]["colour"]),
+            (&Value::Null, &Value::Null)
+        );
         assert_eq!((value["apiVersion"].as_str(), value["kind"].as_str()), (Some("v1"), Some("Pod")));
-        let refused = pod(body, FieldValidation::Strict).expect_err("refused").message;
-        assert!(refused.contains("strict decoding error: unknown field \"metadata.colour\""), "{refused}");
+        let strict = read("Pod", body, Encoding::Json, FieldValidation::Strict).expect_err("refused");
+        let wanted =
+            format!("Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: {}", told.join(", "));
+        assert_eq!(strict, wanted);
+        assert_eq!(read("Pod", body, Encoding::Json, FieldValidation::Ignore).expect("reads").1, [""; 0]);
     }
 
     #[test]
-    fn shapes_must_fit() {
-        let refused = pod("{spec: {containers: 3}}", FieldValidation::Warn).expect_err("refused").message;
-        assert!(
-            refused.contains("cannot unmarshal number into Go struct field spec.containers of type list"),
-            "{refused}"
+    fn keys_that_yaml_repeats_have_a_line() {
+        let body = "metadata:\n  name: x\ndata:\n  a: b\n  a: c\n";
+        let (value, warnings) = read("ConfigMap", body, Encoding::Yaml, FieldValidation::Warn).expect("reads");
+        assert_eq!(
+            (&value["data"]["a"], warnings),
+            (&Value::from("c"), vec!["line 5: key \"a\" already set in map".to_owned()])
         );
-        assert!(pod("{kind: Service}", FieldValidation::Warn).is_err());
-        let (value, _) =
-            pod("{spec: {nodeName: null, containers: [{resources: {limits: {cpu: 1}}}]}}", FieldValidation::Warn)
-                .expect("reads");
-        assert_eq!(value["spec"].to_string(), r#"{"containers":[{"resources":{"limits":{"cpu":"1"}}}]}"#);
+        let strict = read("ConfigMap", body, Encoding::Yaml, FieldValidation::Strict).expect_err("refused");
+        let wanted = "strict decoding error: yaml: unmarshal errors:\n  line 5: key \"a\" already set in map";
+        assert!(strict.ends_with(wanted), "{strict}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_as_go_says_it() {
+        let field = |sort: &str, place: &str, name: &str| {
+            format!("json: cannot unmarshal {sort} into Go struct field {place} of type {name}")
+        };
+        for (name, body, wanted) in [
+            ("Pod", "{spec: {containers: 3}}", field("number", "PodSpec.spec.containers", "[]v1.Container")),
+            ("Pod", "{spec: {restartPolicy: {}}}", field("object", "PodSpec.spec.restartPolicy", "v1.RestartPolicy")),
+            (
+                "Pod",
+                "{spec: {activeDeadlineSeconds: 1.5}}",
+                field("number 1.5", "PodSpec.spec.activeDeadlineSeconds", "int64"),
+            ),
+            (
+                "Deployment",
+                "{spec: {replicas: 2147483648}}",
+                field("number 2147483648", "DeploymentSpec.spec.replicas", "int32"),
+            ),
+            ("ConfigMap", "{metadata: {labels: {a: 7}}}", field("number", "ObjectMeta.metadata.labels", "string")),
+            ("Secret", "{data: {a: 7}}", field("number", "Secret.data", "[]uint8")),
+            ("Secret", "{data: {a: 'not base64!'}}", "illegal base64 data at input byte 3".to_owned()),
+            (
+                "Service",
+                "{spec: {ports: [{targetPort: true}]}}",
+                field("bool", "ServicePort.spec.ports.targetPort", "int32"),
+            ),
+            (
+                "PersistentVolume",
+                "{spec: {capacity: x}}",
+                field("string", "PersistentVolumeSpec.spec.capacity", "v1.ResourceList"),
+            ),
+            ("Event", "{firstTimestamp: 5}", field("number", "Event.firstTimestamp", "string")),
+        ] {
+            let said = refused(name, body);
+            assert!(said.ends_with(&format!(" cannot be handled as a {name}: {wanted}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn bodies_must_be_what_the_request_says() {
+        for (body, wanted) in [
+            (
+                "{kind: Bogus}",
+                "Bogus in version \"v1\" cannot be handled as a ConfigMap: no kind \"Bogus\" is registered for version \"v1\" in scheme \"pkg/runtime/scheme.go:111\"",
+            ),
+            (
+                "{apiVersion: v1, kind: List}",
+                "List in version \"v1\" cannot be handled as a ConfigMap: converting (v1.List) to (core.ConfigMap): unknown conversion",
+            ),
+            (
+                "{apiVersion: a/b/c}",
+                "the object provided is unrecognized (must be of type ConfigMap): unexpected GroupVersion string: a/b/c ({apiVersion: a/b/c})",
+            ),
+            (
+                "[]",
+                r#"the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" } (5b5d)"#,
+            ),
+        ] {
+            assert_eq!(refused("ConfigMap", body), wanted);
+        }
+        let older = refused("Deployment", "{apiVersion: extensions/v1beta1, kind: Deployment}");
+        assert_eq!(
+            older,
+            "the API version in the data (extensions/v1beta1) does not match the expected API version (apps/v1)"
+        );
+        let empty = read("ConfigMap", "", Encoding::Json, FieldValidation::Warn).expect_err("refused");
+        assert_eq!(
+            empty,
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"
+        );
+    }
+
+    #[test]
+    fn null_is_nothing_and_values_have_one_form() {
+        let body = "{spec: {nodeName: null, containers: [{name: c, resources: {limits: {cpu: 0.5, memory: 1024Mi}}}]}}";
+        let (value, _) = read("Pod", body, Encoding::Yaml, FieldValidation::Strict).expect("reads");
+        assert_eq!(
+            value["spec"]["containers"][0]["resources"]["limits"].to_string(),
+            r#"{"cpu":"500m","memory":"1Gi"}"#
+        );
+        assert_eq!(value["spec"].get("nodeName"), None);
+        let (secret, _) = read("Secret", "{data: {a: null}}", Encoding::Yaml, FieldValidation::Strict).expect("reads");
+        assert_eq!(secret["data"].to_string(), r#"{"a":""}"#);
     }
 }

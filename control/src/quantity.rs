@@ -1,5 +1,7 @@
 //! PURE: `resource.Quantity`: `100m`, `1.5`, `64Mi`, `2e3`. Source: k8s.io/apimachinery `api/resource/quantity.go`.
 
+pub mod canonical;
+
 use serde_json::Value;
 
 /// In thousandths, rounded up; none when it is no quantity. Units: thousandths.

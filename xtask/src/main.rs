@@ -1,6 +1,7 @@
 //! Regenerates committed code and tables: `cargo run -p xtask -- proto | schema | bootstrap | protobuf`.
 
 mod bootstrap;
+mod golang;
 mod protobuf;
 mod schema;
 
@@ -16,8 +17,11 @@ fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("proto") => proto(),
         Some("schema") => {
-            let swagger = std::env::args().nth(2).context("usage: cargo run -p xtask -- schema SWAGGER.json")?;
-            schema::generate(Path::new(&swagger), &root().join("control/src/schema/facts.txt"))
+            let files: Vec<PathBuf> = std::env::args().skip(2).map(PathBuf::from).collect();
+            let [swagger, api, apimachinery] = files.as_slice() else {
+                bail!("usage: cargo run -p xtask -- schema SWAGGER.json API APIMACHINERY (checked-out Go modules)")
+            };
+            schema::generate(swagger, api, apimachinery, &root().join("control/src/schema/facts.txt"))
         }
         Some("protobuf") => {
             let files: Vec<PathBuf> = std::env::args().skip(2).map(PathBuf::from).collect();
@@ -31,7 +35,7 @@ fn main() -> anyhow::Result<()> {
             bootstrap::generate(Path::new(&dir), &root().join("control/src/authz/bootstrap.jsonl"))
         }
         _ => bail!(
-            "usage: cargo run -p xtask -- proto | schema SWAGGER.json | bootstrap DIR | protobuf K8S_PB SWAGGER.json POINTERS.txt"
+            "usage: cargo run -p xtask -- proto | schema SWAGGER.json API APIMACHINERY | bootstrap DIR | protobuf K8S_PB SWAGGER.json POINTERS.txt"
         ),
     }
 }

@@ -18,3 +18,4 @@ mod subresource;
 mod token;
 mod watch;
 mod write;
+pub mod write_options;

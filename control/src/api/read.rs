@@ -113,7 +113,7 @@ pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Body>, Status> {
     Ok(answer::value(200, &many(call, &how, items, &metadata), &how))
 }
 
-fn many(call: &Call<'_>, how: &Representation, items: Vec<Stored>, metadata: &Value) -> Value {
+pub(crate) fn many(call: &Call<'_>, how: &Representation, items: Vec<Stored>, metadata: &Value) -> Value {
     let items = items.into_iter().map(Stored::shown);
     match how.form {
         Form::Table(_) => {

@@ -172,12 +172,13 @@ impl Call<'_> {
             return Err(nowhere());
         }
         match (self.verb, self.path.subresource.as_str()) {
-            (Verb::Get, "" | "status") => read::get(&self).await,
+            (Verb::Update, "finalize") => write::update(&self).await,
+            (Verb::Get, "" | "status" | "ephemeralcontainers" | "resize") => read::get(&self).await,
             (Verb::List, "") => read::list(&self).await,
             (Verb::Watch, "") => watch::watch(&self).await,
             (Verb::Create, "") => write::create(&self).await,
-            (Verb::Update, "" | "status") => write::update(&self).await,
-            (Verb::Patch, "" | "status") => write::patch(&self).await,
+            (Verb::Update, "" | "status" | "ephemeralcontainers" | "resize") => write::update(&self).await,
+            (Verb::Patch, "" | "status" | "ephemeralcontainers" | "resize") => write::patch(&self).await,
             (Verb::Delete, "") => write::delete(&self).await,
             (Verb::DeleteCollection, "") => write::delete_collection(&self).await,
             _ => subresource::answer(&self).await,

@@ -1,4 +1,4 @@
-//! What is served below objects besides their status: scale, binding, eviction, finalize.
+//! What is served below objects besides their status: scale, binding, eviction.
 //!
 //! Source: k8s.io/kubernetes `pkg/registry/{apps/*,core/pod,core/namespace}/storage`.
 
@@ -11,12 +11,14 @@ use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer};
 use crate::api::path::Verb;
 use crate::api::serve::{Call, not_allowed};
-use crate::api::write::{dry_run, encoding};
+use crate::api::write::{encoding, in_namespace, named_alike};
+use crate::api::write_options::{self, WriteOptions};
 use crate::decode::{self, Encoding, FieldValidation};
-use crate::kind;
+use crate::kind::{self, Kind};
 use crate::patch::{self, PatchType};
+use crate::registry::key;
 use crate::registry::prepare::{meta_str, metadata};
-use crate::registry::removal::{DeleteOptions, rfc3339};
+use crate::registry::removal::{DeleteOptions, other_uid, rfc3339};
 use crate::registry::shell::failed;
 use crate::scheduler;
 use crate::status::Status;
@@ -27,16 +29,22 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
         ("scale", Verb::Get | Verb::Update | Verb::Patch) => scale(call).await,
         ("binding", Verb::Create) => bind(call).await,
         ("eviction", Verb::Create) => evict(call).await,
-        ("finalize", Verb::Update) => finalize(call).await,
         ("token", Verb::Create) => crate::api::token::create(call).await,
         _ => Err(not_allowed()),
     }
 }
 
-/// The body as an object of the subresource's own kind.
-fn body(call: &Call<'_>, api_version: &str, name: &str) -> Result<Value, Status> {
-    let kind = kind::named(api_version, name).expect("a row of the table");
-    Ok(decode::object(kind, &call.body, encoding(call)?, FieldValidation::Ignore)?.0)
+/// The body as an object of the subresource's own kind, and what the request says of the write.
+fn body(call: &Call<'_>, kind: &Kind, options: &str) -> Result<(Value, WriteOptions), Status> {
+    let encoding = encoding(call)?;
+    let options = WriteOptions::parse(call.query, options)?;
+    let (mut object, _) = decode::object(kind, &call.body, encoding, options.unknown)?;
+    in_namespace(&mut object, &call.path.namespace)?;
+    Ok((object, options))
+}
+
+fn kind_of(api_version: &str, name: &str) -> &'static Kind {
+    kind::named(api_version, name).expect("a row of the table")
 }
 
 /// A workload as its `Scale`.
@@ -72,8 +80,14 @@ async fn scale(call: &Call<'_>) -> Result<Response<Body>, Status> {
         let object = registry.get(&registry.store().view(), target)?.shown();
         return Ok(answer::value(200, &scale_of(&object), &how));
     }
-    let kind = kind::named("autoscaling/v1", "Scale").expect("a row of the table");
-    let given = if call.verb == Verb::Update { Some(body(call, "autoscaling/v1", "Scale")?) } else { None };
+    let kind = kind_of("autoscaling/v1", "Scale");
+    let (given, options) = if call.verb == Verb::Update {
+        let (given, options) = body(call, kind, "UpdateOptions")?;
+        named_alike(&given, &call.path.name)?;
+        (Some(given), options)
+    } else {
+        (None, WriteOptions::parse(call.query, "PatchOptions")?)
+    };
     let media_type = negotiate::media_type(call.header(CONTENT_TYPE));
     let change = |mut object: Value| {
         let wanted = match &given {
@@ -101,7 +115,7 @@ async fn scale(call: &Call<'_>) -> Result<Response<Body>, Status> {
         };
         Ok(object)
     };
-    let changed = registry.modify(target, dry_run(call)?, change).await?;
+    let changed = registry.modify(target, options.dry_run, change).await?;
     Ok(answer::value(200, &scale_of(&changed), &how))
 }
 
@@ -112,46 +126,91 @@ fn success() -> Value {
 /// A scheduler's decision; the first one holds.
 async fn bind(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Plain)?;
-    let binding = body(call, "v1", "Binding")?;
-    let node = binding["target"]["name"].as_str().unwrap_or_default();
-    if node.is_empty() {
-        let text = format!("Binding \"{}\" is invalid: target.name: Required value", call.path.name);
-        return Err(Status::new(422, "Invalid", text));
+    let (binding, options) = body(call, kind_of("v1", "Binding"), "CreateOptions")?;
+    let name = call.path.name.as_str();
+    if meta_str(&binding, "name") != name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
-    let uid = meta_str(&binding, "uid");
+    check_binding(&binding["target"])?;
+    let target = call.target();
     let change = |object: Value| {
-        let refused = |why: &str| Err(Status::conflict(&BINDING, &call.path.name, why));
-        if !uid.is_empty() && uid != meta_str(&object, "uid") {
-            return refused("the pod was deleted and then recreated");
+        let (wanted, held) = (meta_str(&binding, "uid"), meta_str(&object, "uid"));
+        if !wanted.is_empty() && wanted != held {
+            let place = key::object(target.kind, target.namespace, target.name);
+            return Err(Status::conflict(target.kind, name, &other_uid(&place, wanted, held)));
         }
-        if !object["metadata"]["deletionTimestamp"].is_null() {
-            return refused(&format!("pod {} is being deleted, cannot be assigned to a host", call.path.name));
-        }
-        match object["spec"]["nodeName"].as_str().filter(|held| !held.is_empty()) {
-            Some(held) => refused(&format!("pod {} is already assigned to node \"{held}\"", call.path.name)),
-            None => Ok(scheduler::bound(&object, node, Timestamp::now())),
+        match unbindable(&object) {
+            Some(why) => {
+                let mut status = Status::new(
+                    409,
+                    "Conflict",
+                    format!("Operation cannot be fulfilled on pods/binding \"{name}\": {why}"),
+                );
+                status.details = json!({ "name": name, "kind": "pods/binding" });
+                Err(status)
+            }
+            None => Ok(bound(&object, &binding)),
         }
     };
-    call.api.registry.modify(call.target(), dry_run(call)?, change).await?;
+    call.api.registry.modify(target, options.dry_run, change).await?;
     Ok(answer::value(201, &success(), &how))
 }
 
-/// How messages about bindings name the resource.
-static BINDING: std::sync::LazyLock<&'static kind::Kind> =
-    std::sync::LazyLock::new(|| kind::named("v1", "Binding").expect("a row of the table"));
+/// Pods are bound to nodes alone (pkg/apis/core/validation `ValidatePodBinding`).
+fn check_binding(target: &Value) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let kind = target["kind"].as_str().unwrap_or_default();
+    if !matches!(kind, "" | "Node") {
+        errors.push(format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""));
+    }
+    if target["name"].as_str().is_none_or(str::is_empty) {
+        errors.push("target.name: Required value".to_owned());
+    }
+    match errors.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Status::new(500, "", one.clone())),
+        more => Err(Status::new(500, "", format!("[{}]", more.join(", ")))),
+    }
+}
+
+/// Why a pod gets no node now.
+fn unbindable(pod: &Value) -> Option<String> {
+    let name = meta_str(pod, "name");
+    if !pod["metadata"]["deletionTimestamp"].is_null() {
+        return Some(format!("pod {name} is being deleted, cannot be assigned to a host"));
+    }
+    if let Some(held) = pod["spec"]["nodeName"].as_str().filter(|held| !held.is_empty()) {
+        return Some(format!("pod {name} is already assigned to node {held:?}"));
+    }
+    let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
+    gated.then(|| format!("pod {name} has non-empty .spec.schedulingGates"))
+}
+
+/// The pod on its node, with what the binding says of it.
+fn bound(pod: &Value, binding: &Value) -> Value {
+    let node = binding["target"]["name"].as_str().unwrap_or_default();
+    let mut pod = scheduler::bound(pod, node, Timestamp::now());
+    for field in ["annotations", "labels"] {
+        for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+            pod["metadata"][field][key] = value.clone();
+        }
+    }
+    match meta_str(binding, "resourceVersion") {
+        "" => metadata(&mut pod).remove("resourceVersion"),
+        version => metadata(&mut pod).insert("resourceVersion".into(), version.into()),
+    };
+    pod
+}
 
 /// A deletion that says why; budgets will have a word here.
 async fn evict(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Plain)?;
-    let eviction = body(call, "policy/v1", "Eviction")?;
-    let options = &eviction["deleteOptions"];
-    let options = DeleteOptions {
-        grace_seconds: options["gracePeriodSeconds"].as_i64(),
-        uid: options["preconditions"]["uid"].as_str().map(str::to_owned),
-        resource_version: options["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
-        propagation: None,
-        dry_run: dry_run(call)? || options["dryRun"][0] == "All",
-    };
+    let (eviction, asked) = body(call, kind_of("policy/v1", "Eviction"), "CreateOptions")?;
+    if meta_str(&eviction, "name") != call.path.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let mut options: DeleteOptions = write_options::of_value(&eviction["deleteOptions"])?;
+    options.dry_run |= asked.dry_run;
     let registry = &call.api.registry;
     let mut target = call.target();
     let over = |object: &Value| {
@@ -178,23 +237,4 @@ fn disrupted(mut pod: Value, now: Timestamp) -> Value {
     pod["status"]["conditions"] = all.into();
     metadata(&mut pod).remove("resourceVersion");
     pod
-}
-
-/// A namespace's own finalizers.
-async fn finalize(call: &Call<'_>) -> Result<Response<Body>, Status> {
-    let how = call.representation(Offer::Plain)?;
-    let given = decode::object(call.kind, &call.body, encoding(call)?, FieldValidation::Ignore)?.0;
-    let change = |mut object: Value| {
-        object["spec"]["finalizers"] = given["spec"]["finalizers"].clone();
-        if object["spec"]["finalizers"].is_null() {
-            object["spec"] = json!({});
-        }
-        match meta_str(&given, "resourceVersion") {
-            "" => metadata(&mut object).remove("resourceVersion"),
-            version => metadata(&mut object).insert("resourceVersion".into(), version.into()),
-        };
-        Ok(object)
-    };
-    let changed = call.api.registry.modify(call.target(), dry_run(call)?, change).await?;
-    Ok(answer::value(200, &changed, &how))
 }

@@ -6,88 +6,110 @@ use serde_json::{Value, json};
 
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer};
-use crate::api::options::ListOptions;
-use crate::api::read::{Selection, one};
+use crate::api::options::{Continue, ListOptions};
+use crate::api::read::{Selection, many, one};
 use crate::api::serve::Call;
-use crate::decode::{self, Encoding, FieldValidation};
+use crate::api::write_options::{self, WriteOptions};
+use crate::decode::{self, Encoding};
+use crate::kind::Kind;
 use crate::patch::{self, PatchType};
 use crate::registry::prepare::{meta_str, metadata};
-use crate::registry::removal::{DeleteOptions, Propagation};
+use crate::registry::removal::DeleteOptions;
 use crate::registry::shell::{Deleted, Target, failed};
 use crate::registry::{key, rules};
-use crate::status::Status;
-use crate::validate::field::Errors;
-use crate::validate::root;
-
-pub(crate) fn dry_run(call: &Call<'_>) -> Result<bool, Status> {
-    match call.query.get("dryRun") {
-        None => Ok(false),
-        Some("All") => Ok(true),
-        Some(other) => {
-            Err(Status::bad_request(format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\"")))
-        }
-    }
-}
+use crate::status::{FieldError, FieldErrorKind, Status};
 
 /// How the body is written; refuses what nobody here reads.
 pub(crate) fn encoding(call: &Call<'_>) -> Result<Encoding, Status> {
-    match negotiate::media_type(call.header(CONTENT_TYPE)) {
+    match negotiate::media_type(call.header(CONTENT_TYPE)).to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(Encoding::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Encoding::Yaml),
+        "application/yaml" => Ok(Encoding::Yaml),
         negotiate::PROTOBUF => Ok(Encoding::Protobuf),
-        other => {
-            let text = format!(
-                "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml, application/vnd.kubernetes.protobuf; got {other:?}"
-            );
-            Err(Status::new(415, "UnsupportedMediaType", text))
-        }
+        _ => Err(Status::new(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml, application/vnd.kubernetes.protobuf",
+        )),
     }
 }
 
-fn decoded(call: &Call<'_>) -> Result<(Value, Vec<String>), Status> {
-    let unknown = FieldValidation::parse(call.query.text("fieldValidation"))?;
-    let (mut object, warnings) = decode::object(call.kind, &call.body, encoding(call)?, unknown)?;
-    let (given, wanted) = (meta_str(&object, "namespace").to_owned(), call.path.namespace.as_str());
-    if !given.is_empty() && given != wanted {
+/// The body as an object of the request's kind and namespace.
+fn decoded(call: &Call<'_>, kind: &str) -> Result<(Value, Vec<String>, WriteOptions), Status> {
+    let encoding = encoding(call)?;
+    let options = WriteOptions::parse(call.query, kind)?;
+    let (mut object, warnings) = decode::object(call.kind, &call.body, encoding, options.unknown)?;
+    in_namespace(&mut object, &call.path.namespace)?;
+    Ok((object, warnings, options))
+}
+
+/// An object lies where the request says; at the cluster scope, nowhere.
+pub(crate) fn in_namespace(object: &mut Value, wanted: &str) -> Result<(), Status> {
+    let given = meta_str(object, "namespace");
+    if !given.is_empty() && !wanted.is_empty() && given != wanted {
         let text = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Status::bad_request(text));
     }
-    if call.kind.namespaced {
-        metadata(&mut object).insert("namespace".to_owned(), wanted.into());
+    if wanted.is_empty() {
+        metadata(object).remove("namespace");
+    } else {
+        metadata(object).insert("namespace".to_owned(), wanted.into());
     }
-    Ok((object, warnings))
+    Ok(())
 }
 
 pub(crate) async fn create(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Any)?;
-    let (object, warnings) = decoded(call)?;
+    let (object, warnings, options) = decoded(call, "CreateOptions")?;
     if !meta_str(&object, "resourceVersion").is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    let created = call.api.registry.create(call.target(), object, dry_run(call)?).await?;
+    let created = call.api.registry.create(call.target(), object, options.dry_run).await?;
     Ok(answer::warn(answer::value(201, &one(call, &how, created), &how), &warnings))
+}
+
+/// Refuses a body that does not name what the path names.
+pub(crate) fn named_alike(object: &Value, wanted: &str) -> Result<(), Status> {
+    match meta_str(object, "name") {
+        name if name == wanted => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        ))),
+        name => Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        ))),
+    }
+}
+
+/// Refuses a version that is none, or none where one is needed.
+fn versioned(kind: &Kind, object: &Value) -> Result<(), Status> {
+    let version = meta_str(object, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        return Err(Status::new(500, "", format!("strconv.ParseUint: parsing {version:?}: invalid syntax")));
+    }
+    if matches!(version, "" | "0") && !rules::of(kind).unconditional_update {
+        let error = FieldError {
+            kind: FieldErrorKind::Invalid,
+            field: "metadata.resourceVersion".to_owned(),
+            message: "Invalid value: 0: must be specified for an update".to_owned(),
+        };
+        return Err(Status::invalid(kind.group, kind.resource, meta_str(object, "name"), &[error]));
+    }
+    Ok(())
 }
 
 pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Any)?;
-    let (object, warnings) = decoded(call)?;
-    let name = meta_str(&object, "name");
-    if name != call.path.name {
-        let text = format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name);
-        return Err(Status::bad_request(text));
-    }
-    let rules = rules::of(call.kind);
-    if meta_str(&object, "resourceVersion").is_empty() && !rules.unconditional_update {
-        let mut errors = Errors::default();
-        let version = root().child("metadata").child("resourceVersion");
-        errors.invalid(&version, &0, "must be specified for an update");
-        // Storage says it, which knows resources, not kinds.
-        return Err(Status::invalid(call.kind.group, call.kind.resource, name, &errors.into_list()));
-    }
-    let (registry, dry) = (&call.api.registry, dry_run(call)?);
-    let changed = match registry.modify(call.target(), dry, |_| Ok(object.clone())).await {
-        Err(status) if status.code == 404 && rules.create_on_update && call.path.subresource.is_empty() => {
+    let (object, warnings, options) = decoded(call, "UpdateOptions")?;
+    named_alike(&object, &call.path.name)?;
+    let (registry, dry) = (&call.api.registry, options.dry_run);
+    let change = |_: Value| {
+        versioned(call.kind, &object)?;
+        Ok(object.clone())
+    };
+    let creates = rules::of(call.kind).create_on_update && call.path.subresource.is_empty();
+    let changed = match registry.modify(call.target(), dry, change).await {
+        Err(status) if status.code == 404 && creates => {
             let created = registry.create(call.target(), object, dry).await?;
             return Ok(answer::warn(answer::value(201, &one(call, &how, created), &how), &warnings));
         }
@@ -98,7 +120,7 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
 
 pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Any)?;
-    let unknown = FieldValidation::parse(call.query.text("fieldValidation"))?;
+    let options = WriteOptions::parse(call.query, "PatchOptions")?;
     let kind = PatchType::parse(negotiate::media_type(call.header(CONTENT_TYPE)))?;
     let patched = |current: Value| {
         let next = patch::apply(call.kind, kind, &current, &call.body)?;
@@ -109,37 +131,20 @@ pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
             )));
         }
         let bytes = serde_json::to_vec(&next).map_err(Status::internal)?;
-        let (mut next, _) = decode::object(call.kind, &bytes.into(), Encoding::Json, unknown)?;
+        let (mut next, _) = decode::object(call.kind, &bytes.into(), Encoding::Json, options.unknown)?;
         // A patch insists on a version only by naming one; else it applies to whatever is newest.
         if meta_str(&next, "resourceVersion") == meta_str(&current, "resourceVersion") {
             metadata(&mut next).remove("resourceVersion");
         }
         Ok(next)
     };
-    let changed = call.api.registry.modify(call.target(), dry_run(call)?, patched).await?;
+    let changed = call.api.registry.modify(call.target(), options.dry_run, patched).await?;
     Ok(answer::value(200, &one(call, &how, changed), &how))
 }
 
 fn delete_options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
-    let body = if call.body.is_empty() { json!({}) } else { decode::parse(&call.body, encoding(call)?)? };
-    let word = |key: &str| body[key].as_str().or(call.query.get(key)).map(str::to_owned);
-    let propagation = match word("propagationPolicy").as_deref() {
-        Some("Background") => Some(Propagation::Background),
-        Some("Foreground") => Some(Propagation::Foreground),
-        Some("Orphan") => Some(Propagation::Orphan),
-        None if body["orphanDependents"] == true => Some(Propagation::Orphan),
-        None => None,
-        Some(other) => return Err(Status::bad_request(format!("propagationPolicy: Unsupported value: \"{other}\""))),
-    };
-    let grace = body["gracePeriodSeconds"].as_i64().or_else(|| call.query.get("gracePeriodSeconds")?.parse().ok());
-    let precondition = |key: &str| body["preconditions"][key].as_str().map(str::to_owned);
-    Ok(DeleteOptions {
-        grace_seconds: grace,
-        propagation,
-        uid: precondition("uid"),
-        resource_version: precondition("resourceVersion"),
-        dry_run: dry_run(call)? || body["dryRun"][0] == "All",
-    })
+    let encoding = if call.body.is_empty() { Encoding::Json } else { encoding(call)? };
+    write_options::delete_options(call.query, &call.body, encoding)
 }
 
 pub(crate) async fn delete(call: &Call<'_>) -> Result<Response<Body>, Status> {
@@ -167,24 +172,32 @@ pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Response<Body>,
     let registry = &call.api.registry;
     registry.store().barrier().await.map_err(failed)?;
     let view = registry.store().view();
+    let (_, start) = list.snapshot(selection.fields.name().is_some())?;
     let prefix = key::prefix(call.kind, &call.path.namespace);
-    let mut items = Vec::new();
-    for kv in view.range(prefix.as_bytes(), &key::range_end(&prefix)) {
+    let from = start.map_or_else(|| prefix.clone(), |start| format!("{prefix}{start}"));
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let (mut items, mut metadata) = (Vec::new(), json!({ "resourceVersion": view.revision().to_string() }));
+    for kv in view.range(from.as_bytes(), &key::range_end(&prefix)) {
         let object = registry.open(&kv)?;
         if !selection.takes(&object.value) {
             continue;
         }
+        if limit > 0 && items.len() == limit {
+            let start = String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned();
+            metadata["continue"] = Continue { revision: view.revision(), start }.encode().into();
+            break;
+        }
+        items.push(object);
+    }
+    for object in &items {
         let (namespace, name) = (meta_str(&object.value, "namespace"), meta_str(&object.value, "name"));
         let target = Target { kind: call.kind, namespace, name, subresource: "" };
         match registry.delete(target, &options).await {
-            Ok(Deleted::Gone(object) | Deleted::Stays(object)) => items.push(object),
             // Somebody else deleted it meanwhile.
-            Err(status) if status.code == 404 => {}
-            Err(status) => return Err(status),
+            Err(status) if status.code != 404 => return Err(status),
+            _ => {}
         }
     }
-    let (kind, metadata) =
-        (format!("{}List", call.kind.kind), json!({ "resourceVersion": view.revision().to_string() }));
-    let list = json!({ "kind": kind, "apiVersion": call.kind.api_version(), "metadata": metadata, "items": items });
-    Ok(answer::value(200, &list, &how))
+    // What is answered is what was there before.
+    Ok(answer::value(200, &many(call, &how, items, &metadata), &how))
 }

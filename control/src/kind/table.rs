@@ -15,8 +15,10 @@ const WITH_STATUS: &[Subresource] = &[STATUS];
 const SCALED: &[Subresource] = &[SCALE, STATUS];
 const OF_PODS: &[Subresource] = &[
     Subresource { name: "binding", body: ("", "v1", "Binding"), verbs: &["create"] },
+    Subresource { name: "ephemeralcontainers", body: ("", "", ""), verbs: CHANGED },
     Subresource { name: "eviction", body: ("policy", "v1", "Eviction"), verbs: &["create"] },
     Subresource { name: "log", body: ("", "", ""), verbs: &["get"] },
+    Subresource { name: "resize", body: ("", "", ""), verbs: CHANGED },
     STATUS,
 ];
 const OF_NAMESPACES: &[Subresource] =

@@ -143,7 +143,7 @@ impl Stage {
                 };
                 let namespace = meta_str(&object, "namespace").to_owned();
                 let birth = Birth { namespace: &namespace, name: &name, uid: &format!("u{count}"), now: &now };
-                prepare::create(rules::of(kind), &mut object, &birth);
+                prepare::create(kind, &mut object, &birth);
                 let mut draw = || count;
                 fill(&self.settings.ranges, &|_| false, kind, None, &mut object, &mut draw).expect("enough addresses");
                 self.put(named(kind, &object), object);
@@ -152,8 +152,8 @@ impl Stage {
                 let key = named(kind, object);
                 let (mut new, old) = (object.clone(), self.world.get(&key).expect("guarded").value.clone());
                 match part {
-                    Part::Main => prepare::update(rules::of(kind), &old, &mut new),
-                    Part::Status => prepare::update_status(kind, &old, &mut new),
+                    Part::Main => prepare::update(kind, "", &old, &mut new, &now),
+                    Part::Status => prepare::update(kind, "status", &old, &mut new, &now),
                     Part::Whole => {}
                 }
                 if removal::finished(kind, &new) {

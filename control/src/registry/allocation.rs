@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::kind::Kind;
 use crate::registry::prepare::meta_str;
+use crate::registry::service::{self, invalid};
 use crate::status::Status;
 
 /// Claims lie below it.
@@ -108,7 +109,8 @@ pub fn claims(kind: &Kind, object: Option<&Value>) -> BTreeSet<String> {
     }
     let address = object["spec"]["clusterIP"].as_str().filter(|address| !address.is_empty() && *address != "None");
     let ports = object["spec"]["ports"].as_array().into_iter().flatten();
-    let ports = ports.filter_map(|port| port["nodePort"].as_u64().filter(|port| *port > 0)).map(of_port);
+    let ports = ports.map(|port| &port["nodePort"]).chain([&object["spec"]["healthCheckNodePort"]]);
+    let ports = ports.filter_map(|port| port.as_u64().filter(|port| *port > 0)).map(of_port);
     address.map(of_address).into_iter().chain(ports).collect()
 }
 
@@ -129,23 +131,14 @@ pub fn fill(
     }
     let held = claims(kind, old);
     let name = meta_str(object, "name").to_owned();
-    let kept = old.map(|old| old["spec"]["clusterIP"].clone());
     let spec = &mut object["spec"];
-    if !spec.is_object() {
+    if !spec.is_object() || spec["type"] == "ExternalName" {
         return Ok(());
     }
-    let typed = spec["type"].as_str().unwrap_or("ClusterIP").to_owned();
-    if typed == "ExternalName" {
-        spec.as_object_mut().expect("checked above").retain(|field, _| field != "clusterIP" && field != "clusterIPs");
-        return Ok(());
-    }
+    service::families(&name, spec)?;
     if spec["clusterIP"].as_str().is_none_or(str::is_empty) {
-        let mut drawn =
-            || pick(ranges.services.size(), taken, |at| of_address(&ranges.services.at(at).to_string()), draw);
-        spec["clusterIP"] = match kept.filter(|kept| kept.as_str().is_some_and(|kept| !kept.is_empty())) {
-            Some(kept) => kept,
-            None => ranges.services.at(drawn().ok_or_else(full)?).to_string().into(),
-        };
+        let place = pick(ranges.services.size(), taken, |at| of_address(&ranges.services.at(at).to_string()), draw);
+        spec["clusterIP"] = ranges.services.at(place.ok_or_else(full)?).to_string().into();
     }
     let address = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
     if address != "None" {
@@ -153,10 +146,10 @@ pub fn fill(
         let fits = address.parse().is_ok_and(|address| ranges.services.holds(address));
         if !held.contains(&claim) && (!fits || taken(&claim)) {
             let why = if fits {
-                "failed to allocate IP: provided IP is already allocated".to_owned()
+                format!("failed to allocate IP {address}: provided IP is already allocated")
             } else {
                 format!(
-                    "failed to allocate IP: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
                     ranges.services
                 )
             };
@@ -166,49 +159,49 @@ pub fn fill(
     if spec["clusterIPs"].as_array().is_none_or(Vec::is_empty) || spec["clusterIPs"][0] != address {
         spec["clusterIPs"] = json!([address]);
     }
-    node_ports(&typed, &name, &held, taken, spec, draw)
+    node_ports(&name, &held, taken, spec, draw)
 }
 
 fn node_ports(
-    typed: &str,
     name: &str,
     held: &BTreeSet<String>,
     taken: &dyn Fn(&str) -> bool,
     spec: &mut Value,
     draw: &mut dyn FnMut() -> u64,
 ) -> Result<(), Status> {
-    let wants = matches!(typed, "NodePort" | "LoadBalancer");
+    let (allocates, health) = (service::allocates_node_ports(spec), service::needs_health_port(spec));
+    let count = spec["ports"].as_array().map_or(0, Vec::len);
+    let mut places: Vec<(String, String, bool)> =
+        (0..count).map(|at| (format!("/ports/{at}"), format!("spec.ports[{at}].nodePort"), allocates)).collect();
+    places.push((String::new(), "spec.healthCheckNodePort".to_owned(), health));
     let mut given = BTreeSet::new();
-    for (at, port) in spec["ports"].as_array_mut().into_iter().flatten().enumerate() {
-        let Some(port) = port.as_object_mut() else { continue };
-        if !wants {
-            port.remove("nodePort");
-            continue;
-        }
-        let asked = port.get("nodePort").and_then(Value::as_u64).filter(|asked| *asked > 0);
-        let claim = asked.map(of_port).unwrap_or_default();
+    for (at, field, wanted) in places {
+        let key = field.rsplit('.').next().unwrap_or_default().to_owned();
+        let Some(holder) = spec.pointer_mut(&at).and_then(Value::as_object_mut) else { continue };
+        let asked = holder.get(&key).and_then(Value::as_u64).filter(|asked| *asked > 0);
+        let refuse = |asked: u64, why: &str| Err(invalid(name, &field, &asked.into(), why));
         match asked {
             Some(asked) if !NODE_PORTS.contains(&asked) => {
                 let (low, high) = (NODE_PORTS.start(), NODE_PORTS.end());
                 let why = format!("provided port is not in the valid range. The range of valid ports is {low}-{high}");
-                return Err(invalid(name, &format!("spec.ports[{at}].nodePort"), &asked.into(), &why));
+                return refuse(asked, &why);
             }
-            Some(asked) if !held.contains(&claim) && taken(&claim) => {
-                let why = "provided port is already allocated";
-                return Err(invalid(name, &format!("spec.ports[{at}].nodePort"), &asked.into(), why));
+            Some(asked) if !held.contains(&of_port(asked)) && taken(&of_port(asked)) => {
+                return refuse(asked, "provided port is already allocated");
             }
             Some(asked) => {
                 given.insert(asked);
             }
-            None => {
+            None if wanted => {
                 let size = u32::try_from(NODE_PORTS.end() - NODE_PORTS.start() + 1).expect("a few thousand");
-                let key = |place: u32| of_port(NODE_PORTS.start() + u64::from(place));
-                let free = |key: &str| taken(key) || given.iter().any(|given| of_port(*given) == key);
-                let place = pick(size, &free, key, draw).ok_or_else(full)?;
+                let claim = |place: u32| of_port(NODE_PORTS.start() + u64::from(place));
+                let busy = |claim: &str| taken(claim) || given.iter().any(|given| of_port(*given) == claim);
+                let place = pick(size, &busy, claim, draw).ok_or_else(full)?;
                 let chosen = NODE_PORTS.start() + u64::from(place);
                 given.insert(chosen);
-                port.insert("nodePort".into(), chosen.into());
+                holder.insert(key, chosen.into());
             }
+            None => {}
         }
     }
     Ok(())
@@ -227,14 +220,6 @@ fn pick(
 
 fn full() -> Status {
     Status::internal("failed to allocate: the range is full")
-}
-
-fn invalid(name: &str, field: &str, value: &Value, why: &str) -> Status {
-    let text = format!("Invalid value: {value}: {why}");
-    let mut status = Status::new(422, "Invalid", format!("Service \"{name}\" is invalid: {field}: {text}"));
-    let cause = json!({ "reason": "FieldValueInvalid", "message": text, "field": field });
-    status.details = json!({ "name": name, "kind": "Service", "causes": [cause] });
-    status
 }
 
 #[cfg(test)]
@@ -269,11 +254,13 @@ mod tests {
         assert_eq!(keys.len(), 3, "{keys:?}");
         let headless = assigned(json!({ "spec": { "clusterIP": "None" } }), None, &[]).expect("needs nothing");
         assert!(claims(kind::core("services"), Some(&headless)).is_empty());
-        let again = assigned(json!({ "spec": { "ports": [{ "port": 80, "nodePort": 30009 }] } }), Some(&made), &[]);
-        let again = again.expect("keeps its address");
+        let again = assigned(made.clone(), Some(&made), &["/raftsman/claims/service-ip/10.96.0.9"]);
+        assert_eq!(again.expect("keeps what it has"), made);
+        let local = json!({ "spec": { "type": "LoadBalancer", "externalTrafficPolicy": "Local", "allocateLoadBalancerNodePorts": false, "ports": [{ "port": 80 }] } });
+        let local = assigned(local, None, &[]).expect("free");
         assert_eq!(
-            (&again["spec"]["clusterIP"], &again["spec"]["ports"]),
-            (&json!("10.96.0.9"), &json!([{ "port": 80 }]))
+            (&local["spec"]["healthCheckNodePort"], local["spec"]["ports"][0].get("nodePort")),
+            (&json!(30009), None)
         );
     }
 

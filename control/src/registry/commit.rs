@@ -122,11 +122,7 @@ impl Registry {
         let name = if given.is_empty() { names::generate(meta_str(&object, "generateName"), random()) } else { given };
         let (uid, now) = (uuid::Uuid::new_v4().to_string(), removal::rfc3339(Timestamp::now()));
         defaults::fill(kind, &mut object);
-        prepare::create(
-            rules::of(kind),
-            &mut object,
-            &Birth { namespace: &namespace, name: &name, uid: &uid, now: &now },
-        );
+        prepare::create(kind, &mut object, &Birth { namespace: &namespace, name: &name, uid: &uid, now: &now });
         valid(kind, &name, &validate::create(kind, &object))?;
         self.allocate(view, kind, None, &mut object)?;
         Ok(Write { kind, key: key::object(kind, &namespace, &name), old: None, new: Some(object) })
@@ -144,9 +140,10 @@ impl Registry {
         if old.revision.to_string() != meta_str(&new, "resourceVersion") {
             return Err(Status::conflict(kind, &name, MODIFIED));
         }
+        let now = removal::rfc3339(Timestamp::now());
         match part {
-            Part::Main => prepare::update(rules::of(kind), &old.value, &mut new),
-            Part::Status => prepare::update_status(kind, &old.value, &mut new),
+            Part::Main => prepare::update(kind, "", &old.value, &mut new, &now),
+            Part::Status => prepare::update(kind, "status", &old.value, &mut new, &now),
             Part::Whole => {}
         }
         self.allocate(view, kind, Some(&old.value), &mut new)?;

@@ -5,7 +5,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
-use crate::registry::rules::Rules;
+use crate::registry::rules::{self, Rules};
+use crate::registry::strategy;
 
 /// Keeps a namespace until it is empty.
 const KUBERNETES: &str = "kubernetes";
@@ -37,7 +38,8 @@ pub fn meta_str<'a>(object: &'a Value, key: &str) -> &'a str {
 }
 
 /// Makes a client's object the first version of a stored one.
-pub fn create(rules: Rules, object: &mut Value, birth: &Birth<'_>) {
+pub fn create(kind: &Kind, object: &mut Value, birth: &Birth<'_>) {
+    let rules = rules::of(kind);
     let meta = metadata(object);
     for cleared in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
         meta.remove(cleared);
@@ -66,24 +68,41 @@ pub fn create(rules: Rules, object: &mut Value, birth: &Birth<'_>) {
             Err(_) => debug_assert!(initial.is_empty(), "rows hold JSON"),
         }
     }
+    strategy::born(kind, object, birth.now);
 }
 
-/// Makes a client's object the next version of a stored one: fills what clients may leave out, takes back what they
-/// may not change here, counts the generation.
-pub fn update(rules: Rules, old: &Value, new: &mut Value) {
+/// Makes a client's object the next version of a stored one, written through a subresource (empty: the object itself):
+/// fills what clients may leave out, takes back what they may not change here, counts the generation. `now` is RFC 3339,
+/// whole seconds.
+pub fn update(kind: &Kind, subresource: &str, old: &Value, new: &mut Value, now: &str) {
+    let rules = rules::of(kind);
+    match subresource {
+        // What it may change is its own to say.
+        "binding" => return,
+        "ephemeralcontainers" => *new = strategy::ephemeral_containers(old, new),
+        "resize" => *new = strategy::resize(old, new),
+        _ => {}
+    }
     carry_identity(old, new);
-    if rules.status {
-        carry(old, new, "status");
+    match subresource {
+        "status" => restore_all_but_status(kind, old, new),
+        "finalize" => carry(old, new, "status"),
+        _ => {
+            if rules.status {
+                carry(old, new, "status");
+            }
+            if rules.holds_objects && !old["spec"].is_null() {
+                new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
+            }
+        }
     }
-    if rules.holds_objects && !old["spec"].is_null() {
-        new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
+    strategy::changed(kind, subresource, old, new, now);
+    if subresource != "status" {
+        count_generation(rules, old, new);
     }
-    count_generation(rules, old, new);
 }
 
-/// The same for `/status`: everything else stays but what metadata lets pass.
-pub fn update_status(kind: &Kind, old: &Value, new: &mut Value) {
-    carry_identity(old, new);
+fn restore_all_but_status(kind: &Kind, old: &Value, new: &mut Value) {
     let fields: Vec<String> = [old, &*new]
         .into_iter()
         .filter_map(Value::as_object)
@@ -115,16 +134,16 @@ fn carry_identity(old: &Value, new: &mut Value) {
         }
     }
     meta.remove("selfLink");
-    if !old_meta["deletionTimestamp"].is_null() {
-        restore(old_meta, meta, "deletionTimestamp");
-        if meta.get("deletionGracePeriodSeconds").is_none_or(Value::is_null) {
-            restore(old_meta, meta, "deletionGracePeriodSeconds");
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if meta.get(key).is_none_or(Value::is_null) {
+            restore(old_meta, meta, key);
         }
     }
 }
 
 fn count_generation(rules: Rules, old: &Value, new: &mut Value) {
-    if rules.generation && wish(old) != wish(new) {
+    let counted = |object: &Value| rules.generation_counts.map(|field| object["metadata"][field].clone());
+    if rules.generation && (wish(old) != wish(new) || counted(old) != counted(new)) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         metadata(new).insert("generation".into(), generation.into());
     }
@@ -181,21 +200,18 @@ fn comparable(object: &Value) -> Value {
 mod tests {
     use super::*;
 
-    const WORKLOAD: Rules = Rules {
-        generation: true,
-        status: true,
-        initial_status: "{}",
-        unconditional_update: true,
-        create_on_update: false,
-        answers_deleted: false,
-        orphans: false,
-        holds_objects: false,
-    };
+    fn workload() -> &'static Kind {
+        crate::kind::find("apps", "v1", "deployments").expect("a row of the table")
+    }
 
     #[test]
     fn a_new_object_has_no_past() {
         let mut object = json!({ "metadata": { "generation": 9, "uid": "theirs", "deletionTimestamp": "x" }, "status": { "replicas": 3 } });
-        create(WORKLOAD, &mut object, &Birth { namespace: "ns", name: "d", uid: "ours", now: "2026-01-02T03:04:05Z" });
+        create(
+            workload(),
+            &mut object,
+            &Birth { namespace: "ns", name: "d", uid: "ours", now: "2026-01-02T03:04:05Z" },
+        );
         assert_eq!(
             object,
             json!({
@@ -209,15 +225,18 @@ mod tests {
     fn an_update_keeps_identity_and_status_and_counts_wishes() {
         let old = json!({ "metadata": { "uid": "u", "generation": 4, "creationTimestamp": "t" }, "spec": { "replicas": 1 }, "status": { "a": 1 } });
         let mut same = json!({ "metadata": { "generation": 77, "labels": { "x": "y" } }, "spec": { "replicas": 1 }, "status": { "a": 2 } });
-        update(WORKLOAD, &old, &mut same);
+        update(workload(), "", &old, &mut same, "now");
         assert_eq!(
             same["metadata"],
             json!({ "uid": "u", "generation": 4, "creationTimestamp": "t", "labels": { "x": "y" } })
         );
         assert_eq!(same["status"], json!({ "a": 1 }));
         let mut other = json!({ "metadata": {}, "spec": { "replicas": 2 } });
-        update(WORKLOAD, &old, &mut other);
+        update(workload(), "", &old, &mut other, "now");
         assert_eq!(other["metadata"]["generation"], 5);
+        let mut noted = json!({ "metadata": { "annotations": { "a": "b" } }, "spec": { "replicas": 1 } });
+        update(workload(), "", &old, &mut noted, "now");
+        assert_eq!(noted["metadata"]["generation"], 5);
         assert_eq!(other["status"], json!({ "a": 1 }));
     }
 

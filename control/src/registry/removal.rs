@@ -97,6 +97,15 @@ pub fn decide(kind: &Kind, rules: Rules, object: &Value, options: &DeleteOptions
     if next == *object { Removal::Pending } else { Removal::Mark(next) }
 }
 
+/// What an object that goes at once is answered as: pods show that and how they went.
+pub fn parting(kind: &Kind, object: &Value, now: Timestamp) -> Value {
+    let mut last = object.clone();
+    if (kind.group, kind.resource) == ("", "pods") && object["metadata"]["deletionTimestamp"].is_null() {
+        mark(kind, &mut last, 0, now);
+    }
+    last
+}
+
 /// Whether an object that an update leaves like this has reached the end of its deletion.
 pub fn finished(kind: &Kind, object: &Value) -> bool {
     let meta = &object["metadata"];
@@ -140,6 +149,14 @@ fn finalizers(rules: Rules, object: &Value, options: &DeleteOptions) -> Vec<Stri
         held.push(wanted.to_owned());
     }
     held
+}
+
+/// Why an object is not the one that was meant, as Kubernetes' storage says it; `place`: its key.
+pub fn other_uid(place: &str, wanted: &str, held: &str) -> String {
+    format!(
+        "StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {wanted}, UID in object meta: {held}"
+    )
 }
 
 fn set_finalizers(object: &mut Value, finalizers: &[String]) {

@@ -9,6 +9,8 @@ use crate::kind::Kind;
 pub struct Rules {
     /// `metadata.generation` counts changes of what is wished for.
     pub generation: bool,
+    /// A field of the metadata whose changes count too.
+    pub generation_counts: Option<&'static str>,
     /// `status` has its own endpoint: the main one neither sets nor changes it.
     pub status: bool,
     /// What `status` is in a new object, as JSON; empty for none.
@@ -27,6 +29,7 @@ pub struct Rules {
 
 const PLAIN: Rules = Rules {
     generation: false,
+    generation_counts: None,
     status: false,
     initial_status: "",
     unconditional_update: true,
@@ -69,11 +72,11 @@ const TABLE: &[(&str, &str, Rules)] = &[
             ..WORKLOAD
         },
     ),
-    ("apps", "deployments", WORKLOAD),
+    ("apps", "deployments", Rules { generation_counts: Some("annotations"), ..WORKLOAD }),
     ("apps", "replicasets", Rules { initial_status: r#"{"replicas":0}"#, ..WORKLOAD }),
     ("apps", "statefulsets", Rules { initial_status: r#"{"replicas":0,"availableReplicas":0}"#, ..WORKLOAD }),
     ("coordination.k8s.io", "leases", Rules { create_on_update: true, ..VERSIONED }),
-    ("discovery.k8s.io", "endpointslices", SPEC),
+    ("discovery.k8s.io", "endpointslices", Rules { generation_counts: Some("labels"), ..SPEC }),
     ("events.k8s.io", "events", UPSERT),
     ("rbac.authorization.k8s.io", "clusterrolebindings", UPSERT),
     ("rbac.authorization.k8s.io", "clusterroles", UPSERT),

@@ -144,7 +144,7 @@ impl Registry {
     /// # Errors
     /// 409 when the name is taken, 403 in a namespace that ends.
     pub async fn create(&self, target: Target<'_>, object: Value, dry_run: bool) -> Result<Value, Status> {
-        let (kind, rules) = (target.kind, rules::of(target.kind));
+        let kind = target.kind;
         let view = self.latest().await?;
         self.namespace_lives(&view, target, &object)?;
         let base = meta_str(&object, "generateName").to_owned();
@@ -156,7 +156,7 @@ impl Registry {
             let (mut object, now) = (object.clone(), removal::rfc3339(Timestamp::now()));
             let uid = uuid::Uuid::new_v4().to_string();
             prepare::create(
-                rules,
+                kind,
                 &mut object,
                 &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now },
             );
@@ -219,7 +219,7 @@ impl Registry {
         dry_run: bool,
         change: impl Fn(Value) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
-        let (kind, rules) = (target.kind, rules::of(target.kind));
+        let kind = target.kind;
         for _ in 0..RETRIES {
             let old = self.get(&self.latest().await?, target)?;
             let mut new = change(old.clone().shown())?;
@@ -227,13 +227,9 @@ impl Registry {
             if !insisted.is_empty() && insisted != old.revision.to_string() {
                 return Err(Status::conflict(kind, target.name, MODIFIED));
             }
-            same_identity(kind, target.name, &old.value, &new)?;
-            match target.subresource {
-                "status" => prepare::update_status(kind, &old.value, &mut new),
-                // What they may change is theirs to say.
-                "binding" | "finalize" => {}
-                _ => prepare::update(rules, &old.value, &mut new),
-            }
+            same_identity(target, &old.value, &new)?;
+            let now = removal::rfc3339(Timestamp::now());
+            prepare::update(kind, target.subresource, &old.value, &mut new, &now);
             valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
             self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
             if prepare::unchanged(&old.value, &new) || dry_run {
@@ -241,10 +237,11 @@ impl Registry {
             }
             let place = key::object(kind, target.namespace, target.name);
             let ends = removal::finished(kind, &new);
-            let object = (!ends).then(|| new.clone());
+            let (object, last) = ((!ends).then(|| new.clone()), old.revision);
             let write = Write { kind, key: place, old: Some(old), new: object };
             if let Some(revision) = self.write(&[write]).await? {
-                return Ok(Stored { value: new, revision }.shown());
+                // An object that ends here was never written like this: its version is the last one that was.
+                return Ok(Stored { value: new, revision: if ends { last } else { revision } }.shown());
             }
         }
         Err(Status::conflict(kind, target.name, MODIFIED))
@@ -265,7 +262,8 @@ impl Registry {
                 Removal::Mark(next) => Some(next.clone()),
                 Removal::Remove => None,
             };
-            let (value, revision) = (object.clone().unwrap_or_else(|| old.value.clone()), old.revision);
+            let parting = || removal::parting(kind, &old.value, Timestamp::now());
+            let (value, revision) = (object.clone().unwrap_or_else(parting), old.revision);
             let place = key::object(kind, target.namespace, target.name);
             let written = if options.dry_run {
                 Some(revision)
@@ -350,13 +348,13 @@ pub(super) fn valid(kind: &Kind, name: &str, errors: &[FieldError]) -> Result<()
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind.group, kind.kind, name, errors)) }
 }
 
-fn same_identity(kind: &Kind, name: &str, old: &Value, new: &Value) -> Result<(), Status> {
+fn same_identity(target: Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
     let (held, given) = (meta_str(old, "uid"), meta_str(new, "uid"));
     if given.is_empty() || given == held {
         return Ok(());
     }
-    let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {held}");
-    Err(Status::conflict(kind, name, &why))
+    let place = key::object(target.kind, target.namespace, target.name);
+    Err(Status::conflict(target.kind, target.name, &removal::other_uid(&place, given, held)))
 }
 
 pub(super) fn random() -> [u8; 5] {

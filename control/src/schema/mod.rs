@@ -1,8 +1,9 @@
 //! What objects are made of: the types of `k8s-openapi`, with the facts about fields that they lack.
 //!
 //! `facts.txt` is made by `cargo run -p xtask -- schema`: per field its patch strategy and merge key, how a list is keyed,
-//! and what is atomic. The types come from the kinds of the table when first asked for.
+//! what is atomic, and how Go holds it (`go`). The types come from the kinds of the table when first asked for.
 
+pub mod go;
 pub mod protobuf;
 
 use std::collections::BTreeMap;
@@ -76,6 +77,8 @@ pub struct Facts {
     pub set: bool,
     /// Changes only as a whole when applied.
     pub atomic: bool,
+    /// How Go holds it.
+    pub go: go::Go,
 }
 
 /// All types, by name, and their JSON schemas.
@@ -152,13 +155,18 @@ fn parse_facts(words: &str) -> Facts {
     for word in words.split_whitespace() {
         match word.split_once(':') {
             Some(("merge", key)) => facts.merge = Some(key.to_owned()),
+            Some(("go" | "default", _)) => {
+                facts.go.word(word);
+            }
             Some(("map", keys)) => facts.map_keys = keys.split(',').map(str::to_owned).collect(),
             _ => match word {
                 "retainKeys" => facts.retain_keys = true,
                 "replace" => facts.replace = true,
                 "set" => facts.set = true,
                 "atomic" => facts.atomic = true,
-                _ => {}
+                other => {
+                    facts.go.word(other);
+                }
             },
         }
     }
@@ -170,7 +178,11 @@ fn parse(name: &str, document: &Value, facts: &AllFacts) -> Type {
     let required =
         |field: &str| document["required"].as_array().is_some_and(|all| all.iter().any(|name| name == field));
     let fields = document["properties"].as_object().into_iter().flatten().map(|(field, schema)| {
-        (field.clone(), Field { shape: shape(schema), facts: of(field), required: required(field) })
+        let mut facts = of(field);
+        if facts.go.name.is_empty() {
+            facts.go.name = go::guess(schema);
+        }
+        (field.clone(), Field { shape: shape(schema), facts, required: required(field) })
     });
     Type { fields: fields.collect(), atomic: of("*").atomic }
 }
