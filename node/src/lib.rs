@@ -5,8 +5,10 @@
 
 pub mod checkpoint;
 pub mod config;
+mod health;
 mod link;
 mod logs;
+mod metrics;
 pub mod mirror;
 pub mod net;
 pub mod plan;

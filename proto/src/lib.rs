@@ -1,6 +1,6 @@
 //! The words that cross a process boundary: protobuf messages and services, generated from `proto/*.proto`.
 //!
-//! Nothing here decides or acts. `cargo run -p xtask -- proto` regenerates `gen/`.
+//! Nothing here decides or acts; `prometheus` writes a usage report as text, for servers and nodes alike. `cargo run -p xtask -- proto` regenerates `gen/`.
 
 #![expect(
     missing_docs,
@@ -10,6 +10,8 @@
     clippy::module_inception,
     reason = "generated code follows its .proto files"
 )]
+
+pub mod prometheus;
 
 /// etcd's keys, values and events.
 pub mod mvccpb {

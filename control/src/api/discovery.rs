@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::metrics;
 use crate::kind::{ALL, Kind, verbs};
 
 /// The Kubernetes release whose API is served.
@@ -19,6 +20,8 @@ fn groups() -> Vec<(&'static str, &'static str)> {
             groups.push((kind.group, kind.version));
         }
     }
+    // Measured, not stored: no rows of the table.
+    groups.push((metrics::GROUP, metrics::VERSION));
     groups
 }
 
@@ -81,7 +84,7 @@ fn discovery(core: bool) -> Value {
     let wanted = groups().into_iter().filter(|(group, _)| group.is_empty() == core);
     let items: Vec<Value> = wanted
         .map(|(group, version)| {
-            let resources: Vec<Value> = kinds(group).map(aggregated_resource).collect();
+            let resources: Vec<Value> = kinds(group).map(aggregated_resource).chain(measured(group, true)).collect();
             let versions = json!([{ "version": version, "resources": resources, "freshness": "Current" }]);
             json!({ "metadata": { "name": group, "creationTimestamp": null }, "versions": versions })
         })
@@ -118,8 +121,25 @@ fn aggregated_resource(kind: &'static Kind) -> Value {
     resource
 }
 
+/// Resources that are measured, not stored, in either form.
+fn measured(group: &str, aggregated: bool) -> Vec<Value> {
+    let rows = metrics::RESOURCES.iter().filter(|_| group == metrics::GROUP);
+    let verbs = ["get", "list"];
+    let row = |(resource, kind, namespaced): &(&str, &str, bool)| {
+        if !aggregated {
+            return json!({
+                "name": resource, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": verbs,
+            });
+        }
+        let response = json!({ "group": metrics::GROUP, "version": metrics::VERSION, "kind": kind });
+        let scope = if *namespaced { "Namespaced" } else { "Cluster" };
+        json!({ "resource": resource, "responseKind": response, "scope": scope, "singularResource": "", "verbs": verbs })
+    };
+    rows.map(row).collect()
+}
+
 fn resources(group: &str, version: &str) -> Value {
-    let mut all = Vec::new();
+    let mut all = measured(group, false);
     for kind in kinds(group) {
         let mut resource = json!({
             "name": kind.resource, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
@@ -166,5 +186,11 @@ mod tests {
             core["resources"].as_array().expect("a list").iter().find(|found| found["name"] == "pods/eviction");
         assert_eq!(eviction.expect("drain looks for it")["group"], "policy");
         assert!(document("/apis/none.example", "").is_none());
+        let measured = document("/apis/metrics.k8s.io/v1beta1", "").expect("kubectl top looks for it").1;
+        assert_eq!(measured["resources"][1]["kind"], "PodMetrics");
+        let newest = document("/apis", newest).expect("served").1;
+        let groups = newest["items"].as_array().expect("groups");
+        let last = &groups.last().expect("some")["versions"][0]["resources"];
+        assert_eq!((&last[0]["resource"], &last[0]["responseKind"]["kind"]), (&"nodes".into(), &"NodeMetrics".into()));
     }
 }

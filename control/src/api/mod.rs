@@ -6,6 +6,7 @@ pub mod discovery;
 mod health;
 mod issuer;
 mod log;
+mod metrics;
 pub mod negotiate;
 mod openapi;
 pub mod options;

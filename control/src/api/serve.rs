@@ -13,7 +13,7 @@ use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::path::{self, Query, ResourcePath, Verb};
 use crate::api::peers::Peers;
-use crate::api::{discovery, health, issuer, openapi, read, review, subresource, watch, write};
+use crate::api::{discovery, health, issuer, metrics, openapi, read, review, subresource, watch, write};
 use crate::authz::{Attributes, ResourceAttributes, forbidden};
 use crate::gateway::Gateway;
 use crate::identity::tokens::Tokens;
@@ -108,6 +108,9 @@ impl Api {
             path::Target::Unserved => return Err(nowhere()),
             path::Target::Other(place) => return self.elsewhere(parts, &query, place).await,
         };
+        if path.group == metrics::GROUP {
+            return metrics::answer(self, parts, &query, path).await;
+        }
         let kind = kind::find(&path.group, &path.version, &path.resource).ok_or_else(nowhere)?;
         if kind.namespaced && path.namespace.is_empty() && !path.name.is_empty() {
             return Err(nowhere());

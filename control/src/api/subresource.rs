@@ -25,6 +25,7 @@ use crate::status::Status;
 
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
     match (call.path.subresource.as_str(), call.verb) {
+        ("proxy", Verb::Get) => crate::api::metrics::proxy(call).await,
         ("log", Verb::Get) => crate::api::log::log(call).await,
         ("scale", Verb::Get | Verb::Update | Verb::Patch) => scale(call).await,
         ("binding", Verb::Create) => bind(call).await,

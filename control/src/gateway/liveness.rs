@@ -1,17 +1,11 @@
 //! When each node was last heard, by any server: heartbeats never pass through consensus.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use store::Store;
-use tokio::sync::broadcast::error::RecvError;
-use tokio_util::sync::CancellationToken;
 
-/// Between summaries to the other servers.
-const SUMMARY: Duration = Duration::from_millis(500);
 /// Starts each of our datagrams: others may come by the same way.
 const TAG: &[u8] = b"liveness:";
 /// Nodes per datagram, so that it fits: names have 63 bytes at most.
@@ -46,29 +40,14 @@ impl Liveness {
         self.heard.lock().get(node).map(Instant::elapsed)
     }
 
-    /// Tells the other servers and listens to them, until told to stop.
-    pub(crate) async fn exchange(self: Arc<Self>, store: Store, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(SUMMARY);
-        let mut arrived = store.datagrams();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = tick.tick() => {
-                    let fresh: Vec<String> = std::mem::take(&mut *self.fresh.lock()).into_iter().collect();
-                    for names in fresh.chunks(NODES_PER_DATAGRAM) {
-                        store.broadcast(Bytes::from([TAG, names.join("\n").as_bytes()].concat()));
-                    }
-                }
-                datagram = arrived.recv() => match datagram {
-                    Ok((_, bytes)) => self.receive(&bytes),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
-                },
-            }
-        }
+    /// Datagrams with what own sessions heard since the last ones.
+    pub(super) fn summaries(&self) -> Vec<Bytes> {
+        let fresh: Vec<String> = std::mem::take(&mut *self.fresh.lock()).into_iter().collect();
+        fresh.chunks(NODES_PER_DATAGRAM).map(|names| Bytes::from([TAG, names.join("\n").as_bytes()].concat())).collect()
     }
 
-    fn receive(&self, bytes: &[u8]) {
+    /// Takes another server's summary in, if it is one.
+    pub(super) fn receive(&self, bytes: &[u8]) {
         let names = bytes.strip_prefix(TAG).and_then(|names| std::str::from_utf8(names).ok());
         names.into_iter().flat_map(str::lines).for_each(|node| self.note(node));
     }

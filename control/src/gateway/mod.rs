@@ -1,18 +1,27 @@
 //! The agents' side of a server: any server ends any agent's stream.
 
 mod commit;
+mod exchange;
 mod feed;
+mod index;
 pub mod liveness;
+mod router;
 pub(crate) mod select;
 mod sessions;
+mod status;
+pub mod usage;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
 use proto::agent::agent_server::{Agent, AgentServer};
-use proto::agent::{FromNode, GoAway, HeartbeatAck, Hello, LogRequest, StatusAck, ToNode, Welcome, from_node, to_node};
+use proto::agent::{
+    FromNode, GoAway, HeartbeatAck, Hello, LogRequest, StatusAck, ToNode, UsageReport, Welcome, from_node, to_node,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -20,10 +29,12 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Streaming};
 
 use crate::cluster::api_address;
-use crate::gateway::commit::Waiting;
+use crate::gateway::commit::{Committer, Waiting};
 use crate::gateway::liveness::Liveness;
+use crate::gateway::router::Router;
 pub(crate) use crate::gateway::sessions::Log;
 use crate::gateway::sessions::{Session, Sessions};
+use crate::gateway::usage::{NodeUsed, Reports};
 use crate::identity::User;
 use crate::registry::shell::Registry;
 
@@ -42,17 +53,37 @@ const HELLO: Duration = Duration::from_secs(5);
 pub struct Gateway {
     registry: Registry,
     liveness: Arc<Liveness>,
+    reports: Arc<Mutex<Reports>>,
+    router: Arc<Router>,
+    committer: Committer,
     sessions: Sessions,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Gateway {
-    /// Begins to listen to the other servers' heartbeat summaries.
+    /// Begins to follow the objects, to write what agents say, and to listen to the other servers' summaries.
     pub fn new(registry: Registry) -> Arc<Self> {
-        let (liveness, tasks, stop) = (Arc::new(Liveness::default()), TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(Arc::clone(&liveness).exchange(registry.store().clone(), stop.clone()));
-        Arc::new(Gateway { registry, liveness, sessions: Sessions::default(), tasks, stop })
+        let (liveness, reports) = (Arc::new(Liveness::default()), Arc::default());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (router, from) = Router::new(registry.clone());
+        let (committer, queue) = Committer::new();
+        let store = registry.store().clone();
+        tasks.spawn(exchange::run(Arc::clone(&liveness), Arc::clone(&reports), store, stop.clone()));
+        tasks.spawn(Arc::clone(&router).run(from, stop.clone()));
+        tasks.spawn(commit::write(registry.clone(), queue, stop.clone()));
+        Arc::new(Gateway { registry, liveness, reports, router, committer, sessions: Sessions::default(), tasks, stop })
+    }
+
+    /// What every node and its pods use, by the node's name, wherever it is connected; not those that are silent.
+    pub fn usage(&self) -> BTreeMap<String, NodeUsed> {
+        let reports = self.reports.lock().all(Instant::now());
+        reports.into_iter().map(|(node, report)| (node, usage::shown(&report))).collect()
+    }
+
+    /// What one node reported last.
+    pub(crate) fn report(&self, node: &str) -> Option<Arc<UsageReport>> {
+        self.reports.lock().of(node, Instant::now())
     }
 
     /// When each node was heard last, by any server.
@@ -90,7 +121,7 @@ impl Gateway {
                 let _ = down.try_send(ToNode { message: Some(to_node::Message::GoAway(away)) });
                 Ok(())
             }
-            ended = feed::feed(&self.registry, &hello, &down) => ended,
+            ended = feed::feed(&self.registry, &self.router, &hello, &down) => ended,
             ended = self.listen(&hello, up, &down, &waiting, &session) => ended,
             ended = self.write(&node, &down, &waiting) => ended,
         };
@@ -115,14 +146,16 @@ impl Gateway {
                     let ack = HeartbeatAck { sequence: beat.sequence, epoch: leadership.borrow().epoch };
                     send(down, to_node::Message::HeartbeatAck(ack)).await?;
                     // The leader may have given the node up before it heard of this session.
-                    if commit::given_up(&self.registry, node) {
+                    if self.router.given_up(node) {
                         commit::register(&self.registry, node, &hello.node_json)
                             .await
                             .map_err(|status| status.message)?;
+                        waiting.again();
                     }
                 }
                 Some(from_node::Message::Statuses(statuses)) => waiting.put(statuses),
                 Some(from_node::Message::LogChunk(chunk)) => session.chunk(chunk),
+                Some(from_node::Message::Usage(report)) => self.reports.lock().heard(node, report, Instant::now()),
                 other => tracing::debug!(node, ?other, "a message that this server has no use for"),
             }
         }
@@ -131,8 +164,12 @@ impl Gateway {
 
     async fn write(&self, node: &str, down: &mpsc::Sender<ToNode>, waiting: &Waiting) -> Result<(), String> {
         loop {
-            let (sequence, pods) = waiting.take().await;
-            commit::statuses(&self.registry, node, pods).await.map_err(|status| status.message)?;
+            let mut taken = waiting.take().await;
+            let (sequence, pods) = (taken.sequence, taken.pods());
+            if let Some(status) = &taken.node {
+                commit::node_status(&self.registry, node, status).await.map_err(|status| status.message)?;
+            }
+            self.committer.commit(node, pods).await.map_err(|status| status.message)?;
             send(down, to_node::Message::StatusAck(StatusAck { sequence })).await?;
         }
     }

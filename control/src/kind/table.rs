@@ -21,6 +21,14 @@ const OF_PODS: &[Subresource] = &[
     Subresource { name: "resize", body: ("", "", ""), verbs: CHANGED },
     STATUS,
 ];
+const OF_NODES: &[Subresource] = &[
+    Subresource {
+        name: "proxy",
+        body: ("", "v1", "NodeProxyOptions"),
+        verbs: &["create", "delete", "get", "patch", "update"],
+    },
+    STATUS,
+];
 const OF_NAMESPACES: &[Subresource] =
     &[Subresource { name: "finalize", body: ("", "", ""), verbs: &["update"] }, STATUS];
 const OF_ACCOUNTS: &[Subresource] =
@@ -86,7 +94,7 @@ pub static ALL: &[Kind] = &[
         Cluster,
         OF_NAMESPACES,
     ),
-    row::<core::Node>(("", "v1", "Node"), ("nodes", "node"), (&["no"], NONE), Cluster, WITH_STATUS),
+    row::<core::Node>(("", "v1", "Node"), ("nodes", "node"), (&["no"], NONE), Cluster, OF_NODES),
     row::<core::PersistentVolumeClaim>(
         ("", "v1", "PersistentVolumeClaim"),
         ("persistentvolumeclaims", "persistentvolumeclaim"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::agent::agent_client::AgentClient;
-use proto::agent::{FromNode, Heartbeat, Hello, ToNode, from_node, to_node};
+use proto::agent::{FromNode, Heartbeat, Hello, ToNode, UsageReport, from_node, to_node};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::logs;
+use crate::metrics::Newest;
 use crate::runtime::Runtime;
 use crate::sync::execute::Shared;
 
@@ -41,6 +42,7 @@ pub(crate) struct Link<R> {
     pub(crate) shared: Arc<Shared<R>>,
     pub(crate) node_json: Bytes,
     pub(crate) boot_id: String,
+    pub(crate) usage: Arc<Newest>,
 }
 
 /// Keeps a session until told to stop.
@@ -114,6 +116,8 @@ impl<R: Runtime> Session<'_, R> {
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut sequence, mut heard) = (0, Instant::now());
+        let mut usage = self.link.usage.subscribe();
+        usage.mark_changed();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -134,6 +138,12 @@ impl<R: Runtime> Session<'_, R> {
                 () = self.link.shared.outbox.wait(), if self.welcomed => {
                     while let Some(statuses) = self.link.shared.outbox.take() {
                         send(&sender, from_node::Message::Statuses(statuses)).await?;
+                    }
+                }
+                Ok(()) = usage.changed(), if self.welcomed => {
+                    let newest = usage.borrow_and_update().clone();
+                    if let Some(report) = newest {
+                        send(&sender, from_node::Message::Usage(UsageReport::clone(&report))).await?;
                     }
                 }
                 Some(_) = tasks.join_next() => {}

@@ -9,6 +9,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::{BRIDGE, BridgeNetwork};
+use super::choice::Host;
 use super::ipam::Range;
 use super::kernel;
 use super::proxy::{self, Rules};
@@ -130,10 +131,12 @@ async fn routes(nodes: &[Node], own: &str, done: &mut Done) {
     done.routes = wanted;
 }
 
-/// Whether pods can have a network of their own here; else why not.
-pub(crate) async fn usable() -> Result<(), String> {
+/// What this machine lets the agent do, tried.
+pub(crate) async fn host() -> Host {
     if !nix::unistd::geteuid().is_root() {
-        return Err("the agent does not run as root".to_owned());
+        let why = || Err("the agent does not run as root".to_owned());
+        return Host { links: why(), nftables: why(), addresses: why() };
     }
-    kernel::usable().await
+    let (links, nftables) = (kernel::links().await, kernel::nftables().await);
+    Host { links, nftables, addresses: kernel::addresses().await }
 }

@@ -62,16 +62,26 @@ pub(super) async fn pass_engine_filter(bridge: &str) {
     }
 }
 
-/// Whether this process may and can do all that: tried with a bridge, a pair of interfaces and a table of its own.
-pub(super) async fn usable() -> Result<(), String> {
+/// Whether this process may and can make bridges and pairs of interfaces: tried.
+pub(super) async fn links() -> Result<(), String> {
     let probe = format!("rmp{}", std::process::id());
     let made =
         ip(&format!("link add name {probe} type bridge\nlink add name {probe}a type veth peer name {probe}b\n")).await;
-    let rules = nft(&format!("table ip {probe} {{}}\ndelete table ip {probe}\n")).await;
     for name in [probe.clone(), format!("{probe}a")] {
         let _ = ip(&format!("link del {name}\n")).await;
     }
-    made.and(rules)
+    made
+}
+
+/// Whether it may and can make tables of nftables: tried.
+pub(super) async fn nftables() -> Result<(), String> {
+    let probe = format!("rmp{}", std::process::id());
+    nft(&format!("table ip {probe} {{}}\ndelete table ip {probe}\n")).await
+}
+
+/// Whether it may give loopback further addresses: tried with one for documentation (RFC 5737).
+pub(super) async fn addresses() -> Result<(), String> {
+    ip("addr replace 192.0.2.254/32 dev lo\naddr del 192.0.2.254/32 dev lo\n").await
 }
 
 /// Sets a value below `/proc/sys/net` of the agent's own namespace.

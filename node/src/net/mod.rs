@@ -1,10 +1,13 @@
 //! The pod network, as the pods' workers need it.
 
 pub(crate) mod bridge;
+pub(crate) mod choice;
+mod forward;
 mod ipam;
 pub(crate) mod keeper;
 mod kernel;
 mod proxy;
+pub(crate) mod userspace;
 
 use std::net::IpAddr;
 

@@ -3,6 +3,7 @@
 //! Source: k8s.io/kubernetes `pkg/proxy/nftables`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -57,8 +58,8 @@ fn add(rules: &mut Rules, service: &Service, slices: &[EndpointSlice], address: 
     let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
     let id = fnv(&format!("{namespace:?}/{name:?}/{:?}/{protocol}/{}", port.name, port.port));
     let chain = format!("svc-{id:016x}");
-    let targets: Vec<String> =
-        endpoints.iter().enumerate().map(|(at, (address, port))| format!("{at} : {address} . {port}")).collect();
+    let target = |(at, held): (usize, &Backend)| format!("{at} : {} . {}", held.address, held.port);
+    let targets: Vec<String> = endpoints.iter().enumerate().map(target).collect();
     let rule = format!(
         "meta l4proto {protocol} dnat ip to numgen random mod {} map {{ {} }}",
         targets.len(),
@@ -73,11 +74,20 @@ fn add(rules: &mut Rules, service: &Service, slices: &[EndpointSlice], address: 
             .insert(outside.clone(), vec![format!("meta mark set meta mark or {MARK}"), format!("goto {chain}")]);
         rules.node_ports.insert(format!("{protocol} . {node_port}"), format!("goto {outside}"));
     }
-    rules.hairpin.extend(endpoints.iter().map(|(address, _)| format!("{address} . {address}")));
+    rules.hairpin.extend(endpoints.iter().map(|held| format!("{0} . {0}", held.address)));
+}
+
+/// Where a Service is answered.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Backend {
+    pub(super) address: Ipv4Addr,
+    pub(super) port: u16,
+    /// The node that it is on, if it is a pod.
+    pub(super) node: Option<String>,
 }
 
 /// Addresses and ports that serve: those that are ready; where there are none, those that still serve while they end.
-fn endpoints(service: &Service, slices: &[EndpointSlice], port: &ServicePort) -> BTreeSet<(String, i32)> {
+pub(super) fn endpoints(service: &Service, slices: &[EndpointSlice], port: &ServicePort) -> BTreeSet<Backend> {
     let of_service = |slice: &&EndpointSlice| {
         let label = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
         slice.metadata.namespace == service.metadata.namespace
@@ -88,17 +98,15 @@ fn endpoints(service: &Service, slices: &[EndpointSlice], port: &ServicePort) ->
     for slice in slices.iter().filter(of_service) {
         let name = |name: &Option<String>| name.clone().unwrap_or_default();
         let same = slice.ports.iter().flatten().find(|held| name(&held.name) == name(&port.name));
-        let Some(number) = same.and_then(|held| held.port) else { continue };
+        let Some(port) = same.and_then(|held| held.port).and_then(|port| u16::try_from(port).ok()) else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
-            let Some(address) = endpoint.addresses.first().filter(|text| text.parse::<std::net::Ipv4Addr>().is_ok())
-            else {
-                continue;
-            };
+            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse().ok()) else { continue };
+            let backend = Backend { address, port, node: endpoint.node_name.clone() };
             let conditions = endpoint.conditions.clone().unwrap_or_default();
             if conditions.ready != Some(false) {
-                ready.insert((address.clone(), number));
+                ready.insert(backend);
             } else if conditions.serving == Some(true) && conditions.terminating == Some(true) {
-                ending.insert((address.clone(), number));
+                ending.insert(backend);
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod env;
 pub mod expand;
 pub mod hosts;
 pub mod memory;
+pub mod node_condition;
 pub mod observed;
 pub mod pod;
 pub mod probe;

@@ -138,6 +138,9 @@ pub trait Runtime: Send + Sync + 'static {
         sink: mpsc::Sender<Bytes>,
     ) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 
+    /// What every sandbox and container that runs uses, without rates.
+    fn measure(&self) -> impl Future<Output = Result<Vec<proto::agent::ContainerUsage>, RuntimeError>> + Send;
+
     /// Sends the uid of each pod of which something has changed into the channel, until the engine hangs up.
     fn watch(&self, sink: mpsc::Sender<String>) -> impl Future<Output = Result<(), RuntimeError>> + Send;
 }

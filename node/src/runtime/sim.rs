@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
+use proto::agent::{ContainerUsage, Usage};
 use tokio::sync::{Notify, mpsc};
 
 use super::{Contents, EngineInfo, Executed, Image, Runtime, RuntimeError, Signal};
@@ -77,6 +78,41 @@ fn own_end(config: &ContainerConfig) -> Option<(i32, SignedDuration)> {
     let (_, text) = config.env.iter().find(|(name, _)| name == "SIM_EXIT")?;
     let (code, seconds) = text.split_once('@')?;
     Some((code.parse().ok()?, SignedDuration::from_secs(seconds.parse().ok()?)))
+}
+
+/// What a simulated container uses: a few thousandths of a CPU and some memory, the same at every look.
+fn used(pod: &PodId, container: &Container, now: Timestamp) -> Option<ContainerUsage> {
+    let State::Running { started_at } = container.state else { return None };
+    let draw = container
+        .id
+        .bytes()
+        .chain(pod.uid.bytes())
+        .fold(17_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    let millis = u64::try_from(now.duration_since(started_at).as_millis()).unwrap_or(0);
+    let cpu_usage_ns = millis.saturating_mul(1_000 * (1_000 + draw % 9_000));
+    let memory = (8 << 20) + draw % (56 << 20);
+    let usage = Usage {
+        cpu_usage_ns,
+        cpu_user_ns: cpu_usage_ns / 4 * 3,
+        cpu_system_ns: cpu_usage_ns / 4,
+        memory_usage_bytes: memory + memory / 4,
+        memory_working_set_bytes: memory,
+        memory_rss_bytes: memory / 4 * 3,
+        memory_cache_bytes: memory / 2,
+        processes: 1,
+        ..Usage::default()
+    };
+    Some(ContainerUsage {
+        namespace: pod.namespace.clone(),
+        pod: pod.name.clone(),
+        pod_uid: pod.uid.clone(),
+        container: container.name.clone(),
+        id: container.id.clone(),
+        image: container.image.clone(),
+        started_ms: started_at.as_millisecond(),
+        usage: Some(usage),
+        interfaces: Vec::new(),
+    })
 }
 
 impl Runtime for Sim {
@@ -183,6 +219,16 @@ impl Runtime for Sim {
         // The reader may have gone, which ends the log as well.
         let _ = sink.send(text.into()).await;
         Ok(())
+    }
+
+    async fn measure(&self) -> Result<Vec<ContainerUsage>, RuntimeError> {
+        let now = Timestamp::now();
+        let state = self.state.lock();
+        let of_pod = |(pod, contents): &(PodId, Contents)| {
+            let usage = |container: &Container| used(pod, container, now);
+            contents.containers.iter().filter_map(usage).collect::<Vec<_>>()
+        };
+        Ok(state.pods.values().flat_map(of_pod).collect())
     }
 
     async fn watch(&self, sink: mpsc::Sender<String>) -> Result<(), RuntimeError> {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::agent::{PodStatus, Statuses};
 use tokio::sync::Notify;
@@ -19,6 +20,8 @@ struct Inner {
     sequence: u64,
     /// By uid.
     pods: BTreeMap<String, Entry>,
+    /// The node's own status (JSON).
+    node: Option<(Bytes, Sent)>,
 }
 
 #[derive(Debug)]
@@ -42,6 +45,12 @@ impl Outbox {
     pub fn put(&self, status: PodStatus) {
         let entry = Entry { status, sent: Sent::No, ended: false };
         self.inner.lock().pods.insert(entry.status.uid.clone(), entry);
+        self.filled.notify_one();
+    }
+
+    /// Puts the node's own newest status in the place of any before.
+    pub fn put_node(&self, status_json: Bytes) {
+        self.inner.lock().node = Some((status_json, Sent::No));
         self.filled.notify_one();
     }
 
@@ -72,11 +81,15 @@ impl Outbox {
                 entry.status.clone()
             })
             .collect();
-        if pods.is_empty() {
+        let node = inner.node.as_mut().filter(|(_, sent)| *sent == Sent::No).map(|(json, sent)| {
+            *sent = Sent::With(sequence);
+            json.clone()
+        });
+        if pods.is_empty() && node.is_none() {
             return None;
         }
         inner.sequence = sequence;
-        Some(Statuses { sequence, pods, ..Statuses::default() })
+        Some(Statuses { sequence, pods, node_status_json: node.unwrap_or_default() })
     }
 
     /// All messages up to this one are committed.
@@ -84,6 +97,11 @@ impl Outbox {
         let mut inner = self.inner.lock();
         for entry in inner.pods.values_mut().filter(|entry| matches!(entry.sent, Sent::With(at) if at <= sequence)) {
             entry.sent = Sent::Committed;
+        }
+        if let Some((_, sent)) =
+            inner.node.as_mut().filter(|(_, sent)| matches!(sent, Sent::With(at) if *at <= sequence))
+        {
+            *sent = Sent::Committed;
         }
         inner.pods.retain(|_, entry| !(entry.ended && entry.sent == Sent::Committed));
     }
@@ -93,6 +111,7 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.sequence = 0;
         inner.pods.values_mut().for_each(|entry| entry.sent = Sent::No);
+        inner.node.iter_mut().for_each(|(_, sent)| *sent = Sent::No);
         drop(inner);
         self.filled.notify_one();
     }
@@ -127,5 +146,11 @@ mod tests {
         outbox.acknowledge(1);
         outbox.restart();
         assert!(outbox.take().is_none(), "a pod that is gone is not told for ever");
+        outbox.put_node(Bytes::from_static(b"{}"));
+        assert_eq!(&outbox.take().expect("the node's").node_status_json[..], b"{}");
+        outbox.acknowledge(1);
+        assert!(outbox.take().is_none());
+        outbox.restart();
+        assert_eq!(&outbox.take().expect("a new session is told").node_status_json[..], b"{}");
     }
 }

@@ -245,35 +245,92 @@ pub struct TokenResponse {
     #[prost(string, tag = "4")]
     pub error: ::prost::alloc::string::String,
 }
+/// What a node and its containers use, measured at one moment; the newest replaces the one before.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UsageReport {
     #[prost(int64, tag = "1")]
     pub time_ms: i64,
-    #[prost(message, optional, tag = "2")]
-    pub node: ::core::option::Option<Usage>,
-    #[prost(message, repeated, tag = "3")]
+    /// Over which the rates were taken; 0 while there is only one measurement.
+    #[prost(int64, tag = "2")]
+    pub window_ms: i64,
+    #[prost(message, optional, tag = "3")]
+    pub node: ::core::option::Option<NodeUsage>,
+    #[prost(message, repeated, tag = "4")]
     pub containers: ::prost::alloc::vec::Vec<ContainerUsage>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NodeUsage {
+    #[prost(message, optional, tag = "1")]
+    pub usage: ::core::option::Option<Usage>,
+    #[prost(uint32, tag = "2")]
+    pub cpus: u32,
+    #[prost(uint64, tag = "3")]
+    pub memory_bytes: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub interfaces: ::prost::alloc::vec::Vec<InterfaceUsage>,
+    /// Made up, for nodes whose containers are simulated.
+    #[prost(bool, tag = "5")]
+    pub simulated: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Usage {
     /// Cumulative CPU time, nanoseconds.
     #[prost(uint64, tag = "1")]
     pub cpu_usage_ns: u64,
-    /// Rate over the last window, nanocores.
     #[prost(uint64, tag = "2")]
-    pub cpu_nanocores: u64,
+    pub cpu_user_ns: u64,
     #[prost(uint64, tag = "3")]
-    pub memory_working_set_bytes: u64,
+    pub cpu_system_ns: u64,
+    /// Rate over the last window, nanocores.
     #[prost(uint64, tag = "4")]
-    pub memory_rss_bytes: u64,
+    pub cpu_nanocores: u64,
+    /// Periods of the CPU quota: all, those in which it was used up, and the time waited, nanoseconds.
     #[prost(uint64, tag = "5")]
-    pub filesystem_used_bytes: u64,
+    pub cpu_periods: u64,
     #[prost(uint64, tag = "6")]
-    pub network_receive_bytes: u64,
+    pub cpu_throttled_periods: u64,
     #[prost(uint64, tag = "7")]
-    pub network_transmit_bytes: u64,
+    pub cpu_throttled_ns: u64,
+    #[prost(uint64, tag = "8")]
+    pub memory_usage_bytes: u64,
+    #[prost(uint64, tag = "9")]
+    pub memory_working_set_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    pub memory_rss_bytes: u64,
+    #[prost(uint64, tag = "11")]
+    pub memory_cache_bytes: u64,
+    /// 0: none.
+    #[prost(uint64, tag = "12")]
+    pub memory_limit_bytes: u64,
+    #[prost(uint64, tag = "13")]
+    pub filesystem_used_bytes: u64,
+    #[prost(uint64, tag = "14")]
+    pub filesystem_capacity_bytes: u64,
+    #[prost(uint64, tag = "15")]
+    pub processes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InterfaceUsage {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub receive_bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub receive_packets: u64,
+    #[prost(uint64, tag = "4")]
+    pub receive_errors: u64,
+    #[prost(uint64, tag = "5")]
+    pub receive_dropped: u64,
+    #[prost(uint64, tag = "6")]
+    pub transmit_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub transmit_packets: u64,
+    #[prost(uint64, tag = "8")]
+    pub transmit_errors: u64,
+    #[prost(uint64, tag = "9")]
+    pub transmit_dropped: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ContainerUsage {
     #[prost(string, tag = "1")]
     pub namespace: ::prost::alloc::string::String,
@@ -281,10 +338,32 @@ pub struct ContainerUsage {
     pub pod: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub pod_uid: ::prost::alloc::string::String,
+    /// `POD` for the sandbox, which has the pod's network.
     #[prost(string, tag = "4")]
     pub container: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "5")]
+    /// The engine's id, and the image.
+    #[prost(string, tag = "5")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub image: ::prost::alloc::string::String,
+    #[prost(int64, tag = "7")]
+    pub started_ms: i64,
+    #[prost(message, optional, tag = "8")]
     pub usage: ::core::option::Option<Usage>,
+    #[prost(message, repeated, tag = "9")]
+    pub interfaces: ::prost::alloc::vec::Vec<InterfaceUsage>,
+}
+/// Between servers: a part of what a node reported, small enough for a datagram.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsagePart {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub part: u32,
+    #[prost(uint32, tag = "3")]
+    pub parts: u32,
+    #[prost(message, optional, tag = "4")]
+    pub report: ::core::option::Option<UsageReport>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GoAway {

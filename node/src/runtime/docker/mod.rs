@@ -8,8 +8,10 @@ mod exec;
 mod image;
 mod inspect;
 mod logs;
+mod measure;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -33,6 +35,7 @@ const CALL_TIMEOUT_S: u64 = 120;
 pub struct Docker {
     client: bollard::Docker,
     node: String,
+    known: Arc<tokio::sync::Mutex<measure::Known>>,
 }
 
 impl Docker {
@@ -45,7 +48,7 @@ impl Docker {
     pub async fn connect(host: &str, node: &str) -> Result<Self, RuntimeError> {
         let client = bollard::Docker::connect_with_unix(host, CALL_TIMEOUT_S, bollard::API_DEFAULT_VERSION)
             .map_err(|e| RuntimeError::Engine(format!("Docker Engine at {host} is not reachable: {e}")))?;
-        let docker = Self { client, node: node.to_owned() };
+        let docker = Self { client, node: node.to_owned(), known: Arc::default() };
         docker.load_pause().await?;
         Ok(docker)
     }
@@ -169,6 +172,10 @@ impl Runtime for Docker {
 
     async fn logs(&self, id: &str, options: &LogOptions, sink: mpsc::Sender<Bytes>) -> Result<(), RuntimeError> {
         self.send_log(id, options, sink).await
+    }
+
+    async fn measure(&self) -> Result<Vec<proto::agent::ContainerUsage>, RuntimeError> {
+        self.measured().await
     }
 
     async fn watch(&self, sink: mpsc::Sender<String>) -> Result<(), RuntimeError> {
