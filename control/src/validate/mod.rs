@@ -5,6 +5,7 @@
 //! `pkg/apis/*/validation`, k8s.io/apimachinery `pkg/api/validation`; the texts are those that clients of a Kubernetes API
 //! server know.
 
+pub mod amount;
 pub mod config;
 pub mod endpoints;
 pub mod event;
@@ -13,11 +14,13 @@ pub mod lease;
 pub mod metadata;
 pub mod names;
 pub mod namespace;
+pub mod pod;
 pub mod rbac;
 pub mod read;
 pub mod shapes;
 pub mod show;
 pub mod storage;
+pub mod workload;
 
 use serde_json::Value;
 
@@ -53,7 +56,11 @@ const TABLE: &[(&str, &str, Rules)] = &[
     ("", "endpoints", endpoints::ENDPOINTS),
     ("", "events", event::CORE),
     ("", "namespaces", namespace::RULES),
+    ("", "pods", pod::RULES),
     ("", "secrets", config::SECRET),
+    ("apps", "controllerrevisions", workload::controller_revision::RULES),
+    ("apps", "deployments", workload::deployment::RULES),
+    ("apps", "replicasets", workload::replica_set::RULES),
     ("coordination.k8s.io", "leases", lease::RULES),
     ("discovery.k8s.io", "endpointslices", endpoints::SLICE),
     ("events.k8s.io", "events", event::STRICT),
