@@ -47,6 +47,12 @@ pub enum FieldErrorKind {
     Internal,
 }
 
+impl FieldErrorKind {
+    fn reason(self) -> String {
+        if self == FieldErrorKind::Internal { "InternalError".to_owned() } else { format!("FieldValue{self:?}") }
+    }
+}
+
 impl Status {
     /// The bare form: code, reason, message, no details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
@@ -121,7 +127,7 @@ impl Status {
         let texts = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
         let causes: Vec<Value> = errors
             .iter()
-            .map(|error| json!({ "reason": format!("FieldValue{:?}", error.kind), "message": error.message, "field": error.field }))
+            .map(|error| json!({ "reason": error.kind.reason(), "message": error.message, "field": error.field }))
             .collect();
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut details = json!({ "kind": kind, "causes": causes });

@@ -48,9 +48,12 @@ pub fn error(status: &Status) -> Response<Body> {
     value(status.code, &status.to_json(), &Representation::JSON)
 }
 
-/// Adds warnings for the user (RFC 7234, as Kubernetes writes them).
+/// Adds warnings for the user (RFC 7234, as Kubernetes writes them), each once.
 pub fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
-    for warning in warnings {
+    for (at, warning) in warnings.iter().enumerate() {
+        if warnings[..at].contains(warning) {
+            continue;
+        }
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(header) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, header);

@@ -21,6 +21,7 @@ use crate::identity::{User, impersonate};
 use crate::kind::{self, Kind};
 use crate::registry::shell::{Registry, Target};
 use crate::status::Status;
+use crate::validate::warnings;
 
 /// A body at most, bytes.
 const BODY_BYTES_MAX: usize = 3 << 20;
@@ -120,7 +121,10 @@ impl Api {
         let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
         let body = body.map_err(|_| Status::new(413, "RequestEntityTooLarge", text))?.to_bytes();
         let call = Call { api: self, user, kind, path, query: &query, verb, parts, body };
-        call.dispatch().await
+        let answered = call.dispatch().await.unwrap_or_else(|status| answer::error(&status));
+        // Said with errors, too.
+        let going: Vec<String> = warnings::of_kind(kind).map(str::to_owned).into_iter().collect();
+        Ok(answer::warn(answered, &going))
     }
 
     /// Whether a user may.

@@ -1,11 +1,14 @@
 //! create, update, patch, delete, deletecollection.
 
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use http::Response;
 use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::api::answer::{self, Body};
-use crate::api::negotiate::{self, Offer};
+use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::options::{Continue, ListOptions};
 use crate::api::read::{Selection, many, one};
 use crate::api::serve::Call;
@@ -18,6 +21,7 @@ use crate::registry::removal::DeleteOptions;
 use crate::registry::shell::{Deleted, Target, failed};
 use crate::registry::{key, rules};
 use crate::status::{FieldError, FieldErrorKind, Status};
+use crate::validate::warnings;
 
 /// How the body is written; refuses what nobody here reads.
 pub(crate) fn encoding(call: &Call<'_>) -> Result<Encoding, Status> {
@@ -39,7 +43,8 @@ fn decoded(call: &Call<'_>, kind: &str) -> Result<(Value, Vec<String>, WriteOpti
     let encoding = encoding(call)?;
     let options = WriteOptions::parse(call.query, kind)?;
     let (mut object, warnings) = decode::object(call.kind, &call.body, encoding, options.unknown)?;
-    in_namespace(&mut object, &call.path.namespace)?;
+    // The path of a namespace names itself as one.
+    in_namespace(&mut object, if call.kind.namespaced { &call.path.namespace } else { "" })?;
     Ok((object, warnings, options))
 }
 
@@ -65,7 +70,31 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Response<Body>, Status> {
         return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
     let created = call.api.registry.create(call.target(), object, options.dry_run).await?;
-    Ok(answer::warn(answer::value(201, &one(call, &how, created), &how), &warnings))
+    Ok(born(call, &how, created, warnings))
+}
+
+/// The answer with a new object, and what is said of it after what was said of the body.
+fn born(call: &Call<'_>, how: &Representation, object: Value, mut said: Vec<String>) -> Response<Body> {
+    said.extend(warnings::create(call.kind, &object));
+    answer::warn(answer::value(201, &one(call, how, object), how), &said)
+}
+
+/// The same with an object's next version; `before` is the generation of the one it replaces.
+fn changed_from(
+    call: &Call<'_>,
+    how: &Representation,
+    before: i64,
+    object: Value,
+    mut said: Vec<String>,
+) -> Response<Body> {
+    if call.path.subresource.is_empty() {
+        said.extend(warnings::update(call.kind, generation(&object) != before, &object));
+    }
+    answer::warn(answer::value(200, &one(call, how, object), how), &said)
+}
+
+fn generation(object: &Value) -> i64 {
+    object["metadata"]["generation"].as_i64().unwrap_or(0)
 }
 
 /// Refuses a body that does not name what the path names.
@@ -103,7 +132,9 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let (object, warnings, options) = decoded(call, "UpdateOptions")?;
     named_alike(&object, &call.path.name)?;
     let (registry, dry) = (&call.api.registry, options.dry_run);
-    let change = |_: Value| {
+    let before = AtomicI64::new(0);
+    let change = |current: Value| {
+        before.store(generation(&current), Relaxed);
         versioned(call.kind, &object)?;
         Ok(object.clone())
     };
@@ -111,18 +142,20 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let changed = match registry.modify(call.target(), dry, change).await {
         Err(status) if status.code == 404 && creates => {
             let created = registry.create(call.target(), object, dry).await?;
-            return Ok(answer::warn(answer::value(201, &one(call, &how, created), &how), &warnings));
+            return Ok(born(call, &how, created, warnings));
         }
         changed => changed?,
     };
-    Ok(answer::warn(answer::value(200, &one(call, &how, changed), &how), &warnings))
+    Ok(changed_from(call, &how, before.into_inner(), changed, warnings))
 }
 
 pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Any)?;
     let options = WriteOptions::parse(call.query, "PatchOptions")?;
     let kind = PatchType::parse(negotiate::media_type(call.header(CONTENT_TYPE)))?;
+    let before = AtomicI64::new(0);
     let patched = |current: Value| {
+        before.store(generation(&current), Relaxed);
         let next = patch::apply(call.kind, kind, &current, &call.body)?;
         let (name, held) = (meta_str(&next, "name"), meta_str(&current, "name"));
         if name != held {
@@ -139,7 +172,7 @@ pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
         Ok(next)
     };
     let changed = call.api.registry.modify(call.target(), options.dry_run, patched).await?;
-    Ok(answer::value(200, &one(call, &how, changed), &how))
+    Ok(changed_from(call, &how, before.into_inner(), changed, Vec::new()))
 }
 
 fn delete_options(call: &Call<'_>) -> Result<DeleteOptions, Status> {

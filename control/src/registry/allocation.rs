@@ -81,7 +81,8 @@ pub struct Ranges {
     pub pods: Cidr,
 }
 
-fn is_node(kind: &Kind) -> bool {
+/// Whether objects of a kind hold a part of the pods' range.
+pub(super) fn is_node(kind: &Kind) -> bool {
     (kind.group, kind.resource) == ("", "nodes")
 }
 
@@ -146,13 +147,11 @@ pub fn fill(
         let fits = address.parse().is_ok_and(|address| ranges.services.holds(address));
         if !held.contains(&claim) && (!fits || taken(&claim)) {
             let why = if fits {
-                format!("failed to allocate IP {address}: provided IP is already allocated")
+                "provided IP is already allocated"
             } else {
-                format!(
-                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                    ranges.services
-                )
+                "the provided network does not match the current range"
             };
+            let why = format!("failed to allocate IP {address}: {why}");
             return Err(invalid(&name, "spec.clusterIPs", &json!([address]), &why));
         }
     }
@@ -269,7 +268,7 @@ mod tests {
         let taken = ["/raftsman/claims/service-ip/10.96.0.5", "/raftsman/claims/node-port/30001"];
         for (spec, wanted) in [
             (json!({ "clusterIP": "10.96.0.5" }), "already allocated"),
-            (json!({ "clusterIP": "10.97.0.5" }), "not in the valid range"),
+            (json!({ "clusterIP": "10.97.0.5" }), "does not match the current range"),
             (json!({ "type": "NodePort", "ports": [{ "nodePort": 30001 }] }), "already allocated"),
             (json!({ "type": "NodePort", "ports": [{ "nodePort": 80 }] }), "30000-32767"),
         ] {

@@ -123,8 +123,8 @@ impl Registry {
         let (uid, now) = (uuid::Uuid::new_v4().to_string(), removal::rfc3339(Timestamp::now()));
         defaults::fill(kind, &mut object);
         prepare::create(kind, &mut object, &Birth { namespace: &namespace, name: &name, uid: &uid, now: &now });
-        valid(kind, &name, &validate::create(kind, &object))?;
         self.allocate(view, kind, None, &mut object)?;
+        valid(kind, &name, &validate::create(kind, &object))?;
         Ok(Write { kind, key: key::object(kind, &namespace, &name), old: None, new: Some(object) })
     }
 

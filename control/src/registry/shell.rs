@@ -160,8 +160,8 @@ impl Registry {
                 &mut object,
                 &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now },
             );
-            valid(kind, &name, &validate::create(kind, &object))?;
             self.allocate(&self.store.view(), kind, None, &mut object)?;
+            valid(kind, &name, &validate::create(kind, &object))?;
             let place = key::object(kind, target.namespace, &name);
             if dry_run {
                 return if view.get(place.as_bytes()).is_some() {
@@ -190,6 +190,7 @@ impl Registry {
         old: Option<&Value>,
         object: &mut Value,
     ) -> Result<(), Status> {
+        valid(kind, meta_str(object, "name"), &validate::before_allocation(kind, object))?;
         let taken = |key: &str| view.get(key.as_bytes()).is_some();
         let mut draw = || uuid::Uuid::new_v4().as_u64_pair().0;
         allocation::fill(&self.ranges, &taken, kind, old, object, &mut draw)
@@ -230,8 +231,8 @@ impl Registry {
             same_identity(target, &old.value, &new)?;
             let now = removal::rfc3339(Timestamp::now());
             prepare::update(kind, target.subresource, &old.value, &mut new, &now);
-            valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
             self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
+            valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
             if prepare::unchanged(&old.value, &new) || dry_run {
                 return Ok(Stored { value: new, revision: old.revision }.shown());
             }
@@ -300,7 +301,9 @@ impl Registry {
             for freed in held.difference(&wanted) {
                 remove(&mut request, freed.clone().into());
             }
-            for taken in wanted.difference(&held) {
+            // A new node may name its part of the range itself, even one that another has; only what we choose is exclusive.
+            let exclusive = old.is_some() || !allocation::is_node(write.kind);
+            for taken in wanted.difference(&held).filter(|_| exclusive) {
                 guard(&mut request, taken.clone().into(), 0);
                 put(&mut request, taken.clone().into(), write.key.clone().into());
             }

@@ -11,7 +11,7 @@ use crate::registry::{qos, service};
 pub fn born(kind: &Kind, object: &mut Value, now: &str) {
     match (kind.group, kind.resource) {
         ("", "persistentvolumes") => object["status"]["lastPhaseTransitionTime"] = now.into(),
-        ("", "persistentvolumeclaims") => sources(&mut object["spec"]),
+        ("", "persistentvolumeclaims") => sources(&Value::Null, &mut object["spec"]),
         ("", "pods") => pod(object, now),
         ("", "serviceaccounts") => references(object),
         ("", "services") => service::born(&mut object["spec"]),
@@ -22,6 +22,7 @@ pub fn born(kind: &Kind, object: &mut Value, now: &str) {
 /// Completes the next version of an object, written through a subresource.
 pub fn changed(kind: &Kind, subresource: &str, old: &Value, new: &mut Value, now: &str) {
     match (kind.group, kind.resource, subresource) {
+        ("", "persistentvolumeclaims", "") => sources(&old["spec"], &mut new["spec"]),
         ("", "persistentvolumes", "status") => phase_time(&old["status"], &mut new["status"], now),
         ("", "pods", "status") if new["status"]["qosClass"].as_str().is_none_or(str::is_empty) => {
             carry(&old["status"], &mut new["status"], "qosClass");
@@ -50,14 +51,25 @@ fn references(object: &mut Value) {
     }
 }
 
-/// Two fields for one source: the older one where it can say it (pkg/registry/core/persistentvolumeclaim).
-fn sources(spec: &mut Value) {
-    let (older, newer) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+/// Two fields for one source: the older one where it can say it, and only claims and snapshots can it say
+/// (pkg/api/persistentvolumeclaim/util.go).
+fn sources(old: &Value, spec: &mut Value) {
+    let (mut older, newer) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    let known = matches!(
+        (older["apiGroup"].as_str().unwrap_or_default(), older["kind"].as_str().unwrap_or_default()),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    );
+    let in_use = old["dataSource"].is_object() || old["dataSourceRef"].is_object();
+    if !known && !in_use {
+        older = Value::Null;
+        spec["dataSource"] = Value::Null;
+    }
     if older.is_object() && newer.is_null() {
         spec["dataSourceRef"] = older;
     } else if newer.is_object() && older.is_null() && newer["namespace"].as_str().is_none_or(str::is_empty) {
         spec["dataSource"] = newer;
-    } else if let Some(spec) = spec.as_object_mut() {
+    }
+    if let Some(spec) = spec.as_object_mut() {
         spec.retain(|field, value| !(field.starts_with("dataSource") && value.is_null()));
     }
 }
@@ -137,9 +149,11 @@ mod tests {
         );
         let account = made("serviceaccounts", json!({ "secrets": [{ "name": "s", "kind": "Secret" }] }));
         assert_eq!(account, json!({ "secrets": [{ "name": "s" }] }));
-        let source = json!({ "kind": "VolumeSnapshot", "name": "s" });
+        let source = json!({ "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s" });
         let claim = made("persistentvolumeclaims", json!({ "spec": { "dataSource": source } }));
         assert_eq!(claim["spec"]["dataSourceRef"], source);
+        let of_pod = json!({ "spec": { "dataSource": { "kind": "Pod", "name": "p" } } });
+        assert_eq!(made("persistentvolumeclaims", of_pod)["spec"], json!({}));
         assert_eq!(made("persistentvolumeclaims", json!({ "spec": {} })), json!({ "spec": {} }));
     }
 

@@ -65,9 +65,7 @@ fn subset_address(address: &Value, path: &Path, errors: &mut Errors) {
 /// The protocol of a port, and the one spoken over it.
 pub(crate) fn protocol(port: &Value, path: &Path, errors: &mut Errors) {
     let protocol = text(port, "protocol");
-    if protocol.is_empty() {
-        errors.required(&path.child("protocol"), "");
-    } else if !PROTOCOLS.contains(&protocol) {
+    if !protocol.is_empty() && !PROTOCOLS.contains(&protocol) {
         errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS);
     }
     if held(port, "appProtocol").is_some() {
@@ -239,7 +237,7 @@ mod tests {
     fn names_of_ports_are_unique() {
         let ports = json!([{ "name": "a", "protocol": "TCP" }, { "name": "a", "protocol": "x" }, {}]);
         let said = said(slice, &json!({ "addressType": "IPv4", "ports": ports }));
-        assert_eq!(said.len(), 3, "{said:?}");
+        assert_eq!(said.len(), 2, "{said:?}");
         assert_eq!(said[0], "ports[1].name: Duplicate value: \"a\"");
     }
 

@@ -83,6 +83,16 @@ impl Errors {
         self.push(FieldErrorKind::Duplicate, field, format!("Duplicate value: {}", value.show()));
     }
 
+    /// The same, with what must be unique.
+    pub fn duplicate_because(&mut self, field: &Path, value: &(impl Show + ?Sized), why: &str) {
+        self.push(FieldErrorKind::Duplicate, field, with(format!("Duplicate value: {}", value.show()), why));
+    }
+
+    /// Something went wrong while looking.
+    pub fn internal(&mut self, field: &Path, why: &str) {
+        self.push(FieldErrorKind::Internal, field, with("Internal error".to_owned(), why));
+    }
+
     /// A field that may not be set, or not changed.
     pub fn forbidden(&mut self, field: &Path, why: &str) {
         self.push(FieldErrorKind::Forbidden, field, with("Forbidden".to_owned(), why));

@@ -7,6 +7,7 @@
 
 pub mod amount;
 pub mod config;
+pub mod diff;
 pub mod endpoints;
 pub mod event;
 pub mod field;
@@ -14,12 +15,16 @@ pub mod lease;
 pub mod metadata;
 pub mod names;
 pub mod namespace;
+pub mod node;
 pub mod pod;
 pub mod rbac;
 pub mod read;
+pub mod service;
 pub mod shapes;
 pub mod show;
 pub mod storage;
+pub mod volume;
+pub mod warnings;
 pub mod workload;
 
 use serde_json::Value;
@@ -56,8 +61,12 @@ const TABLE: &[(&str, &str, Rules)] = &[
     ("", "endpoints", endpoints::ENDPOINTS),
     ("", "events", event::CORE),
     ("", "namespaces", namespace::RULES),
+    ("", "nodes", node::RULES),
+    ("", "persistentvolumeclaims", volume::CLAIM),
+    ("", "persistentvolumes", volume::VOLUME),
     ("", "pods", pod::RULES),
     ("", "secrets", config::SECRET),
+    ("", "services", service::RULES),
     ("apps", "controllerrevisions", workload::controller_revision::RULES),
     ("apps", "deployments", workload::deployment::RULES),
     ("apps", "replicasets", workload::replica_set::RULES),
@@ -73,6 +82,15 @@ const TABLE: &[(&str, &str, Rules)] = &[
 
 fn of(kind: &Kind) -> Rules {
     TABLE.iter().find(|row| (row.0, row.1) == (kind.group, kind.resource)).map_or(LENIENT, |row| row.2)
+}
+
+/// The rules that what an object asks to be given breaks: said alone, before anything is given to it.
+pub fn before_allocation(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    if (kind.group, kind.resource) == ("", "services") {
+        service::addresses(object, &mut errors);
+    }
+    errors.into_list()
 }
 
 /// The rules that a new object breaks, as it would be stored; `[]` when it may be.

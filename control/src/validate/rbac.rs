@@ -83,7 +83,7 @@ fn cluster_role(role: &Value, errors: &mut Errors) {
 
 fn whole_binding(binding: &Value, namespaced: bool, errors: &mut Errors) {
     let (role, path) = (&binding["roleRef"], root().child("roleRef"));
-    if text(role, "apiGroup") != GROUP {
+    if !matches!(text(role, "apiGroup"), "" | GROUP) {
         errors.not_supported(&path.child("apiGroup"), text(role, "apiGroup"), &[GROUP]);
     }
     let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
@@ -123,7 +123,7 @@ fn subject(subject: &Value, namespaced: bool, path: &Path, errors: &mut Errors) 
                 let why = format!("{} name cannot be empty", kind.to_lowercase());
                 errors.invalid(&path.child("name"), name, &why);
             }
-            if group != GROUP {
+            if !matches!(group, "" | GROUP) {
                 errors.not_supported(&path.child("apiGroup"), group, &[GROUP]);
             }
         }

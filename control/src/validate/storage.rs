@@ -31,9 +31,7 @@ fn class(class: &Value, errors: &mut Errors) {
     if !policy.is_empty() && !POLICIES.contains(&policy) {
         errors.not_supported(&root().child("reclaimPolicy"), policy, &POLICIES);
     }
-    if held(class, "volumeBindingMode").is_none() {
-        errors.required(&root().child("volumeBindingMode"), "");
-    } else if !MODES.contains(&text(class, "volumeBindingMode")) {
+    if held(class, "volumeBindingMode").is_some() && !MODES.contains(&text(class, "volumeBindingMode")) {
         errors.not_supported(&root().child("volumeBindingMode"), text(class, "volumeBindingMode"), &MODES);
     }
     topologies(list(class, "allowedTopologies"), errors);
