@@ -55,7 +55,7 @@ pub fn warn(mut response: Response<Body>, warnings: &[String]) -> Response<Body>
             continue;
         }
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(header) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        if let Ok(header) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(WARNING, header);
         }
     }

@@ -117,6 +117,9 @@ impl Api {
             return Err(nowhere());
         }
         let verb = path::verb(parts.method.as_str(), path, &query).ok_or_else(not_allowed)?;
+        if kind.stored && kind.namespaced && path.namespace.is_empty() && !matches!(verb, Verb::List | Verb::Watch) {
+            return Err(not_allowed());
+        }
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
         let body = body.map_err(|_| Status::new(413, "RequestEntityTooLarge", text))?.to_bytes();

@@ -101,7 +101,7 @@ fn nested(shape: &Shape) -> bool {
 fn settle(kind: &Type, fields: &mut Fields) {
     for (name, field) in &kind.fields {
         let go = &field.facts.go;
-        if fields.get(name).is_some_and(|value| !go.is_empty(value)) {
+        if fields.get(name).is_some_and(|value| !go.is_empty(&field.shape, value)) {
             continue;
         }
         match go.absent(&field.shape) {

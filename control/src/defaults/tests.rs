@@ -62,6 +62,9 @@ fn empty_fields_are_written_as_go_writes_them() {
         filled("rbac.authorization.k8s.io/v1", "Role", json!({ "rules": [] })),
         json!({ "metadata": {}, "rules": null })
     );
+    let revision =
+        |data: Value| filled("apps/v1", "ControllerRevision", json!({ "revision": 0, "data": data }))["data"].clone();
+    assert_eq!((revision(json!({})), revision(Value::Null)), (json!({}), Value::Null));
     let deployment = filled("apps/v1", "Deployment", json!({ "spec": { "replicas": 0 } }));
     assert_eq!((&deployment["spec"]["replicas"], &deployment["spec"]["selector"]), (&json!(0), &Value::Null));
     assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({ "maxSurge": "25%", "maxUnavailable": "25%" }));

@@ -37,7 +37,8 @@ pub fn class(pod: &Value) -> &'static str {
 
 /// Adds what counts; says how many resources that were.
 fn add(sums: &mut BTreeMap<&'static str, i64>, list: &Value) -> usize {
-    let found = COUNTED.iter().filter_map(|name| Some((*name, quantity::milli(list.get(name)?)?)));
+    // What is more than a number can hold is still something.
+    let found = COUNTED.iter().filter_map(|name| Some((*name, quantity::milli(list.get(name)?).unwrap_or(i64::MAX))));
     let found: Vec<_> = found.filter(|(_, amount)| *amount > 0).collect();
     for (name, amount) in &found {
         let sum = sums.entry(name).or_insert(0);
@@ -59,6 +60,7 @@ mod tests {
             (json!([{}]), "BestEffort"),
             (json!([{ "requests": { "cpu": "0" } }]), "BestEffort"),
             (json!([{ "requests": { "cpu": "1" } }]), "Burstable"),
+            (json!([{ "requests": { "cpu": "9223372036854775807" } }]), "Burstable"),
             (json!([{ "requests": both, "limits": both }]), "Guaranteed"),
             (json!([{ "requests": both, "limits": both }, {}]), "Burstable"),
             (json!([{ "requests": { "cpu": "1" }, "limits": both }]), "Burstable"),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::registry::strategy::items;
 use crate::status::{FieldError, FieldErrorKind, Status};
 
 /// A type of a Service, with what it brings.
@@ -52,9 +53,6 @@ pub fn born(spec: &mut Value) {
 
 /// Completes the next version of a Service.
 pub fn changed(old: &Value, new: &mut Value) {
-    if !new.is_object() {
-        return;
-    }
     keep_allocated(old, new);
     align_addresses(old, new);
     drop_with_type(old, new);
@@ -87,7 +85,7 @@ fn keep_allocated(old: &Value, new: &mut Value) {
         let mut taken: BTreeSet<u64> = used(old).intersection(&used(new)).copied().collect();
         let held: BTreeMap<&str, u64> =
             ports(old).map(|port| (text(&port["name"]), number(&port["nodePort"]))).collect();
-        for port in new["ports"].as_array_mut().into_iter().flatten() {
+        for port in items(new, "ports") {
             let before = held.get(text(&port["name"])).copied().unwrap_or(0);
             if number(&port["nodePort"]) == 0 && before != 0 && taken.insert(before) {
                 port["nodePort"] = before.into();
@@ -132,7 +130,7 @@ fn drop_with_type(old: &Value, new: &mut Value) {
     }
     let same = ports(old).map(|port| &port["nodePort"]).eq(ports(new).map(|port| &port["nodePort"]));
     if needs_node_ports(old) && !needs_node_ports(new) && same {
-        for port in new["ports"].as_array_mut().into_iter().flatten() {
+        for port in items(new, "ports") {
             remove(port, "nodePort");
         }
     }
@@ -228,6 +226,10 @@ mod tests {
         let plain = next(&old, plain);
         assert_eq!(plain["ports"], json!([{ "name": "a", "port": 1 }, { "name": "b", "port": 2 }]));
         assert_eq!(plain.get("externalTrafficPolicy"), None);
+        assert_eq!(
+            next(&json!({ "type": "ClusterIP" }), json!({ "type": "ClusterIP" })),
+            json!({ "type": "ClusterIP" })
+        );
         let mut named = old.clone();
         named["type"] = "ExternalName".into();
         let named = next(&old, named);

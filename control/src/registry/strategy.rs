@@ -14,7 +14,7 @@ pub fn born(kind: &Kind, object: &mut Value, now: &str) {
         ("", "persistentvolumeclaims") => sources(&Value::Null, &mut object["spec"]),
         ("", "pods") => pod(object, now),
         ("", "serviceaccounts") => references(object),
-        ("", "services") => service::born(&mut object["spec"]),
+        ("", "services") if object["spec"].is_object() => service::born(&mut object["spec"]),
         _ => {}
     }
 }
@@ -28,7 +28,7 @@ pub fn changed(kind: &Kind, subresource: &str, old: &Value, new: &mut Value, now
             carry(&old["status"], &mut new["status"], "qosClass");
         }
         ("", "serviceaccounts", "") => references(new),
-        ("", "services", "") => service::changed(&old["spec"], &mut new["spec"]),
+        ("", "services", "") if new["spec"].is_object() => service::changed(&old["spec"], &mut new["spec"]),
         _ => {}
     }
 }
@@ -46,7 +46,7 @@ fn pod(object: &mut Value, now: &str) {
 
 /// Secrets of an account are named, nothing else is kept of them.
 fn references(object: &mut Value) {
-    for reference in object["secrets"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+    for reference in items(object, "secrets").filter_map(Value::as_object_mut) {
         reference.retain(|field, _| field == "name");
     }
 }
@@ -96,7 +96,7 @@ pub fn ephemeral_containers(old: &Value, new: &Value) -> Value {
 pub fn resize(old: &Value, new: &Value) -> Value {
     let mut next = old.clone();
     for list in ["containers", "initContainers"] {
-        for container in next["spec"][list].as_array_mut().into_iter().flatten() {
+        for container in items(&mut next["spec"], list) {
             let given =
                 new["spec"][list].as_array().into_iter().flatten().find(|held| held["name"] == container["name"]);
             for field in ["resources", "resizePolicy"] {
@@ -116,6 +116,11 @@ fn keep_managers(new: &Value, next: &mut Value) {
     for field in ["managedFields", "resourceVersion", "uid"] {
         carry(&new["metadata"], &mut next["metadata"], field);
     }
+}
+
+/// The items of a list, none when there is no list.
+pub(super) fn items<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn carry(from: &Value, to: &mut Value, field: &str) {
@@ -149,6 +154,7 @@ mod tests {
         );
         let account = made("serviceaccounts", json!({ "secrets": [{ "name": "s", "kind": "Secret" }] }));
         assert_eq!(account, json!({ "secrets": [{ "name": "s" }] }));
+        assert_eq!(made("serviceaccounts", json!({})), json!({}));
         let source = json!({ "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s" });
         let claim = made("persistentvolumeclaims", json!({ "spec": { "dataSource": source } }));
         assert_eq!(claim["spec"]["dataSourceRef"], source);

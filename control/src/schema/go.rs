@@ -62,10 +62,10 @@ impl Go {
     }
 
     /// Whether a value is what the field holds when nothing was said.
-    pub fn is_empty(&self, value: &Value) -> bool {
+    pub fn is_empty(&self, shape: &Shape, value: &Value) -> bool {
         match value {
             Value::Null => true,
-            _ if self.pointer => false,
+            _ if self.pointer || *shape == Shape::Any => false,
             Value::Bool(held) => !held,
             Value::Number(number) => number.as_f64() == Some(0.0),
             Value::String(text) => text.is_empty(),
