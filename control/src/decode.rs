@@ -10,7 +10,7 @@ mod typed;
 mod yaml;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::decode::json::Node;
 use crate::decode::typed::TypeMeta;
@@ -68,10 +68,7 @@ pub fn object(
         |why: &str| Status::bad_request(format!("{} cannot be handled as a {}: {why}", given.said(), kind.kind));
     let (object, strict) = fit::object(&(kind.type_name)(), fields).map_err(|why| wrong(&why))?;
     given.check_version(kind)?;
-    let mut object = Value::Object(object);
-    object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.into();
-    defaults::fill(kind, &mut object);
+    let object = completed(kind, object);
     match unknown {
         FieldValidation::Strict if !strict.is_empty() || !repeated.is_empty() => {
             let mut all = strict;
@@ -86,16 +83,26 @@ pub fn object(
 }
 
 fn from_protobuf(kind: &Kind, body: &Bytes) -> Result<(Value, Vec<String>), Status> {
-    let mut value =
-        protobuf::decode(body, schema::type_name).map_err(|error| unrecognized(kind, &error.to_string(), body))?;
-    let word = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let given = TypeMeta { api_version: word("apiVersion"), kind: word("kind") }
-        .or(kind)
-        .map_err(|why| unrecognized(kind, &why, body))?;
+    let wrong = |error: protobuf::Unreadable| unrecognized(kind, &error.to_string(), body);
+    let envelope = protobuf::open(body).map_err(wrong)?;
+    let meta = TypeMeta { api_version: envelope.api_version.clone(), kind: envelope.kind.clone() };
+    let given = meta.or(kind).map_err(|why| unrecognized(kind, &why, body))?;
     given.check_registered(kind)?;
+    let wrong = |why: protobuf::Unreadable| {
+        Status::bad_request(format!("{} cannot be handled as a {}: {why}", given.said(), kind.kind))
+    };
+    let object = envelope.object(&(kind.type_name)()).map_err(wrong)?;
     given.check_version(kind)?;
-    defaults::fill(kind, &mut value);
-    Ok((value, Vec::new()))
+    Ok((completed(kind, object), Vec::new()))
+}
+
+/// An object as the rest of the server sees it.
+fn completed(kind: &Kind, object: Map<String, Value>) -> Value {
+    let mut object = Value::Object(object);
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind.into();
+    defaults::fill(kind, &mut object);
+    object
 }
 
 /// A body that is no object of any kind, with its first bytes (k8s.io/apiserver `handlers/rest.go`, `summarizeData`).

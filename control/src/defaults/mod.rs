@@ -7,6 +7,7 @@
 mod image;
 mod other;
 mod pod;
+mod pod_level;
 mod service;
 mod storage;
 #[cfg(test)]

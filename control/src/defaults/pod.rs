@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::defaults::image::pull_policy;
-use crate::defaults::{Fields, below, default, default_absent, each, text};
+use crate::defaults::{Fields, below, default, default_absent, each, pod_level, text};
 
 /// Seconds.
 const GRACE: i64 = 30;
@@ -18,6 +18,7 @@ pub(super) fn pod(fields: &mut Fields) {
     for list in ["containers", "initContainers"] {
         each(spec, list).for_each(requests_from_limits);
     }
+    pod_level::fill(spec);
     default_absent(spec, "enableServiceLinks", true);
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         for list in ["containers", "initContainers"] {

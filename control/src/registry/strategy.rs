@@ -11,7 +11,7 @@ use crate::registry::{qos, service};
 pub fn born(kind: &Kind, object: &mut Value, now: &str) {
     match (kind.group, kind.resource) {
         ("", "persistentvolumes") => object["status"]["lastPhaseTransitionTime"] = now.into(),
-        ("", "persistentvolumeclaims") => sources(&Value::Null, &mut object["spec"]),
+        ("", "persistentvolumeclaims") if object["spec"].is_object() => sources(&Value::Null, &mut object["spec"]),
         ("", "pods") => pod(object, now),
         ("", "serviceaccounts") => references(object),
         ("", "services") if object["spec"].is_object() => service::born(&mut object["spec"]),
@@ -22,7 +22,7 @@ pub fn born(kind: &Kind, object: &mut Value, now: &str) {
 /// Completes the next version of an object, written through a subresource.
 pub fn changed(kind: &Kind, subresource: &str, old: &Value, new: &mut Value, now: &str) {
     match (kind.group, kind.resource, subresource) {
-        ("", "persistentvolumeclaims", "") => sources(&old["spec"], &mut new["spec"]),
+        ("", "persistentvolumeclaims", "") if new["spec"].is_object() => sources(&old["spec"], &mut new["spec"]),
         ("", "persistentvolumes", "status") => phase_time(&old["status"], &mut new["status"], now),
         ("", "pods", "status") if new["status"]["qosClass"].as_str().is_none_or(str::is_empty) => {
             carry(&old["status"], &mut new["status"], "qosClass");

@@ -22,7 +22,7 @@ const DEPTH_MAX: u32 = 64;
 
 /// Why a body cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("protobuf: {0}")]
+#[error("{0}")]
 pub struct Unreadable(String);
 
 fn unreadable(why: impl Into<String>) -> Unreadable {
@@ -52,35 +52,72 @@ static NUMBERS: LazyLock<HashMap<&'static str, Numbers>> = LazyLock::new(|| {
     include_str!("numbers.txt").lines().filter_map(line).collect()
 });
 
+/// What an enveloped body says that it is, and the message in it.
+#[derive(Debug, Default)]
+pub struct Envelope {
+    /// `apiVersion`
+    pub api_version: String,
+    /// `kind`
+    pub kind: String,
+    raw: Bytes,
+}
+
+/// Opens the envelope of a body.
+///
+/// # Errors
+/// When the bytes are none, as Kubernetes says it.
+pub fn open(body: &Bytes) -> Result<Envelope, Unreadable> {
+    let mut bytes = body.clone();
+    if bytes.is_empty() {
+        return Err(unreadable("empty data"));
+    }
+    if !bytes.starts_with(MAGIC) {
+        let prefix: Vec<String> = MAGIC.iter().map(u8::to_string).collect();
+        return Err(unreadable(format!(
+            "provided data does not appear to be a protobuf message, expected prefix [{}]",
+            prefix.join(" ")
+        )));
+    }
+    bytes.advance(MAGIC.len());
+    let mut envelope = Envelope::default();
+    each(bytes, |number, field| {
+        match (number, field) {
+            (1, Wire::Bytes(meta)) => each(meta, |number, field| {
+                match (number, field) {
+                    (1, Wire::Bytes(word)) => envelope.api_version = text(&word)?,
+                    (2, Wire::Bytes(word)) => envelope.kind = text(&word)?,
+                    _ => {}
+                }
+                Ok(())
+            })?,
+            (2, Wire::Bytes(bytes)) => envelope.raw = bytes,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(envelope)
+}
+
+impl Envelope {
+    /// The message, as an object of the type with this name.
+    ///
+    /// # Errors
+    /// When it holds something of another shape than the schema says.
+    pub fn object(self, type_name: &str) -> Result<Map<String, Value>, Unreadable> {
+        message(type_name, self.raw, DEPTH_MAX)
+    }
+}
+
 /// The object in an enveloped body; `type_of` finds the type's name by `apiVersion` and `kind`.
 ///
 /// # Errors
 /// When the bytes are no such envelope, or hold something of another shape than the schema says.
 pub fn decode(body: &Bytes, type_of: impl Fn(&str, &str) -> Option<String>) -> Result<Value, Unreadable> {
-    let mut envelope = body.clone();
-    if !envelope.starts_with(MAGIC) {
-        return Err(unreadable("the body does not begin as one"));
-    }
-    envelope.advance(MAGIC.len());
-    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), Bytes::new());
-    each(envelope, |number, field| {
-        match (number, field) {
-            (1, Wire::Bytes(meta)) => each(meta, |number, field| {
-                match (number, field) {
-                    (1, Wire::Bytes(word)) => api_version = text(&word)?,
-                    (2, Wire::Bytes(word)) => kind = text(&word)?,
-                    _ => {}
-                }
-                Ok(())
-            })?,
-            (2, Wire::Bytes(bytes)) => raw = bytes,
-            _ => {}
-        }
-        Ok(())
-    })?;
+    let envelope = open(body)?;
+    let (api_version, kind) = (envelope.api_version.clone(), envelope.kind.clone());
     let name = type_of(&api_version, &kind)
         .ok_or_else(|| unreadable(format!("no kind {kind:?} is registered for version {api_version:?}")))?;
-    let mut object = message(&name, raw, DEPTH_MAX)?;
+    let mut object = envelope.object(&name)?;
     object.insert("apiVersion".to_owned(), api_version.into());
     object.insert("kind".to_owned(), kind.into());
     Ok(object.into())
@@ -336,5 +373,7 @@ mod tests {
         }
         assert!(read(&whole.slice(..whole.len() - 1)).is_err() && read(&Bytes::from_static(b"{}")).is_err());
         assert!(read(&body("v1", "Nothing", b"")).is_err());
+        let why = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]";
+        assert_eq!(read(&Bytes::from_static(b"{}")), Err(Unreadable(why.to_owned())));
     }
 }
