@@ -16,7 +16,12 @@ use crate::decode::json::Node;
 /// What is wrong with the text.
 pub(super) fn parse(text: &[u8]) -> Result<(Node, Vec<String>), String> {
     let text = std::str::from_utf8(text).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        // `defaultMode: 0644` is meant as files' modes are.
+        legacy_octal_numbers: true,
+    };
+    let text = first_document(text);
     let mut repeated = Vec::new();
     let wrong = |error: serde_saphyr::Error| format!("error converting YAML to JSON: yaml: {error}");
     let node = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
@@ -24,6 +29,21 @@ pub(super) fn parse(text: &[u8]) -> Result<(Node, Vec<String>), String> {
     })
     .map_err(wrong)?;
     Ok((node, repeated))
+}
+
+/// The first document of a text: Kubernetes reads no other.
+fn first_document(text: &str) -> &str {
+    let (mut place, mut begun) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let word = line.trim_end();
+        let mark = word == "---" || line.starts_with("--- ");
+        if begun && (mark || word == "...") {
+            return &text[..place];
+        }
+        begun |= mark || !(word.is_empty() || word.starts_with(['#', '%']));
+        place += line.len();
+    }
+    text
 }
 
 struct Reader<'a> {
@@ -125,5 +145,15 @@ mod tests {
         assert_eq!(plain(node).to_string(), r#"{"a":2,"b":[true,null,1.5,"7"],"c":"one\ntwo\n","d":"7"}"#);
         assert_eq!(repeated, ["line 7: key \"a\" already set in map"]);
         assert!(parse(b"a: [").is_err());
+        for (text, wanted) in [
+            ("", "null"),
+            ("# x\n---\na: 1\n---\nb: 2\n", r#"{"a":1}"#),
+            ("a: 0644\n...\nb: [\n", r#"{"a":420}"#),
+            ("a: &x {b: 1}\nc:\n  <<: *x\n  d: 2024-01-01\n", r#"{"a":{"b":1},"c":{"b":1,"d":"2024-01-01"}}"#),
+            ("a: yes\n1: b\n", r#"{"1":"b","a":true}"#),
+        ] {
+            let (node, repeated) = parse(text.as_bytes()).expect(text);
+            assert_eq!((plain(node).to_string().as_str(), repeated.len()), (wanted, 0), "{text}");
+        }
     }
 }

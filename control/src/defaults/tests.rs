@@ -86,7 +86,7 @@ fn invented(shape: &Shape, entropy: &mut std::vec::IntoIter<u8>, depth: usize) -
             Some(kind) if depth > 0 => {
                 let mut fields = Fields::new();
                 for (name, field) in &kind.fields {
-                    if entropy.next().unwrap_or(0) % 3 == 0 {
+                    if entropy.next().unwrap_or(0).is_multiple_of(3) {
                         fields.insert(name.clone(), invented(&field.shape, entropy, depth - 1));
                     }
                 }
@@ -103,7 +103,7 @@ fn invented(shape: &Shape, entropy: &mut std::vec::IntoIter<u8>, depth: usize) -
         Shape::String(format) if format == "byte" => ["", "eA=="][usize::from(byte % 2)].into(),
         Shape::String(_) => ["", "a", "ClientIP", "LoadBalancer"][usize::from(byte % 4)].into(),
         Shape::Integer | Shape::Number | Shape::IntOrString => (byte % 3).into(),
-        Shape::Boolean => (byte % 2 == 0).into(),
+        Shape::Boolean => byte.is_multiple_of(2).into(),
         Shape::Any => Value::Null,
     }
 }
