@@ -108,13 +108,15 @@ async fn secrets_survive_a_kill_and_are_sealed_on_disk() {
     secrets.create(&PostParams::default(), &secret).await.expect("created");
     server.kill();
     let files = Command::new("grep")
-        .args(["-rl", "unmistakable-words"])
+        // As text, and as the bytes are written in JSON.
+        .args(["-rl", "-e", "unmistakable-words", "-e", "dW5taXN0YWthYmxlLXdvcmRz"])
         .arg(server.kubeconfig().parent().expect("a directory"))
         .output();
     assert!(files.expect("grep runs").stdout.is_empty(), "the secret's words lie on disk");
     server.start(None);
     let secrets: Api<Secret> = Api::namespaced(server.client().await, "default");
-    assert!(secrets.get("s").await.expect("kept").string_data.is_some());
+    let kept = secrets.get("s").await.expect("kept").data.expect("text is kept as bytes");
+    assert_eq!(kept["k"].0, b"unmistakable-words");
 }
 
 #[tokio::test]
