@@ -50,6 +50,10 @@ test: $(ROCKSDB) ## Run every test, unit to end-to-end, and count them
 test-api-golden: $(ROCKSDB) ## Replay recorded answers of a Kubernetes API server, where they are (API_GOLDEN)
 	@scripts/golden
 
+.PHONY: bench
+bench: build ## Measure, beside etcd (ETCD_BIN, else Debian's); CASES="put-1 pods" chooses
+	@"$(RELEASE)/raftsman-chaos" bench $(CASES)
+
 .PHONY: lint
 lint: $(ROCKSDB) ## rustfmt, clippy with warnings as errors, cargo-deny
 	@cargo fmt --all --check

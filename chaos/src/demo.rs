@@ -46,6 +46,7 @@ impl Demo {
             server_flags: Vec::new(),
             image: true,
             restored,
+            loopback: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The chaos harness: starts clusters, breaks them on purpose, and checks what clients saw.
 
+mod bench;
 mod check;
 mod history;
 mod seed;
@@ -55,6 +56,8 @@ enum Verb {
         #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-demo"))]
         dir: PathBuf,
     },
+    /// Measure, beside etcd where etcd can be asked the same.
+    Bench(bench::Options),
     /// Turn a run's folder into one HTML page.
     Report {
         /// The folder of a run.
@@ -103,8 +106,11 @@ enum ClusterVerb {
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run(Arguments::parse().command) {
+    let command = Arguments::parse().command;
+    // A thousand agents in one process have much to tell.
+    let level = if matches!(command, Verb::Bench(_)) { tracing::Level::ERROR } else { tracing::Level::INFO };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -118,7 +124,17 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Cluster(ClusterVerb::Up { dir, servers, nodes, runtime, binary, server_flags }) => {
             let beside = || std::env::current_exe().map(|path| path.with_file_name("raftsman"));
             let binary = binary.map_or_else(beside, Ok)?;
-            let wanted = Wanted { dir, servers, nodes, runtime, binary, server_flags, image: false, restored: None };
+            let wanted = Wanted {
+                dir,
+                servers,
+                nodes,
+                runtime,
+                binary,
+                server_flags,
+                image: false,
+                restored: None,
+                loopback: false,
+            };
             let cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
             tracing::info!(kubeconfig = %cluster.kubeconfig().display(), "the cluster is ready");
             Ok(())
@@ -134,6 +150,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 server_flags: Vec::new(),
                 image: true,
                 restored: None,
+                loopback: false,
             })
         }
         Verb::Run { scenario, seed, runs, dir } => runs_of(&scenario, seed, runs, &dir),
@@ -141,6 +158,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             let runtime = run_sample::possible_runtime(runtime);
             demo::run(dir, runtime, std::env::current_exe()?.with_file_name("raftsman"))
         }
+        Verb::Bench(options) => bench::run(options, std::env::current_exe()?.with_file_name("raftsman")),
         Verb::Report { dir } => {
             tracing::info!("{}", scenario::report::write(&dir)?.display());
             Ok(())

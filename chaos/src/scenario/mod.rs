@@ -124,6 +124,7 @@ pub(crate) fn run(scenario: &'static Scenario, seed: u64, dir: &Path, binary: Pa
         server_flags: Vec::new(),
         image: false,
         restored: None,
+        loopback: false,
     };
     let mut cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -185,7 +186,8 @@ async fn settle(cluster: &Cluster) -> anyhow::Result<Duration> {
     bail!("the Deployment is not whole {CONVERGED:?} after the fault: {:#}", last.context("no server")?)
 }
 
-fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel)>> {
+/// A channel to the etcd API of every server.
+pub(crate) fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel)>> {
     let layout = cluster.layout();
     let mut all = Vec::new();
     for index in 1..=cluster.servers {

@@ -35,6 +35,8 @@ pub(crate) struct Wanted {
     pub(crate) image: bool,
     /// A backup from which the first server is made.
     pub(crate) restored: Option<PathBuf>,
+    /// Everything on loopback even where namespaces could be had.
+    pub(crate) loopback: bool,
 }
 
 /// Starts everything; on failure stops what it started and leaves the logs.
@@ -47,7 +49,7 @@ pub(crate) fn up(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Res
     let empty = std::fs::read_dir(&dir)?.next().is_none();
     ensure!(empty, "{} is not empty: remove it, or name another folder", dir.display());
     let isolated = match network::can_isolate() {
-        Ok(()) => true,
+        Ok(()) => !wanted.loopback,
         Err(why) => {
             progress(&format!(
                 "no network namespaces ({why}): everything runs on loopback, partitions are not possible"
@@ -90,7 +92,7 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
     progress("server-1 is ready");
     for index in 2..=wanted.servers {
         let place = layout.server(index);
-        let token = token(wanted, &first, "server")?;
+        let token = token(&wanted.binary, &first, "server")?;
         start_server(cluster, wanted, &layout, &place, Some(token))?;
         progress(&format!("{} is ready", place.name));
     }
@@ -100,7 +102,7 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
     }
     for index in 1..=wanted.nodes {
         let place = layout.node(index);
-        start_node(cluster, wanted, &layout, &place, &token(wanted, &first, "node")?)?;
+        start_node(cluster, wanted, &layout, &place, &token(&wanted.binary, &first, "node")?)?;
         progress(&format!("{} started", place.name));
     }
     await_nodes(cluster)?;
@@ -242,7 +244,7 @@ fn launch(
 }
 
 /// A server is ready when its `/readyz` says so, asked with the credentials that it wrote.
-fn await_server(process: &Process, place: &Place) -> anyhow::Result<()> {
+pub(crate) fn await_server(process: &Process, place: &Place) -> anyhow::Result<()> {
     let kubeconfig = place.data_dir.join("admin.kubeconfig");
     let deadline = Instant::now() + READY_LIMIT;
     loop {
@@ -255,7 +257,7 @@ fn await_server(process: &Process, place: &Place) -> anyhow::Result<()> {
         if Instant::now() > deadline {
             bail!("{} is not ready after {READY_LIMIT:?}:\n{}", process.name, process.log_tail());
         }
-        std::thread::park_timeout(Duration::from_millis(100));
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 
@@ -266,8 +268,8 @@ fn ready(kubeconfig: &Path, place: &Place) -> anyhow::Result<bool> {
 }
 
 /// Asks the first server for a token, as an administrator on that machine would.
-fn token(wanted: &Wanted, first: &Place, role: &str) -> anyhow::Result<String> {
-    let output = Command::new(&wanted.binary)
+pub(crate) fn token(binary: &Path, first: &Place, role: &str) -> anyhow::Result<String> {
+    let output = Command::new(binary)
         .args(["token", "create", "--role", role, "--output", "json", "--kubeconfig"])
         .arg(first.data_dir.join("admin.kubeconfig"))
         .output()

@@ -1,0 +1,157 @@
+//! `make bench`: what it costs and how fast it is, beside etcd where etcd can be asked the same.
+//!
+//! Each case prints its own rows. Wall figures of a shared machine say little alone: every round is measured beside the
+//! peer and beside a probe of the disk, and processor time and memory stand next to the rates.
+
+mod agents;
+mod figures;
+mod objects;
+mod outage;
+mod peer;
+mod probe;
+mod puts;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::bench::figures::Table;
+use crate::world::bring_up::{self, Wanted};
+use crate::world::cluster::Cluster;
+
+/// How a bench is run.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Cases to run [default: all]
+    #[arg(value_name = "CASE")]
+    cases: Vec<String>,
+    /// How often each row is measured; rows show the middle and the range
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: u32,
+    /// Seconds of each measurement of a rate
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Where servers keep their data: its disk is part of what is measured
+    #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-bench"))]
+    dir: PathBuf,
+    /// Also write all rows as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Options {
+    fn measured(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// What a case works with.
+struct Bench {
+    options: Options,
+    binary: PathBuf,
+    table: Table,
+}
+
+/// A row of the table of cases.
+struct Case {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&mut Bench) -> anyhow::Result<()>,
+}
+
+/// A new case is a row and a function.
+const CASES: &[Case] = &[
+    Case { name: "put-1", about: "puts of 1 KiB through the etcd API, one member", run: |bench| puts::run(bench, 1) },
+    Case { name: "put-3", about: "the same, three members", run: |bench| puts::run(bench, 3) },
+    Case { name: "outage", about: "writes stop while a killed leader is replaced", run: outage::run },
+    Case { name: "start", about: "from the process's start to ready, and memory when idle", run: start::run },
+    Case { name: "pods", about: "pods created, listed and watched through the Kubernetes API", run: objects::run },
+    Case { name: "schedule", about: "3,000 waiting pods bound to 1,000 nodes", run: agents::schedule },
+    Case {
+        name: "running",
+        about: "3,000 pods from created to Running on 1,000 simulated agents",
+        run: agents::running,
+    },
+];
+
+/// Runs the cases and prints their rows.
+#[expect(clippy::print_stdout, reason = "a command's output")]
+pub(crate) fn run(options: Options, binary: PathBuf) -> anyhow::Result<()> {
+    let known = |name: &String| CASES.iter().any(|case| case.name == name);
+    let names = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+    ensure!(options.cases.iter().all(known), "there is no such case; there are {}", names());
+    std::fs::create_dir_all(&options.dir).with_context(|| options.dir.display().to_string())?;
+    println!("{}", probe::machine(&options.dir)?);
+    let mut bench = Bench { options, binary, table: Table::default() };
+    let mut failed = Vec::new();
+    for case in CASES {
+        if !bench.options.cases.is_empty() && !bench.options.cases.iter().any(|name| name == case.name) {
+            continue;
+        }
+        println!("\n{}: {} (load {})", case.name, case.about, probe::load());
+        // A case that cannot be measured here takes no other with it.
+        if let Err(error) = (case.run)(&mut bench) {
+            println!("  not measured: {error:#}");
+            failed.push(case.name);
+        }
+    }
+    println!("\n{}", probe::machine(&bench.options.dir)?);
+    if let Some(file) = &bench.options.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&bench.table.rows)?)
+            .with_context(|| file.display().to_string())?;
+    }
+    std::fs::remove_dir_all(&bench.options.dir)?;
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    Ok(())
+}
+
+impl Bench {
+    /// Adds a row and prints it.
+    #[expect(clippy::print_stdout, reason = "a command's output")]
+    fn row(&mut self, case: &str, what: &str, ours: Vec<f64>, peer: Vec<f64>) {
+        println!("  {}", self.table.add(case, what, ours, peer));
+    }
+
+    /// A folder of the bench's own, empty.
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.options.dir.join(name);
+        if folder.exists() {
+            if let Ok(left) = Cluster::load(&folder) {
+                left.down()?;
+            }
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    /// Servers on loopback, as the peer runs.
+    fn servers(&self, name: &str, servers: u8, flags: &[&str]) -> anyhow::Result<Cluster> {
+        let wanted = Wanted {
+            dir: self.folder(name)?,
+            servers,
+            nodes: 0,
+            runtime: "sim".to_owned(),
+            binary: self.binary.clone(),
+            server_flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            image: false,
+            restored: None,
+            loopback: true,
+        };
+        bring_up::up(&wanted, &mut |_| {})
+    }
+}
+
+/// A runtime for one case.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Removes a cluster and its folder.
+fn remove(cluster: &Cluster) -> anyhow::Result<()> {
+    let dir: &Path = &cluster.dir;
+    cluster.down()?;
+    std::fs::remove_dir_all(dir).with_context(|| dir.display().to_string())
+}
