@@ -72,6 +72,13 @@ fn empty_fields_are_written_as_go_writes_them() {
 }
 
 #[test]
+fn what_has_no_type_is_kept_as_it_was_written() {
+    let revision =
+        |data: Value| filled("apps/v1", "ControllerRevision", json!({ "revision": 1, "data": data }))["data"].clone();
+    assert_eq!((revision(json!({})), revision(json!({ "a": [] }))), (json!({}), json!({ "a": [] })));
+}
+
+#[test]
 fn secrets_hold_text_as_bytes() {
     let secret =
         filled("v1", "Secret", json!({ "data": { "a": "eA==", "b": "eA==" }, "stringData": { "a": "hello" } }));

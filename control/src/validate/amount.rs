@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// A part of a billion of one: the smallest difference between quantities.
 const ONE: i128 = 1_000_000_000;
+/// What more than that is read as. Source: `maxAllowed`.
+const MOST: i128 = i64::MAX as i128 * ONE;
 /// Suffixes from 10^-9 in steps of a thousand.
 const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 /// Suffixes from 1024^1.
@@ -101,21 +103,35 @@ fn parse(text: &str) -> Option<Amount> {
     let (whole, fraction) =
         number.trim_start_matches(['+', '-']).split_once('.').unwrap_or((number.trim_start_matches(['+', '-']), ""));
     let binary = BINARY.iter().position(|known| *known == suffix);
+    let exponent = if binary.is_some() { 0 } else { decimal_exponent(suffix)? };
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let nothing = whole.chars().chain(fraction.chars()).all(|digit| digit == '0');
+    let out_of_reach = if nothing {
+        0
+    } else if exponent < 0 {
+        1
+    } else {
+        MOST
+    };
+    let billionths = billionths(whole, fraction, binary, exponent).unwrap_or(out_of_reach);
+    Some(Amount { billionths: if negative { -billionths } else { billionths }, binary: binary.is_some() })
+}
+
+/// What digits with a suffix are worth; none where numbers on the way are larger than can be held.
+fn billionths(whole: &str, fraction: &str, binary: Option<usize>, exponent: i32) -> Option<i128> {
     // What one in the last place is worth, as a fraction.
     let (times, over) = match binary {
         Some(power) => (ONE.checked_mul(1024_i128.checked_pow(u32::try_from(power + 1).ok()?)?)?, 1),
-        None => ten_to(decimal_exponent(suffix)? + 9)?,
+        None => ten_to(exponent.checked_add(9)?)?,
     };
-    let fraction = &fraction[..fraction.len().min(18)];
-    let digits: i128 = format!("{whole}{fraction}")
-        .parse()
-        .or_else(|_| if whole.is_empty() && fraction.is_empty() { Err(()) } else { Ok(0) })
-        .ok()?;
+    let fraction = fraction.get(..18).unwrap_or(fraction);
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     let over = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(over)?;
     let scaled = digits.checked_mul(times)?;
     // Away from zero, as Kubernetes rounds.
-    let billionths = scaled / over + i128::from(scaled % over != 0);
-    Some(Amount { billionths: if negative { -billionths } else { billionths }, binary: binary.is_some() })
+    Some(scaled / over + i128::from(scaled % over != 0))
 }
 
 fn decimal_exponent(suffix: &str) -> Option<i32> {
@@ -157,6 +173,9 @@ mod tests {
             (".5", "500m"),
             ("1.5Gi", "1536Mi"),
             ("9223372036854775807", "9223372036854775807"),
+            ("1e-60", "1n"),
+            ("0e60", "0"),
+            ("-99999999999999999999999999999999999999999", "-9223372036854775807"),
         ] {
             assert_eq!(amount(text).to_string(), wanted, "{text}");
         }
