@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "store/src/machine/range.rs",
     "store/src/machine/txn.rs",
     "store/src/raft/wire.rs",
+    "control/src/admission/",
     "control/src/api/discovery.rs",
     "control/src/api/metrics/object.rs",
     "control/src/api/negotiate.rs",

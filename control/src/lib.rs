@@ -3,6 +3,7 @@
 //! A request goes through `api` (its path and options become values), `authz` and `registry` (what it makes of the
 //! object); errors leave as a `status`.
 
+pub mod admission;
 pub mod api;
 pub mod authz;
 pub mod cluster;

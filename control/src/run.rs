@@ -16,7 +16,7 @@ use tower::Service;
 use crate::api::answer::{self, Body};
 use crate::api::peers::Peers;
 use crate::api::serve::Api;
-use crate::cluster::{self, Cluster};
+use crate::cluster::{self, Cluster, endpoints};
 use crate::controllers::{Enabled, Settings, volume};
 use crate::gateway::{self, Gateway};
 use crate::identity::at_rest::Ring;
@@ -126,9 +126,9 @@ pub struct Listening {
 pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let registry = Registry::new(store.clone(), Arc::new(Ring::new(vec![config.shared.key()])), config.ranges.clone());
     store.set_member_context(json!({ "api": config.advertise }).to_string().into()).await?;
-    bootstrap(&registry).await?;
+    bootstrap(&registry, config).await?;
     let tokens = Tokens::new(registry.clone(), SigningKey::read(&config.shared.signing_pem)?);
-    let gateway = Gateway::new(registry.clone());
+    let gateway = Gateway::new(registry.clone(), tokens.clone());
     let reconciler = Reconciler {
         registry: registry.clone(),
         liveness: Arc::clone(gateway.liveness()),
@@ -151,8 +151,9 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
 impl Listening {
     /// Serves, and acts while it leads, until told to end.
     pub async fn serve(self, cancel: CancellationToken) {
+        let registry = self.reconciler.registry.clone();
         let serving = server::serve(self.listener, self.tls, self.server, cancel.clone());
-        tokio::join!(serving, self.reconciler.run(cancel));
+        tokio::join!(serving, endpoints::keep(registry, cancel.clone()), self.reconciler.run(cancel));
     }
 }
 
@@ -178,14 +179,16 @@ pub fn serving_pair(config: &Config) -> Result<Pair, crate::pki::Error> {
     let own = [config.name.as_str(), host.trim_matches(['[', ']']), "localhost", "127.0.0.1", "::1"];
     let cluster =
         ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
-    let mut names: Vec<String> = own.iter().chain(&cluster).map(|name| (*name).to_owned()).collect();
+    let service = config.ranges.services.at(1).to_string();
+    let names = own.iter().chain(&cluster).map(|name| (*name).to_owned());
+    let mut names: Vec<String> = names.chain([service]).collect();
     names.dedup();
     let subject = Subject { common_name: config.name.clone(), names, server: true, ..Subject::default() };
     issue(&config.shared.authority, &subject)
 }
 
 /// Creates what is missing; what is there stays as it is.
-async fn bootstrap(registry: &Registry) -> Result<(), Error> {
+async fn bootstrap(registry: &Registry, config: &Config) -> Result<(), Error> {
     registry.store().barrier().await?;
     let view = registry.store().view();
     for name in NAMESPACES {
@@ -195,14 +198,16 @@ async fn bootstrap(registry: &Registry) -> Result<(), Error> {
         });
         create(registry, &view, kind::core("namespaces"), object).await?;
     }
-    let class = json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-        "metadata": { "name": "local", "annotations": { volume::DEFAULT_CLASS: "true" } },
-        "provisioner": volume::PROVISIONER, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
-        "allowVolumeExpansion": false,
-    });
-    let classes = kind::find("storage.k8s.io", "v1", "storageclasses").expect("a row of the table");
-    create(registry, &view, classes, class).await?;
+    // Without who makes its volumes, the class would be a promise that nobody keeps.
+    if config.controllers.has("persistentvolume-binder-controller") {
+        local_class(registry, &view).await?;
+    }
+    let port =
+        config.advertise.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(config.listen.port());
+    let service = endpoints::service(config.ranges.services.at(1).into(), port);
+    if let Err(error) = create(registry, &view, kind::core("services"), service).await {
+        tracing::warn!(%error, "pods will not find the API: its Service cannot be made");
+    }
     for line in include_str!("authz/bootstrap.jsonl").lines() {
         let object: Value = serde_json::from_str(line).map_err(crate::status::Status::internal)?;
         let (api_version, name) =
@@ -211,6 +216,18 @@ async fn bootstrap(registry: &Registry) -> Result<(), Error> {
         create(registry, &view, kind, object).await?;
     }
     Ok(())
+}
+
+/// Claims that name no class get a directory on the node of their pod.
+async fn local_class(registry: &Registry, view: &View) -> Result<(), Error> {
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": { "name": "local", "annotations": { volume::DEFAULT_CLASS: "true" } },
+        "provisioner": volume::PROVISIONER, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": false,
+    });
+    let classes = kind::find("storage.k8s.io", "v1", "storageclasses").expect("a row of the table");
+    create(registry, view, classes, class).await
 }
 
 async fn create(registry: &Registry, view: &View, kind: &'static kind::Kind, object: Value) -> Result<(), Error> {

@@ -16,4 +16,5 @@ pub mod register;
 pub mod run;
 pub mod runtime;
 pub mod sync;
+pub mod tokens;
 pub mod volume;

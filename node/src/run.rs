@@ -25,6 +25,7 @@ use crate::runtime::{Runtime, RuntimeError};
 use crate::sync::execute::Shared;
 use crate::sync::outbox::Outbox;
 use crate::sync::workers;
+use crate::tokens::Tokens;
 use crate::volume::Volumes;
 
 /// Pods' workers that act at one time.
@@ -107,6 +108,7 @@ async fn shared<R: Runtime>(
         mirror,
         outbox: Arc::new(Outbox::default()),
         volumes: Volumes::new(dir.join("pods")),
+        tokens: Tokens::default(),
         network,
         host_ips: vec![config.address],
         node: Allocatable {

@@ -1,5 +1,6 @@
 //! The real binary, real certificates, real clients.
 
+mod access;
 mod api;
 mod backup;
 mod members;

@@ -1,6 +1,6 @@
 //! A machine that is server and node: pods bound to it run, and what is said of them comes back.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
@@ -27,12 +27,24 @@ fn phase(pod: Option<&Pod>) -> Option<&str> {
     pod?.status.as_ref()?.phase.as_deref()
 }
 
+/// Waits for the account that pods run as, which a controller makes.
+async fn accounts(client: Client) {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+    let awaited = async {
+        while accounts.get_opt("default").await.expect("an answer").is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, awaited).await.expect("the account default is made");
+}
+
 async fn pod_lives_and_ends(client: Client, node: &str, container: serde_json::Value) {
     let nodes: Api<Node> = Api::all(client.clone());
-    let pods: Api<Pod> = Api::namespaced(client, "default");
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
     let pod = json!({ "metadata": { "name": "p" }, "spec": { "nodeName": node, "terminationGracePeriodSeconds": 3,
         "containers": [container] } });
     let pod = serde_json::from_value(pod).expect("a Pod");
+    accounts(client).await;
     pods.create(&PostParams::default(), &pod).await.expect("created");
     until(&pods, "p", "it runs", |pod| phase(pod) == Some("Running")).await;
     let registered = nodes.get(node).await.expect("the node is there").status.expect("a status");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
 /// How long anything awaited here may take.
@@ -128,11 +128,24 @@ impl Server {
 
     /// A client without credentials.
     pub(crate) async fn stranger(&self) -> kube::Client {
+        self.client_with(|user| *user = AuthInfo::default()).await
+    }
+
+    /// A client with a token and nothing else.
+    pub(crate) async fn bearer(&self, token: &str) -> kube::Client {
+        let token = Some(token.to_owned().into());
+        self.client_with(|user| *user = AuthInfo { token: token.clone(), ..AuthInfo::default() }).await
+    }
+
+    /// The administrator, acting as somebody.
+    pub(crate) async fn acting(&self, name: &str) -> kube::Client {
+        self.client_with(|user| user.impersonate = Some(name.to_owned())).await
+    }
+
+    async fn client_with(&self, change: impl Fn(&mut AuthInfo)) -> kube::Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
-        for user in &mut kubeconfig.auth_infos {
-            user.auth_info = None;
-        }
+        kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()).for_each(change);
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         kube::Client::try_from(config.expect("a configuration")).expect("a client")
     }

@@ -123,11 +123,14 @@ impl Api {
         let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
         let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
         let body = body.map_err(|_| Status::new(413, "RequestEntityTooLarge", text))?.to_bytes();
-        let call = Call { api: self, user, kind, path, query: &query, verb, parts, body };
+        // What is written is written on the user's behalf; admission may have a word for them.
+        let api = &Api { registry: self.registry.by(user), ..self.clone() };
+        let call = Call { api, user, kind, path, query: &query, verb, parts, body };
         let answered = call.dispatch().await.unwrap_or_else(|status| answer::error(&status));
         // Said with errors, too.
-        let going: Vec<String> = warnings::of_kind(kind).map(str::to_owned).into_iter().collect();
-        Ok(answer::warn(answered, &going))
+        let mut said: Vec<String> = warnings::of_kind(kind).map(str::to_owned).into_iter().collect();
+        said.extend(api.registry.warnings());
+        Ok(answer::warn(answered, &said))
     }
 
     /// Whether a user may.

@@ -1,6 +1,7 @@
 //! What Raftsman adds to the API: who belongs to the cluster, and how machines get in.
 
 pub mod backup;
+pub(crate) mod endpoints;
 pub mod join;
 pub mod token;
 

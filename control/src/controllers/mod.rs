@@ -1,5 +1,6 @@
 //! PURE: the controllers. Each is a planner, one file and one row of `TABLE`; `reconcile` runs them all.
 
+mod aggregation;
 pub(crate) mod conditions;
 mod deployment;
 mod endpoints;
@@ -10,6 +11,7 @@ mod node_ipam;
 mod node_lifecycle;
 mod owner;
 pub(crate) mod pod;
+mod protection;
 mod replicaset;
 mod rollout;
 mod service_account;
@@ -110,6 +112,7 @@ const fn row(
 
 /// Every controller: a new one is a file and a row.
 pub static TABLE: &[Controller] = &[
+    row("clusterrole-aggregation-controller", aggregation::wakes, aggregation::plan),
     row("deployment-controller", deployment::wakes, deployment::plan),
     row("endpoints-controller", endpoints::wakes, endpoints::plan),
     row("endpointslice-controller", endpoints::wakes, slices::plan),
@@ -122,6 +125,8 @@ pub static TABLE: &[Controller] = &[
         ..row("node-lifecycle-controller", node_lifecycle::wakes, node_lifecycle::plan)
     },
     row("persistentvolume-binder-controller", volume::wakes, volume::plan),
+    row("persistentvolume-protection-controller", protection::wakes_volumes, protection::volume),
+    row("persistentvolumeclaim-protection-controller", protection::wakes_claims, protection::claim),
     row("pod-garbage-collector-controller", node_lifecycle::wakes_orphans, node_lifecycle::collect),
     row("replicaset-controller", replicaset::wakes, replicaset::plan),
     row("root-ca-certificate-publisher-controller", service_account::wakes, service_account::publish),

@@ -9,6 +9,7 @@ mod router;
 pub(crate) mod select;
 mod sessions;
 mod status;
+mod tokens;
 pub mod usage;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,10 @@ use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use proto::agent::agent_server::{Agent, AgentServer};
 use proto::agent::{
-    FromNode, GoAway, HeartbeatAck, Hello, LogRequest, StatusAck, ToNode, UsageReport, Welcome, from_node, to_node,
+    FromNode, GoAway, HeartbeatAck, Hello, LogRequest, StatusAck, ToNode, TokenRequest, TokenResponse, UsageReport,
+    Welcome, from_node, to_node,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +38,7 @@ pub(crate) use crate::gateway::sessions::Log;
 use crate::gateway::sessions::{Session, Sessions};
 use crate::gateway::usage::{NodeUsed, Reports};
 use crate::identity::User;
+use crate::identity::tokens::Tokens;
 use crate::registry::shell::Registry;
 
 /// Calls of agents begin with it.
@@ -46,12 +49,15 @@ const NODES: &str = "system:nodes";
 const WAITING_MAX: usize = 64;
 /// A message of an agent at most. Units: bytes.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Tokens made for one node at one time: each of its pods may need one when it begins.
+const TOKENS_MAX: usize = 256;
 /// An agent says who it is within this time.
 const HELLO: Duration = Duration::from_secs(5);
 
 /// All agents' sessions of one server.
 pub struct Gateway {
     registry: Registry,
+    tokens: Tokens,
     liveness: Arc<Liveness>,
     reports: Arc<Mutex<Reports>>,
     router: Arc<Router>,
@@ -63,7 +69,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Begins to follow the objects, to write what agents say, and to listen to the other servers' summaries.
-    pub fn new(registry: Registry) -> Arc<Self> {
+    pub fn new(registry: Registry, tokens: Tokens) -> Arc<Self> {
         let (liveness, reports) = (Arc::new(Liveness::default()), Arc::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (router, from) = Router::new(registry.clone());
@@ -72,7 +78,8 @@ impl Gateway {
         tasks.spawn(exchange::run(Arc::clone(&liveness), Arc::clone(&reports), store, stop.clone()));
         tasks.spawn(Arc::clone(&router).run(from, stop.clone()));
         tasks.spawn(commit::write(registry.clone(), queue, stop.clone()));
-        Arc::new(Gateway { registry, liveness, reports, router, committer, sessions: Sessions::default(), tasks, stop })
+        let sessions = Sessions::default();
+        Arc::new(Gateway { registry, tokens, liveness, reports, router, committer, sessions, tasks, stop })
     }
 
     /// What every node and its pods use, by the node's name, wherever it is connected; not those that are silent.
@@ -139,6 +146,7 @@ impl Gateway {
         session: &Session,
     ) -> Result<(), String> {
         let (leadership, node) = (self.registry.store().leadership(), hello.node.as_str());
+        let slots = Arc::new(Semaphore::new(TOKENS_MAX));
         while let Some(message) = up.message().await.map_err(|status| status.message().to_owned())? {
             self.liveness.heard(node);
             match message.message {
@@ -156,10 +164,41 @@ impl Gateway {
                 Some(from_node::Message::Statuses(statuses)) => waiting.put(statuses),
                 Some(from_node::Message::LogChunk(chunk)) => session.chunk(chunk),
                 Some(from_node::Message::Usage(report)) => self.reports.lock().heard(node, report, Instant::now()),
+                Some(from_node::Message::TokenRequest(asked)) => self.give(node, asked, down, &slots).await?,
                 other => tracing::debug!(node, ?other, "a message that this server has no use for"),
             }
         }
         Err("the agent hung up".to_owned())
+    }
+
+    /// Makes a token beside what else the session does: heartbeats must not wait for it.
+    async fn give(
+        &self,
+        node: &str,
+        asked: TokenRequest,
+        down: &mpsc::Sender<ToNode>,
+        slots: &Arc<Semaphore>,
+    ) -> Result<(), String> {
+        let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
+            let error = "too many tokens are asked for at once".to_owned();
+            let response = TokenResponse { id: asked.id, error, ..TokenResponse::default() };
+            return send(down, to_node::Message::TokenResponse(response)).await;
+        };
+        let (registry, tokens, stop) = (self.registry.clone(), self.tokens.clone(), self.stop.clone());
+        let (node, down) = (node.to_owned(), down.clone());
+        self.tasks.spawn(async move {
+            let _slot = slot;
+            let answer = async {
+                let response = tokens::answer(&registry, &tokens, &node, asked).await;
+                // An agent that is gone asks again elsewhere.
+                let _ = send(&down, to_node::Message::TokenResponse(response)).await;
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = answer => {}
+            }
+        });
+        Ok(())
     }
 
     async fn write(&self, node: &str, down: &mpsc::Sender<ToNode>, waiting: &Waiting) -> Result<(), String> {

@@ -6,8 +6,9 @@ use serde_json::Value;
 use store::View;
 use store::api::{Epoch, Revision};
 
+use crate::admission::Operation;
 use crate::defaults;
-use crate::kind::Kind;
+use crate::kind::{self, Kind};
 use crate::registry::key::{self, Key};
 use crate::registry::prepare::{self, Birth, meta_str};
 use crate::registry::removal::{self, DeleteOptions, Removal};
@@ -118,13 +119,15 @@ impl Registry {
 
     fn birth(&self, view: &View, kind: &'static Kind, mut object: Value) -> Result<Write, Status> {
         let (namespace, given) = (meta_str(&object, "namespace").to_owned(), meta_str(&object, "name").to_owned());
-        self.namespace_lives(view, Target { kind, namespace: &namespace, name: &given, subresource: "" }, &object)?;
         let name = if given.is_empty() { names::generate(meta_str(&object, "generateName"), random()) } else { given };
         let (uid, now) = (uuid::Uuid::new_v4().to_string(), removal::rfc3339(Timestamp::now()));
         defaults::fill(kind, &mut object);
+        let target = Target { kind, namespace: &namespace, name: &name, subresource: "" };
+        self.admit(view, Operation::Create, target, None, &mut object)?;
         prepare::create(kind, &mut object, &Birth { namespace: &namespace, name: &name, uid: &uid, now: &now });
         self.allocate(view, kind, None, &mut object)?;
         valid(kind, &name, &validate::create(kind, &object))?;
+        self.admitted(view, Operation::Create, target, None, &object)?;
         Ok(Write { kind, key: key::object(kind, &namespace, &name), old: None, new: Some(object) })
     }
 
@@ -141,10 +144,18 @@ impl Registry {
             return Err(Status::conflict(kind, &name, MODIFIED));
         }
         let now = removal::rfc3339(Timestamp::now());
+        let subresource = if part == Part::Whole && kind == kind::core("pods") { "binding" } else { "" };
+        let target = Target { kind, namespace: &namespace, name: &name, subresource };
+        if part != Part::Status {
+            self.admit(view, Operation::Update, target, Some(&old.value), &mut new)?;
+        }
         match part {
             Part::Main => prepare::update(kind, "", &old.value, &mut new, &now),
             Part::Status => prepare::update(kind, "status", &old.value, &mut new, &now),
             Part::Whole => {}
+        }
+        if part == Part::Main {
+            self.admitted(view, Operation::Update, target, Some(&old.value), &new)?;
         }
         self.allocate(view, kind, Some(&old.value), &mut new)?;
         if prepare::unchanged(&old.value, &new) {

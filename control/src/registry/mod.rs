@@ -1,6 +1,7 @@
 //! The one path of every write, whoever asks: admission, validation, one guarded transaction.
 
 pub mod allocation;
+mod author;
 pub mod commit;
 pub mod key;
 pub mod names;

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use store::api::Revision;
 use store::{Store, View};
 
+use crate::admission::Operation;
 use crate::authz::replica::Authorizer;
 use crate::identity::at_rest::Ring;
-use crate::kind::{self, Kind};
+use crate::kind::Kind;
 use crate::registry::allocation::{self, Ranges};
+use crate::registry::author::Author;
 use crate::registry::prepare::{self, Birth, meta_str, metadata};
 use crate::registry::removal::{self, DeleteOptions, Removal};
 use crate::registry::{key, names, rules};
@@ -52,6 +54,7 @@ pub struct Registry {
     ring: Arc<Ring>,
     ranges: Arc<Ranges>,
     authorizer: Arc<Authorizer>,
+    pub(super) author: Author,
 }
 
 /// What became of a deletion.
@@ -79,7 +82,7 @@ impl Registry {
     /// Over a store, with the keys that seal Secrets and the ranges that Services get addresses from.
     pub fn new(store: Store, ring: Arc<Ring>, ranges: Ranges) -> Self {
         let authorizer = Arc::new(Authorizer::new(store.clone()));
-        Registry { store, ring, ranges: Arc::new(ranges), authorizer }
+        Registry { store, ring, ranges: Arc::new(ranges), authorizer, author: Author::server() }
     }
 
     /// Who may.
@@ -143,10 +146,10 @@ impl Registry {
     ///
     /// # Errors
     /// 409 when the name is taken, 403 in a namespace that ends.
-    pub async fn create(&self, target: Target<'_>, object: Value, dry_run: bool) -> Result<Value, Status> {
+    pub async fn create(&self, target: Target<'_>, mut object: Value, dry_run: bool) -> Result<Value, Status> {
         let kind = target.kind;
         let view = self.latest().await?;
-        self.namespace_lives(&view, target, &object)?;
+        self.admit(&view, Operation::Create, target, None, &mut object)?;
         let base = meta_str(&object, "generateName").to_owned();
         let given = meta_str(&object, "name").to_owned();
         for _ in 0..names::ATTEMPTS {
@@ -162,6 +165,7 @@ impl Registry {
             );
             self.allocate(&self.store.view(), kind, None, &mut object)?;
             valid(kind, &name, &validate::create(kind, &object))?;
+            self.admitted(&view, Operation::Create, Target { name: &name, ..target }, None, &object)?;
             let place = key::object(kind, target.namespace, &name);
             if dry_run {
                 return if view.get(place.as_bytes()).is_some() {
@@ -196,19 +200,6 @@ impl Registry {
         allocation::fill(&self.ranges, &taken, kind, old, object, &mut draw)
     }
 
-    pub(super) fn namespace_lives(&self, view: &View, target: Target<'_>, object: &Value) -> Result<(), Status> {
-        if !target.kind.namespaced {
-            return Ok(());
-        }
-        let (namespaces, name) = (kind::core("namespaces"), target.namespace);
-        let namespace = self.get(view, Target { kind: namespaces, namespace: "", name, subresource: "" })?;
-        if namespace.value["metadata"]["deletionTimestamp"].is_null() {
-            return Ok(());
-        }
-        let why = format!("unable to create new content in namespace {name} because it is being terminated");
-        Err(Status::forbidden(target.kind, meta_str(object, "name"), &why))
-    }
-
     /// Changes an object by what `change` makes of it, looking again when somebody else was faster. `change` sees the
     /// object with its resourceVersion, and may set another one to insist on it.
     ///
@@ -222,17 +213,20 @@ impl Registry {
     ) -> Result<Value, Status> {
         let kind = target.kind;
         for _ in 0..RETRIES {
-            let old = self.get(&self.latest().await?, target)?;
+            let view = self.latest().await?;
+            let old = self.get(&view, target)?;
             let mut new = change(old.clone().shown())?;
             let insisted = meta_str(&new, "resourceVersion").to_owned();
             if !insisted.is_empty() && insisted != old.revision.to_string() {
                 return Err(Status::conflict(kind, target.name, MODIFIED));
             }
             same_identity(target, &old.value, &new)?;
+            self.admit(&view, Operation::Update, target, Some(&old.value), &mut new)?;
             let now = removal::rfc3339(Timestamp::now());
             prepare::update(kind, target.subresource, &old.value, &mut new, &now);
             self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
             valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
+            self.admitted(&view, Operation::Update, target, Some(&old.value), &new)?;
             if prepare::unchanged(&old.value, &new) || dry_run {
                 return Ok(Stored { value: new, revision: old.revision }.shown());
             }
@@ -255,7 +249,9 @@ impl Registry {
     pub async fn delete(&self, target: Target<'_>, options: &DeleteOptions) -> Result<Deleted, Status> {
         let (kind, rules) = (target.kind, rules::of(target.kind));
         for _ in 0..RETRIES {
-            let old = self.get(&self.latest().await?, target)?;
+            let view = self.latest().await?;
+            let old = self.get(&view, target)?;
+            self.admitted(&view, Operation::Delete, target, Some(&old.value), &old.value)?;
             removal::check(kind, &old.value, old.revision, options)?;
             let verdict = removal::decide(kind, rules, &old.value, options, Timestamp::now());
             let object = match &verdict {

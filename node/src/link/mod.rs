@@ -67,6 +67,7 @@ pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> s
             Ok(channel) => session.run(channel, &stop).await,
             Err(why) => Err(why),
         };
+        link.shared.tokens.connected(false);
         if stop.is_cancelled() {
             break;
         }
@@ -146,6 +147,11 @@ impl<R: Runtime> Session<'_, R> {
                         send(&sender, from_node::Message::Usage(UsageReport::clone(&report))).await?;
                     }
                 }
+                requests = self.link.shared.tokens.next(), if self.welcomed => {
+                    for request in requests {
+                        send(&sender, from_node::Message::TokenRequest(request)).await?;
+                    }
+                }
                 Some(_) = tasks.join_next() => {}
             }
         }
@@ -168,6 +174,7 @@ impl<R: Runtime> Session<'_, R> {
                 tracing::info!(node = self.link.config.name, epoch = welcome.epoch, "connected to a server");
                 (self.welcomed, self.servers) = (true, welcome.servers);
                 self.link.shared.outbox.restart();
+                self.link.shared.tokens.connected(true);
             }
             Some(to_node::Message::Update(update)) => {
                 self.link.shared.mirror.apply(update).await.map_err(|error| error.to_string())?;
@@ -202,7 +209,8 @@ impl<R: Runtime> Session<'_, R> {
                 }
             }
             Some(to_node::Message::GoAway(away)) => return Err(away.reason),
-            Some(to_node::Message::HeartbeatAck(_) | to_node::Message::TokenResponse(_)) | None => {}
+            Some(to_node::Message::TokenResponse(response)) => self.link.shared.tokens.answered(response),
+            Some(to_node::Message::HeartbeatAck(_)) | None => {}
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::plan::pod::Step;
 use crate::plan::{container, env, spec};
 use crate::runtime::{Runtime, RuntimeError, Signal};
 use crate::sync::outbox::Outbox;
+use crate::tokens::Tokens;
 use crate::volume::Volumes;
 
 /// What all workers of a node share.
@@ -28,6 +29,8 @@ pub struct Shared<R> {
     pub outbox: Arc<Outbox>,
     /// The pods' volumes.
     pub volumes: Volumes,
+    /// Tokens of the pods' accounts.
+    pub tokens: Tokens,
     /// The pod network.
     pub network: Arc<dyn PodNetwork>,
     /// The node's addresses.
@@ -65,13 +68,10 @@ fn done(result: Result<(), RuntimeError>) -> Outcome {
 pub async fn execute<R: Runtime>(shared: &Shared<R>, pod: &Pod, observed: &Observed, step: &Step) -> Outcome {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     match step {
-        Step::SetUpVolumes => {
-            let (volumes, pod, status) = (shared.volumes.clone(), pod.clone(), observed.previous.clone());
-            let (mirror, node) = (Arc::clone(&shared.mirror), shared.node);
-            blocking(move || volumes.set_up(&pod, &status, &mirror, node)).await
-        }
+        Step::SetUpVolumes => set_up_volumes(shared, pod, observed).await,
         Step::TearDownVolumes => {
             let (volumes, pod) = (shared.volumes.clone(), pod.clone());
+            shared.tokens.forget(uid);
             blocking(move || volumes.tear_down(&pod)).await
         }
         Step::CreateSandbox { attempt } => {
@@ -101,6 +101,17 @@ pub async fn execute<R: Runtime>(shared: &Shared<R>, pod: &Pod, observed: &Obser
         Step::Remove { id, .. } | Step::RemoveSandbox { id } => done(shared.runtime.remove(id).await),
         Step::Finish => Outcome::Done,
     }
+}
+
+/// Puts a pod's volumes in place, or brings them up to date.
+pub(super) async fn set_up_volumes<R: Runtime>(shared: &Shared<R>, pod: &Pod, observed: &Observed) -> Outcome {
+    if R::SIMULATED {
+        return Outcome::Done;
+    }
+    let tokens = shared.tokens.of(pod).await;
+    let (volumes, pod, status) = (shared.volumes.clone(), pod.clone(), observed.previous.clone());
+    let (mirror, node) = (Arc::clone(&shared.mirror), shared.node);
+    blocking(move || volumes.set_up(&pod, &status, &mirror, node, &tokens)).await
 }
 
 async fn blocking(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Outcome {

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::execute::{Shared, execute};
+use super::execute::{Shared, execute, set_up_volumes};
 use super::probes::{Check, address};
-use crate::plan::memory::{Health, Outcome};
+use crate::plan::memory::{Health, Outcome, Progress};
 use crate::plan::observed::Observed;
 use crate::plan::pod::{Plan, Step, plan};
 use crate::plan::probe::{Counter, Kind};
@@ -21,6 +21,8 @@ use crate::runtime::Runtime;
 
 /// A worker looks again after this time even if it was told nothing: events can be lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Volumes are brought up to date in this time: what they show may have changed, tokens expire. As the kubelet.
+const REFRESH: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// Bound on rounds of planning before other workers get their turn.
 const ROUNDS_MAX: usize = 32;
 
@@ -45,6 +47,8 @@ struct Worker<R> {
     told: Vec<u8>,
     background: JoinSet<Option<Finished>>,
     probing: BTreeMap<(String, Kind), (String, CancellationToken)>,
+    /// When the volumes were brought up to date.
+    refreshed: Timestamp,
 }
 
 /// Works on one pod until nothing of it is left, or the agent ends (which touches no container).
@@ -55,8 +59,14 @@ pub async fn work<R: Runtime>(shared: Arc<Shared<R>>, mut wanted: watch::Receive
         host_ips: shared.host_ips.clone(),
         ..Observed::default()
     };
-    let mut worker =
-        Worker { shared, observed, told: Vec::new(), background: JoinSet::new(), probing: BTreeMap::new() };
+    let mut worker = Worker {
+        shared,
+        observed,
+        told: Vec::new(),
+        background: JoinSet::new(),
+        probing: BTreeMap::new(),
+        refreshed: Timestamp::now(),
+    };
     worker.adopt(&pod);
     while !stop.is_cancelled() {
         let now_wanted = wanted.borrow_and_update().clone();
@@ -113,6 +123,7 @@ impl<R: Runtime> Worker<R> {
             self.probe(pod);
             let Plan { steps, wake_at } = plan(pod, &self.observed, now);
             if steps.is_empty() {
+                self.refresh(pod, now).await;
                 return wake_at;
             }
             for step in steps {
@@ -126,6 +137,19 @@ impl<R: Runtime> Worker<R> {
             }
         }
         Some(Timestamp::now())
+    }
+
+    /// Brings the volumes of a pod that runs up to date, now and then.
+    async fn refresh(&mut self, pod: &Pod, now: Timestamp) {
+        let memory = &self.observed.memory;
+        let quiet = memory.volumes != Progress::Done || memory.ending_since.is_some();
+        if quiet || now.duration_since(self.refreshed) < REFRESH {
+            return;
+        }
+        self.refreshed = now;
+        if let Outcome::Failed(_, message) = set_up_volumes(&self.shared, pod, &self.observed).await {
+            tracing::warn!(pod = pod.metadata.name, message, "the pod's volumes stay as they are");
+        }
     }
 
     /// Carries a step out, or hands it to the background; false when it failed.

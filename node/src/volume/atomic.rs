@@ -9,7 +9,8 @@ use std::path::Path;
 
 use super::payload::Files;
 
-const DATA: &str = "..data";
+/// The files as they are now lie below it.
+pub(super) const DATA: &str = "..data";
 const NEXT: &str = "..data_tmp";
 
 pub(super) fn write(dir: &Path, files: &Files, group: Option<i64>) -> std::io::Result<()> {

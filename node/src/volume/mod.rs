@@ -3,6 +3,7 @@
 mod atomic;
 mod payload;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,10 @@ use crate::mirror::Mirror;
 use crate::plan::config::Mount;
 use crate::plan::downward::Allocatable;
 use crate::plan::{expand, quantity, spec};
+use crate::tokens::Sort;
+
+/// Tokens of a pod, and why others are not there.
+pub type Given = (BTreeMap<Sort, String>, Result<(), String>);
 
 /// The folder of all pods' volumes.
 #[derive(Debug, Clone)]
@@ -46,10 +51,17 @@ impl Volumes {
     /// # Errors
     ///
     /// What to tell the user.
-    pub fn set_up(&self, pod: &Pod, status: &PodStatus, mirror: &Mirror, node: Allocatable) -> Result<(), String> {
+    pub fn set_up(
+        &self,
+        pod: &Pod,
+        status: &PodStatus,
+        mirror: &Mirror,
+        node: Allocatable,
+        tokens: &Given,
+    ) -> Result<(), String> {
         let pod_dir = self.pod_dir(pod);
         said(std::fs::DirBuilder::new().recursive(true).mode(0o750).create(&pod_dir), "create", &pod_dir)?;
-        let sources = payload::Sources { pod, status, mirror, node };
+        let sources = payload::Sources { pod, status, mirror, node, tokens };
         for volume in spec::of(pod).volumes.iter().flatten() {
             self.one(pod, volume, &sources)
                 .map_err(|e| format!("MountVolume.SetUp failed for volume \"{}\" : {e}", volume.name))?;
@@ -76,7 +88,7 @@ impl Volumes {
             said(std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)), "open up", &dir)?;
             return own(&dir, group);
         }
-        let Some(files) = payload::files(volume, sources)? else {
+        let Some(files) = payload::files(volume, sources, &dir.join(atomic::DATA))? else {
             return Err("this kind of volume is not supported by this agent".to_owned());
         };
         let secret = volume.secret.is_some() || volume.projected.is_some();

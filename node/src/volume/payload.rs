@@ -1,11 +1,16 @@
 //! The files of a ConfigMap, Secret, downward API or projected volume, as values.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, PodStatus, Secret, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, PodStatus, Secret, ServiceAccountTokenProjection, Volume,
+};
 
 use crate::mirror::Mirror;
 use crate::plan::downward::{self, Allocatable};
+use crate::tokens::sort;
+use crate::volume::Given;
 
 /// Path in the volume to content and mode.
 pub(super) type Files = BTreeMap<String, (Vec<u8>, u32)>;
@@ -15,10 +20,11 @@ pub(super) struct Sources<'a> {
     pub(super) status: &'a PodStatus,
     pub(super) mirror: &'a Mirror,
     pub(super) node: Allocatable,
+    pub(super) tokens: &'a Given,
 }
 
-/// The files of a volume; None when it is of another kind.
-pub(super) fn files(volume: &Volume, from: &Sources<'_>) -> Result<Option<Files>, String> {
+/// The files of a volume, of which `held` is the last version; None when it is of another kind.
+pub(super) fn files(volume: &Volume, from: &Sources<'_>, held: &Path) -> Result<Option<Files>, String> {
     let mut files = Files::new();
     if let Some(map) = &volume.config_map {
         let data = from.config_map(&map.name, map.optional)?;
@@ -40,6 +46,8 @@ pub(super) fn files(volume: &Volume, from: &Sources<'_>) -> Result<Option<Files>
                 project(&mut files, data, secret.items.as_deref(), mode, secret.optional)?;
             } else if let Some(downward) = &source.downward_api {
                 from.downward(&mut files, downward.items.as_deref(), mode)?;
+            } else if let Some(token) = &source.service_account_token {
+                files.insert(token.path.clone(), (from.token(token, held)?, bits(mode)));
             } else {
                 return Err("this kind of projected source is not supported by this agent".to_owned());
             }
@@ -68,6 +76,16 @@ impl Sources<'_> {
         let secret: Option<Secret> = self.mirror.get("secrets", self.namespace(), name);
         let Some(secret) = secret else { return missing("secret", name, optional) };
         Ok(secret.data.into_iter().flatten().map(|(k, v)| (k, v.0)).collect())
+    }
+
+    /// A token; the last one stays where no server can be asked.
+    fn token(&self, wanted: &ServiceAccountTokenProjection, held: &Path) -> Result<Vec<u8>, String> {
+        let (tokens, result) = self.tokens;
+        if let Some(token) = tokens.get(&sort(wanted)) {
+            return Ok(token.clone().into_bytes());
+        }
+        let why = result.clone().err().unwrap_or_else(|| "there is none".to_owned());
+        std::fs::read(held.join(&wanted.path)).map_err(|_| format!("failed to fetch token: {why}"))
     }
 
     fn downward(

@@ -36,6 +36,7 @@ impl Agent {
             mirror: Arc::clone(&mirror),
             outbox: Arc::clone(&outbox),
             volumes: Volumes::new(dir.join("pods")),
+            tokens: Default::default(),
             network: Arc::new(EngineNetwork { mode: "none".to_owned() }),
             host_ips: vec![[127, 0, 0, 1].into()],
             node: Allocatable { cpu_milli: 2000, memory_bytes: 1 << 30 },
