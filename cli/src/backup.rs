@@ -1,18 +1,19 @@
 //! `raftsman backup`: one file from a running cluster, and a cluster from that file.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use control::cluster::backup::Keys;
 use control::pki::files::Folder;
 use http_body_util::BodyExt;
 use store::backup::{self, Manifest};
 
-use crate::admin::Access;
+use crate::access::{Access, Output};
 use crate::exit::{Failure, say};
+use crate::sealed::{self, Source};
+use crate::show;
 
 #[derive(Subcommand)]
 pub(crate) enum BackupCommand {
@@ -21,22 +22,66 @@ pub(crate) enum BackupCommand {
         /// Must not exist yet
         file: PathBuf,
         #[command(flatten)]
+        passphrase: Passphrase,
+        #[command(flatten)]
         access: Access,
     },
     /// Show the backups in a folder.
     List {
+        /// Where to look
         #[arg(default_value = ".")]
         dir: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+        #[command(flatten)]
+        printed: Printed,
     },
     /// Boot a backup in a scratch directory and check every hash and count.
-    Verify { file: PathBuf },
+    Verify {
+        /// What `create` wrote
+        file: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+        #[command(flatten)]
+        printed: Printed,
+    },
     /// Make the data directory of a new cluster of one server, which others can join.
     Restore {
+        /// What `create` wrote
         file: PathBuf,
+        #[command(flatten)]
+        passphrase: Passphrase,
+        #[command(flatten)]
+        printed: Printed,
         /// Must not exist yet, or be empty
         #[arg(long, value_name = "NEW")]
         data_dir: PathBuf,
     },
+}
+
+/// What encrypts a backup.
+#[derive(Args, Clone)]
+pub(crate) struct Passphrase {
+    /// The file is encrypted (age) with the first line of this one
+    #[arg(long, env = "RAFTSMAN_PASSPHRASE_FILE", value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Args, Clone)]
+pub(crate) struct Printed {
+    /// Text for people, the rest for programs
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// A backup, as programs read about it: never its keys.
+fn facts(file: &Path, manifest: &Manifest) -> serde_json::Value {
+    serde_json::json!({
+        "file": file.display().to_string(), "keys": manifest.keys, "leases": manifest.leases,
+        "revision": manifest.revision, "created": manifest.extra["created"], "version": manifest.extra["version"],
+        "bytes": fs::metadata(file).map(|facts| facts.len()).unwrap_or(0),
+    })
 }
 
 fn failed(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Failure + '_ {
@@ -45,13 +90,24 @@ fn failed(path: &Path) -> impl Fn(&dyn std::fmt::Display) -> Failure + '_ {
 
 pub(crate) async fn run(command: BackupCommand) -> Result<(), Failure> {
     match command {
-        BackupCommand::Create { file, access } => create(&file, &access).await,
-        BackupCommand::List { dir } => list(&dir),
-        BackupCommand::Verify { file } => {
-            let manifest = verify(&file)?;
+        BackupCommand::Create { file, passphrase, access } => create(&file, &passphrase, &access).await,
+        BackupCommand::List { dir, passphrase, printed } => list(&dir, &passphrase, printed.output),
+        BackupCommand::Verify { file, passphrase, printed } => {
+            let manifest = verify(&file, &passphrase)?;
+            if !printed.output.is_table() {
+                return show::documents(printed.output, vec![facts(&file, &manifest)]);
+            }
             say(&format!("{}: whole; {}", file.display(), describe(&manifest)))
         }
-        BackupCommand::Restore { file, data_dir } => restore(&file, &data_dir),
+        BackupCommand::Restore { file, passphrase, printed, data_dir } => {
+            let manifest = restore(&file, &passphrase, &data_dir)?;
+            if !printed.output.is_table() {
+                return show::documents(printed.output, vec![facts(&file, &manifest)]);
+            }
+            say(&format!("{}: {}", data_dir.display(), describe(&manifest)))?;
+            say(&format!("start it with: raftsman up --data-dir {}", data_dir.display()))?;
+            say("Other servers of the old cluster join it anew, with empty data directories.")
+        }
     }
 }
 
@@ -62,63 +118,84 @@ fn describe(manifest: &Manifest) -> String {
 }
 
 /// Written beside its name first: a file with the name is whole.
-async fn create(file: &Path, access: &Access) -> Result<(), Failure> {
+async fn create(file: &Path, passphrase: &Passphrase, access: &Access) -> Result<(), Failure> {
     if file.exists() {
         return Err(Failure::refused(format!("{} exists; a backup never overwrites a file", file.display())));
     }
     let wrong = failed(file);
     let draft = file.with_extension("partial");
     let mut options = File::options();
-    let mut sink = options.create(true).truncate(true).write(true).mode(0o600).open(&draft).map_err(|e| wrong(&e))?;
+    let sink = options.create(true).truncate(true).write(true).mode(0o600).open(&draft).map_err(|e| wrong(&e))?;
+    let mut sink = sealed::Sink::new(sink, passphrase.read()?).map_err(|error| wrong(&error))?;
     let mut body = access.stream("backup").await?;
     let mut total = 0_u64;
     while let Some(frame) = body.frame().await {
         if let Ok(piece) = frame.map_err(|error| wrong(&error))?.into_data() {
-            sink.write_all(&piece).map_err(|error| wrong(&error))?;
+            sink.write(&piece).map_err(|error| wrong(&error))?;
             total += piece.len() as u64;
         }
     }
-    sink.sync_all().map_err(|error| wrong(&error))?;
-    let manifest = verify(&draft)?;
+    sink.finish().map_err(|error| wrong(&error))?;
+    let manifest = verify(&draft, passphrase)?;
     fs::rename(&draft, file).map_err(|error| wrong(&error))?;
+    if !access.output.is_table() {
+        return show::documents(access.output, vec![facts(file, &manifest)]);
+    }
     say(&format!("{}: {total} bytes; {}; verified", file.display(), describe(&manifest)))?;
     say("It holds the cluster's keys: keep it as you keep them.")
 }
 
-fn open(file: &Path) -> Result<BufReader<File>, Failure> {
-    File::open(file).map(BufReader::new).map_err(|error| failed(file)(&error))
+impl Passphrase {
+    fn read(&self) -> Result<Option<sealed::Secret>, Failure> {
+        let Some(file) = &self.passphrase_file else { return Ok(None) };
+        let secret = sealed::passphrase(file).map_err(|why| Failure::usage(format!("{}: {why}", file.display())))?;
+        Ok(Some(secret))
+    }
 }
 
-fn verify(file: &Path) -> Result<Manifest, Failure> {
+fn open(file: &Path, passphrase: &Passphrase) -> Result<Source, Failure> {
+    sealed::open(file, passphrase.read()?).map_err(|error| Failure::refused(format!("{}: {error}", file.display())))
+}
+
+fn verify(file: &Path, passphrase: &Passphrase) -> Result<Manifest, Failure> {
+    let source = open(file, passphrase)?;
     let scratch = std::env::temp_dir().join(format!("raftsman-verify-{}", std::process::id()));
-    fs::DirBuilder::new().create(&scratch).map_err(|error| failed(&scratch)(&error))?;
-    let found = backup::verify(open(file)?, &scratch);
+    fs::DirBuilder::new().mode(0o700).create(&scratch).map_err(|error| failed(&scratch)(&error))?;
+    let found = backup::verify(source, &scratch);
     let removed = fs::remove_dir_all(&scratch);
     let manifest = found.map_err(|error| Failure::refused(format!("{}: {error}", file.display())))?;
     removed.map_err(|error| failed(&scratch)(&error))?;
     Ok(manifest)
 }
 
-fn list(dir: &Path) -> Result<(), Failure> {
+fn list(dir: &Path, passphrase: &Passphrase, output: Output) -> Result<(), Failure> {
     let wrong = failed(dir);
-    let mut found = 0;
+    let mut found = Vec::new();
     let mut entries: Vec<PathBuf> =
         fs::read_dir(dir).map_err(|error| wrong(&error))?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.sort();
     for path in entries.iter().filter(|path| path.is_file()) {
         // Only the first block is read: `verify` reads all.
-        if let Ok(manifest) = backup::manifest(open(path)?) {
-            found += 1;
-            let size = fs::metadata(path).map(|facts| facts.len()).unwrap_or(0);
-            say(&format!("{}  {size} bytes  {}", path.display(), describe(&manifest)))?;
+        let Ok(source) = open(path, passphrase) else { continue };
+        if let Ok(manifest) = backup::manifest(source) {
+            if output.is_table() {
+                let size = fs::metadata(path).map(|facts| facts.len()).unwrap_or(0);
+                say(&format!("{}  {size} bytes  {}", path.display(), describe(&manifest)))?;
+            }
+            found.push(facts(path, &manifest));
         }
     }
-    if found == 0 { say(&format!("no backups in {}", dir.display())) } else { Ok(()) }
+    if !output.is_table() {
+        return show::documents(output, vec![serde_json::json!({ "backups": found })]);
+    }
+    let hint = "; encrypted ones need --passphrase-file";
+    if found.is_empty() { say(&format!("no backups in {}{hint}", dir.display())) } else { Ok(()) }
 }
 
 /// Made beside its name first: a directory with the name is whole.
-fn restore(file: &Path, data_dir: &Path) -> Result<(), Failure> {
+fn restore(file: &Path, passphrase: &Passphrase, data_dir: &Path) -> Result<Manifest, Failure> {
     let wrong = failed(data_dir);
+    let source = open(file, passphrase)?;
     if fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
         let text = format!("{} is not empty; a restore never overwrites a data directory", data_dir.display());
         return Err(Failure::refused(text));
@@ -128,7 +205,7 @@ fn restore(file: &Path, data_dir: &Path) -> Result<(), Failure> {
         fs::remove_dir_all(&draft).map_err(|error| wrong(&error))?;
     }
     fs::create_dir_all(&draft).map_err(|error| wrong(&error))?;
-    let manifest = match backup::restore(open(file)?, &draft) {
+    let manifest = match backup::restore(source, &draft) {
         Ok(manifest) => manifest,
         Err(error) => {
             // Worthless, and must not be taken for a data directory.
@@ -143,7 +220,5 @@ fn restore(file: &Path, data_dir: &Path) -> Result<(), Failure> {
         fs::remove_dir(data_dir).map_err(|error| wrong(&error))?;
     }
     fs::rename(&draft, data_dir).map_err(|error| wrong(&error))?;
-    say(&format!("{}: {}", data_dir.display(), describe(&manifest)))?;
-    say(&format!("start it with: raftsman up --data-dir {}", data_dir.display()))?;
-    say("Other servers of the old cluster join it anew, with empty data directories.")
+    Ok(manifest)
 }

@@ -8,27 +8,42 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     code: u8,
     text: String,
+    /// What was asked for is not there.
+    not_found: bool,
 }
 
 impl Failure {
+    fn new(code: u8, text: impl Into<String>) -> Failure {
+        Failure { code, text: text.into(), not_found: false }
+    }
+
+    /// The same, because what was asked for is not there.
+    pub(crate) fn not_found(self) -> Failure {
+        Failure { not_found: true, ..self }
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.not_found
+    }
+
     /// It did not work.
     pub(crate) fn failed(text: impl Into<String>) -> Failure {
-        Failure { code: 1, text: text.into() }
+        Failure::new(1, text)
     }
 
     /// It was asked for wrongly.
     pub(crate) fn usage(text: impl Into<String>) -> Failure {
-        Failure { code: 2, text: text.into() }
+        Failure::new(2, text)
     }
 
     /// The cluster does not answer.
     pub(crate) fn unreachable(text: impl Into<String>) -> Failure {
-        Failure { code: 3, text: text.into() }
+        Failure::new(3, text)
     }
 
     /// The cluster says no.
     pub(crate) fn refused(text: impl Into<String>) -> Failure {
-        Failure { code: 4, text: text.into() }
+        Failure::new(4, text)
     }
 
     /// Says why, on standard error.

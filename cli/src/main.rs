@@ -1,10 +1,17 @@
 //! The `raftsman` binary: parse, assemble, run, print. It decides nothing about the cluster.
 
+mod access;
 mod admin;
 mod backup;
+mod doctor;
 mod exit;
 mod flags;
+mod objects;
+mod resource;
+mod sealed;
 mod serve;
+mod show;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -46,10 +53,22 @@ enum Command {
     #[command(subcommand)]
     Token(admin::TokenCommand),
     /// Servers, who leads, and how far each one is.
-    Status(admin::Access),
+    Status(access::Access),
     /// Servers of the cluster.
     #[command(subcommand)]
     Member(admin::MemberCommand),
+    /// Say what this machine has for a server and a node, and what each missing thing costs.
+    Doctor(doctor::Doctor),
+    /// Show objects.
+    Get(objects::Get),
+    /// Make objects what files say that they are.
+    Apply(objects::Apply),
+    /// Delete objects, and wait until they are gone.
+    Delete(objects::Delete),
+    /// Show what a pod's container says.
+    Logs(waiting::Logs),
+    /// Wait until something is true of an object.
+    Wait(waiting::Wait),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -80,6 +99,12 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Token(command) => runtime.block_on(admin::token(command)),
         Command::Status(access) => runtime.block_on(admin::status(&access)),
         Command::Member(command) => runtime.block_on(admin::member(command)),
+        Command::Doctor(command) => doctor::doctor(&command),
+        Command::Get(command) => runtime.block_on(objects::get(&command)),
+        Command::Apply(command) => runtime.block_on(objects::apply(&command)),
+        Command::Delete(command) => runtime.block_on(objects::delete(&command)),
+        Command::Logs(command) => runtime.block_on(waiting::logs(&command)),
+        Command::Wait(command) => runtime.block_on(waiting::wait(&command)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "raftsman", &mut std::io::stdout());
             Ok(())

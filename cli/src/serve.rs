@@ -1,5 +1,6 @@
 //! `up` and `join`: one server, in the foreground, until it is told to end.
 
+use std::path::Path;
 use std::time::Duration;
 
 use control::cluster::join::{self, Admitted, NodeIdentity};
@@ -50,7 +51,9 @@ pub(crate) async fn up(flags: ServerFlags) -> Result<(), Failure> {
             "--roles: a cluster begins with a server; a node gets in with `raftsman join TOKEN`",
         ));
     }
-    let shared = match folder.load().map_err(failed)? {
+    let known = folder.load().map_err(failed)?;
+    let first = known.is_none();
+    let shared = match known {
         Some(shared) => shared,
         None => {
             let shared = Shared::new().map_err(failed)?;
@@ -58,7 +61,7 @@ pub(crate) async fn up(flags: ServerFlags) -> Result<(), Failure> {
             shared
         }
     };
-    serve(settings, &folder, shared, Bootstrap::New).await
+    serve(settings, &folder, shared, Bootstrap::New, first).await
 }
 
 /// A machine that is only a node: its agent, until it is told to end.
@@ -114,10 +117,17 @@ pub(crate) async fn join(token: &str, flags: ServerFlags) -> Result<(), Failure>
         (Some(shared), Err(_)) => (shared, Vec::new()),
         (None, Err(why)) => return Err(Failure::refused(why)),
     };
-    serve(settings, &folder, shared, Bootstrap::Join { peers }).await
+    serve(settings, &folder, shared, Bootstrap::Join { peers }, false).await
 }
 
-async fn serve(settings: Settings, folder: &Folder, shared: Shared, bootstrap: Bootstrap) -> Result<(), Failure> {
+/// `first`: the cluster begins with this start, and its operator is told how others join.
+async fn serve(
+    settings: Settings,
+    folder: &Folder,
+    shared: Shared,
+    bootstrap: Bootstrap,
+    first: bool,
+) -> Result<(), Failure> {
     log();
     let mut ends = Ends::new()?;
     let peer = Subject {
@@ -146,7 +156,7 @@ async fn serve(settings: Settings, folder: &Folder, shared: Shared, bootstrap: B
         () = ends.asked() => return Ok(()),
     };
     folder.set_joining(false).map_err(failed)?;
-    let done = run_until_told(&settings, folder, shared, &store, &mut ends).await;
+    let done = run_until_told(&settings, folder, shared, &store, &mut ends, first).await;
     store.shutdown().await;
     done
 }
@@ -162,6 +172,7 @@ async fn run_until_told(
     shared: Shared,
     store: &Store,
     ends: &mut Ends,
+    first: bool,
 ) -> Result<(), Failure> {
     let config = run::Config {
         name: settings.name.clone(),
@@ -177,11 +188,14 @@ async fn run_until_told(
     let path = settings.data_dir.join("admin.kubeconfig");
     let servers = [(settings.name.clone(), settings.api_advertise.to_string())];
     write(&path, &kubeconfig(&shared.authority, &admin, &servers)).map_err(failed)?;
+    let joining = join_lines(&listening, &path, first).await?;
     let cancel = CancellationToken::new();
     let both = async { tokio::join!(listening.serve(cancel.clone()), agent(settings, &shared, cancel.clone())) };
     tokio::pin!(both);
+    for line in joining {
+        say(&line)?;
+    }
     say(&format!("ready: https://{}  kubeconfig: {}", settings.api_advertise, path.display()))?;
-    say(&format!("to add a server: raftsman token create --kubeconfig {}", path.display()))?;
     let failure = tokio::select! {
         _ = &mut both => None,
         () = ends.asked() => None,
@@ -194,6 +208,19 @@ async fn run_until_told(
     cancel.cancel();
     both.await;
     Ok(())
+}
+
+/// How other machines join: with tokens of a day when the cluster begins, later with those that are asked for.
+async fn join_lines(listening: &run::Listening, kubeconfig: &Path, first: bool) -> Result<Vec<String>, Failure> {
+    if !first {
+        return Ok(vec![format!("to add a machine: raftsman token create --kubeconfig {}", kubeconfig.display())]);
+    }
+    let mut lines = vec!["to add a machine, run on it within a day (secret, like a password):".to_owned()];
+    for (role, about) in [("server", "a server"), ("node", "only a node")] {
+        let token = listening.join_token(role).await.map_err(failed)?;
+        lines.push(format!("  raftsman join {token}    # {about}"));
+    }
+    Ok(lines)
 }
 
 /// The node of this machine, if it is one. A node that fails takes no server with it.

@@ -149,6 +149,16 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
 }
 
 impl Listening {
+    /// A token with which another machine joins as `server` or `node` within a day.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn join_token(&self, role: &str) -> Result<String, Error> {
+        let request = cluster::TokenRequest { role: role.to_owned(), ttl_seconds: 86_400 };
+        let made = self.server.cluster.new_token(&request).await?;
+        Ok(made["token"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// Serves, and acts while it leads, until told to end.
     pub async fn serve(self, cancel: CancellationToken) {
         let registry = self.reconciler.registry.clone();

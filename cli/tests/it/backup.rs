@@ -23,7 +23,19 @@ async fn a_cluster_comes_back_from_its_backup() {
     let taken = old.ask(&["backup", "create", &at("b")]);
     assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
     assert!(!old.ask(&["backup", "create", &at("b")]).status.success(), "a backup overwrites nothing");
+    let passphrase = at("passphrase");
+    std::fs::write(&passphrase, "correct horse\n").expect("written");
+    let sealed = old.ask(&["backup", "create", &at("sealed"), "--passphrase-file", &passphrase]);
+    assert!(sealed.status.success(), "{}", String::from_utf8_lossy(&sealed.stderr));
     old.kill();
+    assert!(std::fs::read(at("sealed")).expect("the file").starts_with(b"age-encryption.org/v1"));
+    assert_eq!(
+        Server::plain(&["backup", "verify", &at("sealed")]).status.code(),
+        Some(4),
+        "it does not open by itself"
+    );
+    let opened = Server::plain(&["backup", "verify", &at("sealed"), "--passphrase-file", &passphrase]);
+    assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
 
     let mut bytes = std::fs::read(at("b")).expect("the file");
     let middle = bytes.len() / 2;

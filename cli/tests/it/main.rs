@@ -5,5 +5,6 @@ mod api;
 mod backup;
 mod members;
 mod node;
+mod objects;
 mod process;
 mod workloads;

@@ -1,9 +1,11 @@
 //! Servers as processes, each with its own directory and ports on loopback.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
@@ -71,22 +73,27 @@ impl Server {
             .args(["--peer-port", &self.ports[1].to_string()])
             .args(["--etcd-port", &self.ports[2].to_string()])
             .args(&self.extra)
-            .stdout(log.try_clone().expect("a handle"))
+            .stdout(Stdio::piped())
             .stderr(log);
-        self.process = Some(command.spawn().expect("starts"));
-        self.await_log("ready: ");
+        let mut process = command.spawn().expect("starts");
+        let said = process.stdout.take().expect("a pipe");
+        self.process = Some(process);
+        self.await_line(said, "ready: ");
     }
 
-    fn await_log(&mut self, wanted: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = std::fs::read_to_string(self.dir.path().join("output.txt")).unwrap_or_default();
-            if log.contains(wanted) {
-                return;
+    /// Waits for a line of its output; a thread goes on reading until the process ends, so that it can go on printing.
+    fn await_line(&mut self, said: ChildStdout, wanted: &'static str) {
+        let (heard, ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                if line.starts_with(wanted) {
+                    let _ = heard.send(());
+                }
             }
-            let ended = self.process.as_mut().expect("started").try_wait().expect("its state");
-            assert!(ended.is_none() && Instant::now() < deadline, "{} is not ready: {ended:?}\n{log}", self.name);
-            std::thread::yield_now();
+        });
+        if ready.recv_timeout(PATIENCE).is_err() {
+            let log = std::fs::read_to_string(self.dir.path().join("output.txt")).unwrap_or_default();
+            panic!("{} is not ready\n{log}", self.name);
         }
     }
 

@@ -24,6 +24,7 @@ use crate::cluster::token::Token;
 use crate::identity::User;
 use crate::pki::files::Shared;
 use crate::registry::key;
+use crate::registry::prepare::meta_str;
 use crate::status::Status;
 
 /// Everything here lies below it.
@@ -56,6 +57,15 @@ pub struct MemberStatus {
     pub api: String,
 }
 
+/// A node, as `raftsman status` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node's name.
+    pub name: String,
+    /// Whether its condition `Ready` is true.
+    pub ready: bool,
+}
+
 /// What `raftsman status` shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClusterStatus {
@@ -67,6 +77,10 @@ pub struct ClusterStatus {
     pub revision: i64,
     /// Every server.
     pub members: Vec<MemberStatus>,
+    /// Every node.
+    pub nodes: Vec<NodeStatus>,
+    /// What needs somebody's attention, as the asked server sees it.
+    pub alarms: Vec<String>,
 }
 
 /// Asks for a new token.
@@ -151,7 +165,27 @@ impl Cluster {
             term: held.epoch,
             revision: self.store.revision(),
             members: members.iter().map(describe).collect(),
+            nodes: self.nodes(),
+            alarms: self.alarms(held.leader.is_some()),
         }
+    }
+
+    fn nodes(&self) -> Vec<NodeStatus> {
+        let prefix = key::prefix(crate::kind::core("nodes"), "");
+        let view = self.store.view();
+        let objects = view.range(prefix.as_bytes(), &key::range_end(&prefix));
+        let objects = objects.filter_map(|kv| serde_json::from_slice::<Value>(&kv.value).ok());
+        let ready = |node: &Value| {
+            let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        };
+        objects.map(|node| NodeStatus { name: meta_str(&node, "name").to_owned(), ready: ready(&node) }).collect()
+    }
+
+    fn alarms(&self, led: bool) -> Vec<String> {
+        let leaderless = (!led).then(|| "no leader: writes are refused until a majority of the servers is back");
+        let full = self.store.no_space().then(|| "NOSPACE: this server's disk is full; writes are refused, free some");
+        leaderless.into_iter().chain(full).map(str::to_owned).collect()
     }
 
     /// By name or by id.
@@ -164,7 +198,7 @@ impl Cluster {
         })
     }
 
-    async fn new_token(&self, request: &TokenRequest) -> Result<Value, Status> {
+    pub(crate) async fn new_token(&self, request: &TokenRequest) -> Result<Value, Status> {
         if !matches!(request.role.as_str(), "server" | "node") {
             return Err(Status::bad_request(format!("role {:?} is not known; `server` and `node` are", request.role)));
         }

@@ -40,9 +40,11 @@ const NO_REVISION: i64 = 0;
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        // Listing is what health checks do; nothing raises an alarm.
+        // Listing is what health checks do. Nobody raises or clears an alarm by hand: it goes by the disk.
         if request.into_inner().action == 0 {
-            return Ok(Response::new(pb::AlarmResponse { header: self.store.header(NO_REVISION), alarms: Vec::new() }));
+            let raised = pb::AlarmMember { member_id: self.store.id(), alarm: pb::AlarmType::Nospace.into() };
+            let alarms = self.store.no_space().then_some(raised).into_iter().collect();
+            return Ok(Response::new(pb::AlarmResponse { header: self.store.header(NO_REVISION), alarms }));
         }
         absent("Alarm")
     }

@@ -37,6 +37,11 @@ impl Space {
         self.full.load(Ordering::Relaxed).then(|| Outcome { response: Some(Response::Refusal(refusal())) })
     }
 
+    /// Whether such writes are refused now.
+    pub(crate) fn full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// Looks again and again, until told to end.
     pub(crate) async fn watch(&self, cancel: CancellationToken) {
         let mut tick = tokio::time::interval(LOOK);

@@ -139,6 +139,11 @@ impl Store {
         Ok(self.revision())
     }
 
+    /// Whether this member's disk is so full that it refuses writes which store something new.
+    pub fn no_space(&self) -> bool {
+        self.inner.group.space.full()
+    }
+
     /// The newest revision of the local replica.
     pub fn revision(&self) -> Revision {
         *self.inner.machine.revisions().borrow()
