@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-use crate::api::negotiate::{Format, Representation};
+use crate::api::negotiate::{Form, Format, Representation};
+use crate::api::yaml;
 use crate::status::Status;
 
 /// A whole or a streamed body.
@@ -36,16 +37,35 @@ pub fn value(code: u16, value: &Value, how: &Representation) -> Response<Body> {
             text.push(b'\n');
             whole(code, "application/json", text)
         }
-        Format::Yaml => match serde_saphyr::to_string(value) {
-            Ok(text) => whole(code, "application/yaml", text),
-            Err(error) => self::error(&Status::internal(error)),
-        },
+        Format::Yaml => whole(code, "application/yaml", yaml::write(value)),
     }
 }
 
 /// An error.
 pub fn error(status: &Status) -> Response<Body> {
-    value(status.code, &status.to_json(), &Representation::JSON)
+    error_in(status, Format::Json)
+}
+
+/// An error in the format that the answer would have had.
+pub fn error_in(status: &Status, format: Format) -> Response<Body> {
+    let how = Representation { format, form: Form::Plain, pretty: false };
+    let mut response = value(status.code, &status.to_json(), &how);
+    if let Some(seconds) = status.details["retryAfterSeconds"].as_u64() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// What a path gets where no API lies.
+pub fn no_page() -> Response<Body> {
+    text(404, "404 page not found\n")
+}
+
+/// Plain text, as health checks answer.
+pub fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = whole(code, "text/plain; charset=utf-8", text);
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Adds warnings for the user (RFC 7234, as Kubernetes writes them), each once.

@@ -2,9 +2,11 @@
 //! registry does the rest.
 
 pub mod answer;
+mod compress;
 pub mod discovery;
 mod health;
 mod issuer;
+mod list;
 mod log;
 mod metrics;
 pub mod negotiate;
@@ -14,9 +16,12 @@ pub mod path;
 pub mod peers;
 mod read;
 mod review;
+mod selection;
 pub mod serve;
+mod splice;
 mod subresource;
 mod token;
 mod watch;
 mod write;
 pub mod write_options;
+mod yaml;

@@ -26,6 +26,8 @@ pub enum Form {
     Metadata(&'static str),
     /// `PartialObjectMetadataList` of meta.k8s.io, with its version.
     MetadataList(&'static str),
+    /// `APIGroupDiscoveryList`: all groups with all their resources.
+    Aggregated,
 }
 
 /// What was agreed on.
@@ -53,6 +55,8 @@ pub enum Offer {
     Plain,
     /// A stream of events.
     Stream,
+    /// What is served: lists of names, or everything at once.
+    Discovery,
 }
 
 /// Media types this server writes, and protobuf, which it names as Kubernetes does but answers in JSON.
@@ -79,11 +83,21 @@ pub fn negotiate(accept: Option<&str>, offer: Offer) -> Result<Representation, S
         status.details = json!({});
         return Err(status);
     }
+    Err(unacceptable(offer))
+}
+
+/// The refusal of a client that takes nothing of what is offered.
+pub fn unacceptable(offer: Offer) -> Status {
     let accepted = match offer {
         Offer::Stream => "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
-        Offer::Any | Offer::Plain => WRITTEN,
+        Offer::Any | Offer::Plain | Offer::Discovery => WRITTEN,
     };
-    Err(Status::new(406, "NotAcceptable", format!("only the following media types are accepted: {accepted}")))
+    Status::new(406, "NotAcceptable", format!("only the following media types are accepted: {accepted}"))
+}
+
+/// How an error is written: as the answer would have been, else as JSON.
+pub fn format(accept: Option<&str>) -> Format {
+    negotiate(accept, Offer::Any).map_or(Format::Json, |found| found.format)
 }
 
 /// The media type of protobuf bodies.
@@ -130,6 +144,10 @@ impl<'a> Clause<'a> {
         let form = match (self.kind, offer) {
             (None, _) => Form::Plain,
             (Some(_), Offer::Plain) => return None,
+            (Some(kind), Offer::Discovery) => match (kind, self.group, self.version) {
+                ("APIGroupDiscoveryList", Some("apidiscovery.k8s.io"), Some("v2")) => Form::Aggregated,
+                _ => return None,
+            },
             (Some(kind), _) => {
                 let version = match (self.group, self.version) {
                     (Some("meta.k8s.io"), Some("v1")) => "v1",
@@ -193,6 +211,17 @@ mod tests {
                 Offer::Any,
                 "Json Metadata(\"v1beta1\")",
             ),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList, application/json",
+                Offer::Discovery,
+                "Json Aggregated",
+            ),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json",
+                Offer::Discovery,
+                "Json Plain",
+            ),
+            ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", Offer::Discovery, only),
             (
                 "application/yaml",
                 Offer::Stream,

@@ -8,10 +8,13 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::Response;
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::request::Parts;
 use serde_json::{Map, Value, json};
 
 use crate::api::answer::{self, Body};
 use crate::api::discovery::VERSION;
+use crate::api::path::Query;
 use crate::kind::{ALL, Kind};
 use crate::schema;
 
@@ -19,14 +22,31 @@ const PREFIX: &str = "#/components/schemas/";
 const PATCHES: [&str; 3] =
     ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
-/// Documents by their place below `/openapi/v3/`.
-static DOCUMENTS: LazyLock<Vec<(String, Bytes)>> = LazyLock::new(|| {
+const JSON: &str = "application/json";
+
+/// The description of one group and version.
+struct Document {
+    /// Below `/openapi/v3/`.
+    place: String,
+    text: Bytes,
+    hash: String,
+}
+
+impl Document {
+    fn url(&self) -> String {
+        format!("/openapi/v3/{}?hash={}", self.place, self.hash)
+    }
+}
+
+static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     let mut places: Vec<String> = ALL.iter().map(place).collect();
     places.dedup();
-    let document = |wanted: String| {
-        let kinds: Vec<&Kind> = ALL.iter().filter(|kind| place(kind) == wanted).collect();
-        let text = serde_json::to_vec(&describe(&kinds)).expect("a value is JSON");
-        (wanted, Bytes::from(text))
+    let document = |place: String| {
+        let kinds: Vec<&Kind> = ALL.iter().filter(|kind| self::place(kind) == place).collect();
+        let text = Bytes::from(serde_json::to_vec(&describe(&kinds)).expect("a value is JSON"));
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Document { place, text, hash: format!("{:016X}", hasher.finish()) }
     };
     places.into_iter().map(document).collect()
 });
@@ -40,21 +60,34 @@ fn place(kind: &Kind) -> String {
 }
 
 /// The answer at a path below `/openapi/v3`.
-pub(crate) fn answer(path: &str) -> Option<Response<Body>> {
+pub(crate) fn answer(parts: &Parts, query: &Query, path: &str) -> Option<Response<Body>> {
     let rest = path.strip_prefix("/openapi/v3")?;
     if rest.is_empty() {
-        let entry = |(place, text): &(String, Bytes)| {
-            let mut hasher = DefaultHasher::new();
-            text.hash(&mut hasher);
-            let url = format!("/openapi/v3/{place}?hash={:016X}", hasher.finish());
-            (place.clone(), json!({ "serverRelativeURL": url }))
-        };
+        let entry = |document: &Document| (document.place.clone(), json!({ "serverRelativeURL": document.url() }));
         let paths: Map<String, Value> = DOCUMENTS.iter().map(entry).collect();
-        return Some(answer::whole(200, "application/json", json!({ "paths": paths }).to_string()));
+        return Some(answer::whole(200, JSON, json!({ "paths": paths }).to_string()));
     }
     let wanted = rest.strip_prefix('/')?;
-    let (_, text) = DOCUMENTS.iter().find(|(place, _)| place == wanted)?;
-    Some(answer::whole(200, "application/json", text.clone()))
+    let Some(document) = DOCUMENTS.iter().find(|document| document.place == wanted) else {
+        return Some(answer::no_page());
+    };
+    let (hash, etag) = (query.text("hash"), format!("\"{}\"", document.hash));
+    if !hash.is_empty() && hash != document.hash {
+        let mut response = answer::whole(301, JSON, Bytes::new());
+        response.headers_mut().insert(LOCATION, HeaderValue::from_str(&document.url()).ok()?);
+        return Some(response);
+    }
+    let held = parts.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag == etag.as_str());
+    let (code, text) = if held { (304, Bytes::new()) } else { (200, document.text.clone()) };
+    let mut response = answer::whole(code, JSON, text);
+    let headers = response.headers_mut();
+    headers.insert(ETAG, HeaderValue::from_str(&etag).ok()?);
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    if !hash.is_empty() {
+        // What lies at an address with the right hash never changes.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    }
+    Some(response)
 }
 
 fn describe(kinds: &[&Kind]) -> Value {

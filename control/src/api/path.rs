@@ -58,8 +58,8 @@ pub struct ResourcePath {
 pub enum Target {
     /// Below a group and version.
     Resource(ResourcePath),
-    /// Below a group and version, but of no form that any resource has.
-    Unserved,
+    /// Below this group and a version, but of no form that any resource has.
+    Unserved(String),
     /// Discovery, health, and everything else; without a trailing slash.
     Other(String),
 }
@@ -85,13 +85,14 @@ pub fn parse(path: &str) -> Target {
         ["namespaces", namespace, _, ..] => (*namespace, rest),
         rest => ("", rest),
     };
-    let Some((resource, rest)) = rest.split_first() else { return Target::Unserved };
+    let unserved = || Target::Unserved(group.to_owned());
+    let Some((resource, rest)) = rest.split_first() else { return unserved() };
     let (name, rest) = rest.split_first().map_or(("", rest), |(name, rest)| (*name, rest));
     let (subresource, rest) = rest.split_first().map_or(("", rest), |(subresource, rest)| (*subresource, rest));
     let proxied = subresource == "proxy";
     let empty_inside = resource.is_empty() || (name.is_empty() && !subresource.is_empty());
     if empty_inside || (!rest.is_empty() && !proxied) {
-        return Target::Unserved;
+        return unserved();
     }
     let namespace = if *resource == "namespaces" { name } else { namespace };
     Target::Resource(ResourcePath {
@@ -106,7 +107,8 @@ pub fn parse(path: &str) -> Target {
     })
 }
 
-/// The verb of a method on a path; `None` for methods Kubernetes does not know.
+/// The verb of a method on a path; `None` for methods Kubernetes does not know. A HEAD is authorized as a GET, and then
+/// not allowed.
 pub fn verb(method: &str, path: &ResourcePath, query: &Query) -> Option<Verb> {
     Some(match (method, path.name.is_empty()) {
         ("GET" | "HEAD", _) if path.watch => Verb::Watch,
@@ -187,7 +189,7 @@ mod tests {
     fn line(method: &str, path: &str, query: &str) -> String {
         match parse(path) {
             Target::Other(path) => format!("other {path}"),
-            Target::Unserved => "unserved".to_owned(),
+            Target::Unserved(group) => format!("unserved {group}").trim_end().to_owned(),
             Target::Resource(p) => {
                 let verb = verb(method, &p, &Query::parse(query)).map_or("-", Verb::as_str);
                 format!(
@@ -215,6 +217,7 @@ mod tests {
             ("GET", "/api/v1/nodes/n/proxy/a/b", "", "get /v1 ns= nodes n proxy/a/b"),
             ("GET", "/api/v1/namespaces/x/pods/a/log/b", "", "unserved"),
             ("GET", "/api/v1//namespaces", "", "unserved"),
+            ("GET", "/apis/apps/v1//x", "", "unserved apps"),
             ("GET", "/api/v1", "", "other /api/v1"),
             ("GET", "/api/", "", "other /api"),
             ("GET", "/", "", "other /"),

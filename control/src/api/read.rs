@@ -1,142 +1,89 @@
-//! get and list.
+//! get, and what single objects look like in answers.
 
 use http::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use store::View;
+use store::api::Revision;
+use store::{Store, View};
 
 use crate::api::answer::{self, Body};
-use crate::api::negotiate::{Form, Offer, Representation};
-use crate::api::options::{Continue, ListOptions, Snapshot};
+use crate::api::compress::{self, Pipe};
+use crate::api::negotiate::{Form, Format, Offer, Representation};
+use crate::api::options;
 use crate::api::serve::Call;
+use crate::api::splice::{self, Part};
 use crate::registry::key;
-use crate::registry::shell::{Stored, failed};
-use crate::selector::{Fields, Labels};
+use crate::registry::shell::failed;
 use crate::status::Status;
-use crate::table::{self, Include};
+use crate::table::{self, Include, Style};
 
-/// What of a collection is wanted.
-pub(crate) struct Selection {
-    pub(crate) labels: Labels,
-    pub(crate) fields: Fields,
-    plain: bool,
+/// A picture with everything acknowledged before the request, which must be no older than what the client has seen.
+pub(crate) async fn fresh(store: &Store, seen: Option<Revision>) -> Result<View, Status> {
+    let now = store.barrier().await.map_err(failed)?;
+    match seen.filter(|seen| *seen > now) {
+        Some(seen) => Err(too_large(seen, now)),
+        None => Ok(store.view()),
+    }
 }
 
-impl Selection {
-    pub(crate) fn parse(call: &Call<'_>, options: &ListOptions) -> Result<Selection, Status> {
-        Ok(Selection {
-            labels: Labels::parse(&options.label_selector)?,
-            fields: Fields::parse(call.kind, &options.field_selector)?,
-            plain: options.label_selector.is_empty() && options.field_selector.is_empty(),
-        })
-    }
-
-    pub(crate) fn takes(&self, object: &Value) -> bool {
-        self.plain || (self.labels.matches(object["metadata"]["labels"].as_object()) && self.fields.matches(object))
-    }
+/// 504: no server has come so far; the client may ask again.
+pub(crate) fn too_large(asked: Revision, now: Revision) -> Status {
+    let text = format!("Timeout: Too large resource version: {asked}, current: {now}");
+    let mut status = Status::new(504, "Timeout", text);
+    let cause = json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
+    status.details = json!({ "causes": [cause], "retryAfterSeconds": 1 });
+    status
 }
 
 pub(crate) async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Any)?;
+    if let Form::MetadataList(_) = how.form {
+        let name = call.kind.go_type(false);
+        let text = format!("you requested PartialObjectMetadataList, but the requested object is not a list ({name})");
+        return Err(Status::new(406, "NotAcceptable", text));
+    }
     let registry = &call.api.registry;
-    // Any resourceVersion asks for nothing newer than the latest, which is what is read.
-    registry.store().barrier().await.map_err(failed)?;
-    let object = registry.get(&registry.store().view(), call.target())?.shown();
+    let view = fresh(registry.store(), options::revision(call.query.text("resourceVersion"))?).await?;
+    let place = key::object(call.kind, &call.path.namespace, &call.path.name);
+    let kv = view.get(place.as_bytes()).ok_or_else(|| Status::not_found(call.kind, &call.path.name))?;
+    let stored = registry.opened(&kv)?;
+    if how.format == Format::Json && !how.pretty {
+        let mut out = Vec::with_capacity(stored.len() + 64);
+        let written = match how.form {
+            Form::Plain => splice::object(&stored, kv.mod_revision, Part::Whole, &mut out),
+            Form::Metadata(version) => splice::partial(&stored, kv.mod_revision, version, &mut out),
+            _ => None,
+        };
+        if written.is_some() {
+            out.push(b'\n');
+            return Ok(large(call, out));
+        }
+    }
+    let mut object: Value = serde_json::from_slice(&stored).map_err(Status::internal)?;
+    object["metadata"]["resourceVersion"] = kv.mod_revision.to_string().into();
+    if let Form::Table(_) = how.form {
+        Include::parse(call.query.text("includeObject"))?;
+    }
     Ok(answer::value(200, &one(call, &how, object), &how))
+}
+
+/// JSON of any size, compressed when that is worth it.
+fn large(call: &Call<'_>, text: Vec<u8>) -> Response<Body> {
+    let mut pipe = Pipe::new(text.len() >= compress::LARGE && compress::wanted(&call.parts.headers));
+    let mut response = answer::whole(200, "application/json", pipe.send(text, true));
+    pipe.label(&mut response);
+    response
 }
 
 /// An object in the form that was asked for.
 pub(crate) fn one(call: &Call<'_>, how: &Representation, object: Value) -> Value {
     match how.form {
-        Form::Plain => object,
+        Form::Plain | Form::Aggregated => object,
         Form::Metadata(version) | Form::MetadataList(version) => table::partial(&object, version),
-        Form::Table(_) => {
-            let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
-            let include = Include::parse(call.query.text("includeObject"));
-            table::render(call.kind, &[object], &metadata, include, Timestamp::now())
-        }
-    }
-}
-
-/// The picture that list options ask for.
-async fn picture(call: &Call<'_>, snapshot: Snapshot) -> Result<View, Status> {
-    let store = call.api.registry.store();
-    match snapshot {
-        Snapshot::Any => Ok(store.view()),
-        Snapshot::Latest => {
-            store.barrier().await.map_err(failed)?;
-            Ok(store.view())
-        }
-        Snapshot::NotOlderThan(revision) => {
-            let now = store.barrier().await.map_err(failed)?;
-            if revision > now {
-                let text = format!("Too large resource version: {revision}, current: {now}");
-                return Err(Status::new(504, "Timeout", format!("Timeout: {text}")));
-            }
-            Ok(store.view())
-        }
-        Snapshot::Exact(revision) => store.view_at(revision).map_err(failed),
-    }
-}
-
-pub(crate) async fn list(call: &Call<'_>) -> Result<Response<Body>, Status> {
-    let how = call.representation(Offer::Any)?;
-    let options = ListOptions::parse(call.query, false)?;
-    let selection = Selection::parse(call, &options)?;
-    let (snapshot, start) = options.snapshot(selection.fields.name().is_some())?;
-    let view = picture(call, snapshot).await?;
-    let prefix = key::prefix(call.kind, &call.path.namespace);
-    let end = key::range_end(&prefix);
-    let from = start.map_or_else(|| prefix.clone(), |start| format!("{prefix}{start}"));
-    let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
-    let (mut items, mut cont, mut left) = (Vec::new(), String::new(), None);
-    let mut rows = view.range(from.as_bytes(), &end);
-    while let Some(kv) = rows.next() {
-        if limit > 0 && items.len() == limit {
-            let start = String::from_utf8_lossy(&kv.key[prefix.len()..]).into_owned();
-            cont = Continue { revision: view.revision(), start }.encode();
-            left = selection.plain.then(|| 1 + rows.count());
-            break;
-        }
-        let object = call.api.registry.open(&kv)?;
-        if selection.takes(&object.value) {
-            items.push(object);
-        }
-    }
-    let mut metadata = json!({ "resourceVersion": view.revision().to_string() });
-    if !cont.is_empty() {
-        metadata["continue"] = cont.into();
-    }
-    if let Some(left) = left {
-        metadata["remainingItemCount"] = left.into();
-    }
-    Ok(answer::value(200, &many(call, &how, items, &metadata), &how))
-}
-
-pub(crate) fn many(call: &Call<'_>, how: &Representation, items: Vec<Stored>, metadata: &Value) -> Value {
-    let items = items.into_iter().map(Stored::shown);
-    match how.form {
-        Form::Table(_) => {
-            let include = Include::parse(call.query.text("includeObject"));
-            table::render(call.kind, &items.collect::<Vec<_>>(), metadata, include, Timestamp::now())
-        }
-        Form::Metadata(version) | Form::MetadataList(version) => {
-            let items: Vec<Value> = items.map(|item| table::partial(&item, version)).collect();
-            let api_version = format!("meta.k8s.io/{version}");
-            json!({ "kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": metadata, "items": items })
-        }
-        Form::Plain => {
-            // Items of a list do not repeat what the list says of them.
-            let bare = items.map(|mut item| {
-                if let Some(item) = item.as_object_mut() {
-                    item.remove("kind");
-                    item.remove("apiVersion");
-                }
-                item
-            });
-            let items: Vec<Value> = bare.collect();
-            let kind = format!("{}List", call.kind.kind);
-            json!({ "kind": kind, "apiVersion": call.kind.api_version(), "metadata": metadata, "items": items })
+        Form::Table(version) => {
+            // Written already: a word that nobody knows does not undo it.
+            let include = Include::parse(call.query.text("includeObject")).unwrap_or(Include::Metadata);
+            Style { kind: call.kind, version, include }.table(&object, Timestamp::now())
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, USER_AGENT};
+use bytes::Bytes;
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT, VARY};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Limited};
@@ -10,10 +11,11 @@ use hyper::body::Body as HttpBody;
 use serde_json::json;
 
 use crate::api::answer::{self, Body};
+use crate::api::discovery::Page;
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::path::{self, Query, ResourcePath, Verb};
 use crate::api::peers::Peers;
-use crate::api::{discovery, health, issuer, metrics, openapi, read, review, subresource, watch, write};
+use crate::api::{discovery, health, issuer, list, metrics, openapi, read, review, subresource, watch, write};
 use crate::authz::{Attributes, ResourceAttributes, forbidden};
 use crate::gateway::Gateway;
 use crate::identity::tokens::Tokens;
@@ -21,7 +23,7 @@ use crate::identity::{User, impersonate};
 use crate::kind::{self, Kind};
 use crate::registry::shell::{Registry, Target};
 use crate::status::Status;
-use crate::validate::warnings;
+use crate::validate::{names, warnings};
 
 /// A body at most, bytes.
 const BODY_BYTES_MAX: usize = 3 << 20;
@@ -68,9 +70,12 @@ fn header(parts: &Parts, name: http::HeaderName) -> Option<&str> {
 }
 
 pub(crate) fn represent(parts: &Parts, query: &Query, offer: Offer) -> Result<Representation, Status> {
-    let mut found = negotiate::negotiate(header(parts, ACCEPT), offer)?;
-    found.pretty = negotiate::pretty(query.get("pretty"), header(parts, USER_AGENT).unwrap_or_default());
-    Ok(found)
+    Ok(pretty(negotiate::negotiate(header(parts, ACCEPT), offer)?, parts, query))
+}
+
+fn pretty(mut how: Representation, parts: &Parts, query: &Query) -> Representation {
+    how.pretty = negotiate::pretty(query.get("pretty"), header(parts, USER_AGENT).unwrap_or_default());
+    how
 }
 
 impl Api {
@@ -89,7 +94,7 @@ impl Api {
         let (parts, body) = request.into_parts();
         match self.answer(&parts, body, user).await {
             Ok(response) => response,
-            Err(status) => answer::error(&status),
+            Err(status) => answer::error_in(&status, negotiate::format(header(&parts, ACCEPT))),
         }
     }
 
@@ -106,27 +111,19 @@ impl Api {
         self.authorize(user, &attributes)?;
         let path = match &target {
             path::Target::Resource(path) => path,
-            path::Target::Unserved => return Err(nowhere()),
+            path::Target::Unserved(group) => return nothing_in(group),
             path::Target::Other(place) => return self.elsewhere(parts, &query, place).await,
         };
         if path.group == metrics::GROUP {
             return metrics::answer(self, parts, &query, path).await;
         }
-        let kind = kind::find(&path.group, &path.version, &path.resource).ok_or_else(nowhere)?;
-        if kind.namespaced && path.namespace.is_empty() && !path.name.is_empty() {
-            return Err(nowhere());
-        }
-        let verb = path::verb(parts.method.as_str(), path, &query).ok_or_else(not_allowed)?;
-        if kind.stored && kind.namespaced && path.namespace.is_empty() && !matches!(verb, Verb::List | Verb::Watch) {
-            return Err(not_allowed());
-        }
-        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-        let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
-        let body = body.map_err(|_| Status::new(413, "RequestEntityTooLarge", text))?.to_bytes();
+        let Some(kind) = kind::find(&path.group, &path.version, &path.resource) else { return nothing_in(&path.group) };
+        let verb = route(parts, kind, path, &query)?;
         // What is written is written on the user's behalf; admission may have a word for them.
         let api = &Api { registry: self.registry.by(user), ..self.clone() };
-        let call = Call { api, user, kind, path, query: &query, verb, parts, body };
-        let answered = call.dispatch().await.unwrap_or_else(|status| answer::error(&status));
+        let call = Call { api, user, kind, path, query: &query, verb, parts, body: Bytes::new() };
+        let format = negotiate::format(header(parts, ACCEPT));
+        let answered = call.answer(body).await.unwrap_or_else(|status| answer::error_in(&status, format));
         // Said with errors, too.
         let mut said: Vec<String> = warnings::of_kind(kind).map(str::to_owned).into_iter().collect();
         said.extend(api.registry.warnings());
@@ -158,36 +155,90 @@ impl Api {
         if let Some(response) = health::answer(self, query, place).await {
             return Ok(response);
         }
-        let accept = header(parts, ACCEPT).unwrap_or_default();
-        if let Some(response) = issuer::answer(self, place, accept) {
+        if let Some(response) = issuer::answer(self, place, header(parts, ACCEPT).unwrap_or_default()) {
             return response;
         }
-        if let Some(response) = openapi::answer(place) {
+        if let Some(response) = openapi::answer(parts, query, place) {
             return Ok(response);
         }
-        match discovery::document(place, accept) {
-            Some((media_type, document)) => {
-                let text = serde_json::to_vec(&document).map_err(Status::internal)?;
-                Ok(answer::whole(200, media_type, text))
+        match discovery::page(parts.method.as_str(), place, header(parts, ACCEPT))? {
+            Page::Document(document, how) => Ok(answer::value(200, &document, &pretty(how, parts, query))),
+            Page::Raw(document) => {
+                let how = Representation { pretty: true, ..Representation::JSON };
+                Ok(answer::value(200, &document, &how))
             }
-            None => Err(nowhere()),
+            Page::Aggregated(whole) => Ok(known(parts, whole)),
+            Page::NotAllowed => Err(not_allowed()),
+            Page::Nowhere => Err(nowhere()),
+            Page::Missing => Ok(answer::no_page()),
         }
     }
 }
 
+/// A document that the client may have already.
+fn known(parts: &Parts, whole: &'static discovery::Whole) -> Response<Body> {
+    let held = header(parts, IF_NONE_MATCH) == Some(whole.etag.as_str());
+    let (code, text) = if held { (304, Bytes::new()) } else { (200, whole.text.clone()) };
+    let mut response = answer::whole(code, discovery::AGGREGATED, text);
+    if let Ok(etag) = HeaderValue::from_str(&whole.etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// What is said where nothing lies: as an API where there is one, else as any server.
+fn nothing_in(group: &str) -> Result<Response<Body>, Status> {
+    if discovery::serves(group) { Err(nowhere()) } else { Ok(answer::no_page()) }
+}
+
+/// The verb of a request, if its path and its method go together.
+fn route(parts: &Parts, kind: &'static Kind, path: &ResourcePath, query: &Query) -> Result<Verb, Status> {
+    let verb = path::verb(parts.method.as_str(), path, query).filter(|_| parts.method != http::Method::HEAD);
+    let (named, placed) = (!path.name.is_empty(), !path.namespace.is_empty());
+    let misplaced = if kind.namespaced { named && !placed } else { placed && kind.resource != "namespaces" };
+    let known = path.subresource.is_empty() || kind.subresource(&path.subresource).is_some();
+    if misplaced || !known {
+        return Err(nowhere());
+    }
+    let verb = verb.ok_or_else(not_allowed)?;
+    let everywhere = kind.namespaced && !placed;
+    let allowed = match verb {
+        Verb::Create if path.subresource.is_empty() => !named && !everywhere,
+        Verb::Create | Verb::Get | Verb::List | Verb::Watch => true,
+        Verb::Update | Verb::Patch | Verb::Delete => named,
+        Verb::DeleteCollection => !everywhere && kind::collected(kind),
+    };
+    if !allowed {
+        return Err(not_allowed());
+    }
+    match names::path_segment(&path.name).as_slice() {
+        [] => Ok(verb),
+        wrong => Err(Status::bad_request(format!("Name parameter invalid: {:?}: {}", path.name, wrong.join(";")))),
+    }
+}
+
 impl Call<'_> {
+    async fn answer<B>(mut self, body: B) -> Result<Response<Body>, Status>
+    where
+        B: HttpBody + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let text = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+        self.body = body.map_err(|_| Status::new(413, "RequestEntityTooLarge", text))?.to_bytes();
+        self.dispatch().await
+    }
+
     async fn dispatch(self) -> Result<Response<Body>, Status> {
         if !self.kind.stored {
             return if self.verb == Verb::Create { review::answer(&self).await } else { Err(not_allowed()) };
         }
-        let known = self.path.subresource.is_empty() || self.kind.subresource(&self.path.subresource).is_some();
-        if !known {
-            return Err(nowhere());
-        }
         match (self.verb, self.path.subresource.as_str()) {
             (Verb::Update, "finalize") => write::update(&self).await,
             (Verb::Get, "" | "status" | "ephemeralcontainers" | "resize") => read::get(&self).await,
-            (Verb::List, "") => read::list(&self).await,
+            (Verb::List, "") => list::list(&self).await,
             (Verb::Watch, "") => watch::watch(&self).await,
             (Verb::Create, "") => write::create(&self).await,
             (Verb::Update, "" | "status" | "ephemeralcontainers" | "resize") => write::update(&self).await,
@@ -204,7 +255,7 @@ fn attributes(parts: &Parts, target: &path::Target, query: &Query) -> Result<Att
     let path::Target::Resource(named) = target else {
         return Ok(Attributes { verb: parts.method.as_str().to_lowercase(), resource: None, path });
     };
-    let verb = path::verb(parts.method.as_str(), named, query).ok_or_else(not_allowed)?;
+    let verb = path::verb(parts.method.as_str(), named, query);
     let mut resource = ResourceAttributes {
         group: named.group.clone(),
         resource: named.resource.clone(),
@@ -213,10 +264,10 @@ fn attributes(parts: &Parts, target: &path::Target, query: &Query) -> Result<Att
         name: named.name.clone(),
         selected: std::collections::BTreeMap::new(),
     };
-    if matches!(verb, Verb::List | Verb::Watch) && resource.name.is_empty() {
+    if matches!(verb, Some(Verb::List | Verb::Watch)) && resource.name.is_empty() {
         resource.select(query.text("fieldSelector"));
     }
-    Ok(Attributes { verb: verb.as_str().to_owned(), resource: Some(resource), path })
+    Ok(Attributes { verb: verb.map(Verb::as_str).unwrap_or_default().to_owned(), resource: Some(resource), path })
 }
 
 pub(crate) fn nowhere() -> Status {

@@ -1,10 +1,10 @@
 //! watch: a stream of events, from the store's own ring.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -19,96 +19,74 @@ use store::api::{Revision, WatchError, WatchSpec};
 use tokio::time::Instant;
 
 use crate::api::answer::Body;
-use crate::api::negotiate::{Form, Offer};
+use crate::api::negotiate::{self, Form, Format, Offer};
 use crate::api::options::{self, ListOptions};
-use crate::api::read::Selection;
+use crate::api::read::too_large;
+use crate::api::selection::{Rows, Selection, place};
 use crate::api::serve::Call;
+use crate::api::splice::{self, Part};
 use crate::kind::Kind;
 use crate::registry::key;
-use crate::registry::shell::{Registry, Stored, failed};
+use crate::registry::shell::{Registry, failed};
 use crate::status::Status;
-use crate::table::{self, Include};
+use crate::table::{self, Include, Style};
 
-/// A watch without a limit of its own lasts so long.
-const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// A watch without a limit of its own lasts so long, and up to twice that: not all clients come back at once.
+const TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Clients that understand them are told how far the watch is at least so often.
 const BOOKMARK: Duration = Duration::from_secs(60);
+/// Bytes sent in one piece, about, when much is waiting.
+const PIECE: usize = 64 << 10;
 
 /// Writes events as the client wants them.
 struct Stream {
     registry: Registry,
     kind: &'static Kind,
     selection: Selection,
-    form: Form,
-    include: Include,
+    view: Shown,
     bookmarks: bool,
     watcher: Watcher,
+    /// What there was when the watch began, until it is sent.
+    initial: Option<Rows>,
+    /// Whether its end is marked.
+    marked: bool,
     /// Lines to be sent before anything else.
     ready: VecDeque<Bytes>,
-    /// Column definitions are sent once.
-    columns_sent: bool,
     deadline: Instant,
     ended: bool,
+}
+
+/// How objects are shown.
+enum Shown {
+    Plain,
+    Metadata(&'static str),
+    /// The definitions of columns are sent once.
+    Table(Style, bool),
 }
 
 pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Body>, Status> {
     // Tables are offered to watches too: kubectl asks for them.
     let how = call.representation(Offer::Any)?;
+    if how.format == Format::Yaml {
+        return Err(negotiate::unacceptable(Offer::Stream));
+    }
     let options = ListOptions::parse(call.query, true)?;
     let mut selection = Selection::parse(call, &options)?;
     if !call.path.name.is_empty() {
-        selection = Selection::parse(
-            call,
-            &ListOptions { field_selector: format!("metadata.name={}", call.path.name), ..options.clone() },
-        )?;
+        let field_selector = format!("metadata.name={}", call.path.name);
+        selection = Selection::parse(call, &ListOptions { field_selector, ..options.clone() })?;
     }
-    let registry = call.api.registry.clone();
-    let store = registry.store().clone();
-    let asked = options::revision(&options.resource_version)?;
-    let initial = options.send_initial_events == Some(true) || matches!(asked, None | Some(0));
-    let now = store.barrier().await.map_err(failed)?;
-    if let Some(asked) = asked.filter(|asked| *asked > now) {
-        let text = format!("Timeout: Too large resource version: {asked}, current: {now}");
-        return Err(Status::new(504, "Timeout", text));
-    }
-    let view = store.view();
-    let prefix = key::prefix(call.kind, &call.path.namespace);
-    let end = key::range_end(&prefix);
-    let start = if initial { view.revision() } else { asked.unwrap_or(now) };
-    let spec = WatchSpec {
-        key: prefix.clone().into(),
-        range_end: end.clone().into(),
-        start_revision: start + 1,
-        prev_kv: true,
-    };
-    let timeout = options.timeout_seconds.map_or(TIMEOUT, Duration::from_secs);
-    let mut stream = Stream {
-        watcher: store.watch(&spec),
-        registry,
-        kind: call.kind,
-        selection,
-        form: how.form,
-        include: Include::parse(call.query.text("includeObject")),
-        bookmarks: options.bookmarks,
-        ready: VecDeque::new(),
-        columns_sent: false,
-        deadline: Instant::now() + timeout,
-        ended: false,
-    };
-    if initial && options.send_initial_events != Some(false) {
-        for kv in view.range(prefix.as_bytes(), &end) {
-            let object = stream.registry.open(&kv)?;
-            if stream.selection.takes(&object.value) {
-                stream.push("ADDED", object.shown());
-            }
+    let view = match how.form {
+        Form::Table(version) => {
+            let include = Include::parse(call.query.text("includeObject"))?;
+            Shown::Table(Style { kind: call.kind, version, include }, false)
         }
-        if options.send_initial_events == Some(true) && stream.bookmarks {
-            stream.bookmark(view.revision(), true);
-        }
-    }
-    let frames = stream::unfold(stream, |mut stream| async move {
-        let line = stream.line().await?;
-        Some((Ok(Frame::data(line)), stream))
+        Form::Metadata(version) | Form::MetadataList(version) => Shown::Metadata(version),
+        Form::Plain | Form::Aggregated => Shown::Plain,
+    };
+    let frames = stream::unfold(begin(call, &options, selection, view).await?, |mut stream| async move {
+        let piece = stream.piece().await?;
+        Some((Ok(Frame::data(piece)), stream))
     });
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -116,15 +94,63 @@ pub(crate) async fn watch(call: &Call<'_>) -> Result<Response<Body>, Status> {
     Ok(response)
 }
 
+async fn begin(call: &Call<'_>, options: &ListOptions, selection: Selection, view: Shown) -> Result<Stream, Status> {
+    let store = call.api.registry.store();
+    let asked = options::revision(&options.resource_version)?;
+    let now = store.barrier().await.map_err(failed)?;
+    let marked = options.send_initial_events == Some(true);
+    if let Some(asked) = asked.filter(|asked| *asked > now && marked) {
+        return Err(too_large(asked, now));
+    }
+    let picture = store.view();
+    let initial = marked || (options.send_initial_events.is_none() && matches!(asked, None | Some(0)));
+    // From a revision that is to come, the watch waits for it.
+    let start = match asked {
+        Some(asked) if asked > 0 && !initial => asked,
+        _ => picture.revision(),
+    };
+    let prefix = key::prefix(call.kind, &call.path.namespace);
+    let spec = WatchSpec {
+        range_end: key::range_end(&prefix).into(),
+        key: prefix.into(),
+        start_revision: start + 1,
+        prev_kv: true,
+    };
+    let timeout =
+        options.timeout_seconds.filter(|seconds| *seconds > 0).map_or_else(default_timeout, Duration::from_secs);
+    Ok(Stream {
+        watcher: store.watch(&spec),
+        initial: initial.then(|| Rows::new(call, picture, None, selection.clone())),
+        marked: marked && options.bookmarks,
+        registry: call.api.registry.clone(),
+        kind: call.kind,
+        selection,
+        view,
+        bookmarks: options.bookmarks,
+        ready: VecDeque::new(),
+        deadline: Instant::now() + timeout,
+        ended: false,
+    })
+}
+
+fn default_timeout() -> Duration {
+    let share = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    TIMEOUT + TIMEOUT * share / 255
+}
+
 impl Stream {
-    /// The next line; none when the watch is over.
-    async fn line(&mut self) -> Option<Bytes> {
+    /// The next lines; none when the watch is over.
+    async fn piece(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Some(line);
+            if let Some(piece) = joined(&mut self.ready) {
+                return Some(piece);
             }
             if self.ended {
                 return None;
+            }
+            if self.initial.is_some() {
+                self.present();
+                continue;
             }
             let quiet = self.deadline.min(Instant::now() + BOOKMARK);
             match tokio::time::timeout_at(quiet, self.watcher.next()).await {
@@ -134,71 +160,157 @@ impl Stream {
                     }
                 }
                 Ok(Err(error)) => self.end(&error),
-                Err(_) if Instant::now() >= self.deadline => return None,
-                Err(_) if self.bookmarks => self.bookmark(self.watcher.synced(), false),
-                Err(_) => {}
+                Err(_) => {
+                    self.ended = Instant::now() >= self.deadline;
+                    if self.bookmarks {
+                        self.bookmark(self.watcher.synced(), false);
+                    }
+                }
             }
+        }
+    }
+
+    /// What there is, in pieces.
+    fn present(&mut self) {
+        let Some(mut rows) = self.initial.take() else { return };
+        let mut bytes = 0;
+        let written = rows.each(|stored, revision| {
+            let line = self.line("ADDED", stored, revision)?;
+            bytes += line.len();
+            self.ready.push_back(line);
+            Ok(bytes < PIECE)
+        });
+        match written {
+            Ok(false) => self.initial = Some(rows),
+            Ok(true) if self.marked => self.bookmark(rows.revision(), true),
+            Ok(true) => {}
+            Err(status) => self.fail(&status),
         }
     }
 
     /// What one change means to a client that sees only a selection.
-    fn event(&mut self, event: &Arc<Event>) {
+    fn event(&mut self, event: &Event) {
         let Some(kv) = &event.kv else { return };
-        let deleted = event.r#type() == EventType::Delete;
-        let old = event.prev_kv.as_ref().and_then(|kv| self.selected(kv));
-        let new = if deleted { None } else { self.selected(kv) };
-        match (old, new) {
-            (None, Some(new)) => self.push("ADDED", new.shown()),
-            (Some(_), Some(new)) => self.push("MODIFIED", new.shown()),
-            // Gone, or gone from the selection: the last state, at the revision of its end.
-            (Some(old), None) => self.push("DELETED", Stored { revision: kv.mod_revision, ..old }.shown()),
-            (None, None) => {}
+        let written = self.change(event, kv);
+        match written {
+            Ok(Some(line)) => self.ready.push_back(line),
+            Ok(None) => {}
+            Err(status) => self.fail(&status),
         }
     }
 
-    fn selected(&self, kv: &KeyValue) -> Option<Stored> {
-        let object = self.registry.open(kv).ok()?;
-        self.selection.takes(&object.value).then_some(object)
+    fn change(&mut self, event: &Event, kv: &KeyValue) -> Result<Option<Bytes>, Status> {
+        let registry = self.registry.clone();
+        let old = event.prev_kv.as_ref().map(|kv| registry.opened(kv)).transpose()?;
+        let new = if event.r#type() == EventType::Delete { None } else { Some(registry.opened(kv)?) };
+        let place = place(self.kind, &kv.key);
+        let wanted = |stored: Option<&Cow<'_, [u8]>>| match stored {
+            Some(_) if self.selection.is_plain() => Ok(true),
+            Some(stored) => self.selection.takes_stored(place, stored),
+            None => Ok(false),
+        };
+        let (was, is) = (wanted(old.as_ref())?, wanted(new.as_ref())?);
+        let (kind, stored) = match (was, is) {
+            (false, true) => ("ADDED", new),
+            (true, true) => ("MODIFIED", new),
+            // Gone, or gone from the selection: the last state, at the revision of its end.
+            (true, false) => ("DELETED", old),
+            (false, false) => return Ok(None),
+        };
+        stored.map(|stored| self.line(kind, &stored, kv.mod_revision)).transpose()
     }
 
-    fn push(&mut self, kind: &str, object: Value) {
-        let object = match self.form {
-            Form::Plain => object,
-            Form::Metadata(version) | Form::MetadataList(version) => table::partial(&object, version),
-            Form::Table(_) => {
-                let metadata = json!({ "resourceVersion": object["metadata"]["resourceVersion"] });
-                let mut table = table::render(self.kind, &[object], &metadata, self.include, Timestamp::now());
-                if std::mem::replace(&mut self.columns_sent, true) {
+    /// An event about an object.
+    fn line(&mut self, kind: &str, stored: &[u8], revision: Revision) -> Result<Bytes, Status> {
+        let mut line = begun(kind, stored.len());
+        let spliced = match self.view {
+            Shown::Plain => splice::object(stored, revision, Part::Whole, &mut line),
+            Shown::Metadata(version) => splice::partial(stored, revision, version, &mut line),
+            Shown::Table(..) => None,
+        };
+        if spliced.is_none() {
+            let mut object: Value = serde_json::from_slice(stored).map_err(Status::internal)?;
+            object["metadata"]["resourceVersion"] = revision.to_string().into();
+            let shown = self.shown(object);
+            serde_json::to_writer(&mut line, &shown).map_err(Status::internal)?;
+        }
+        line.extend_from_slice(b"}\n");
+        Ok(line.into())
+    }
+
+    fn shown(&mut self, object: Value) -> Value {
+        match &mut self.view {
+            Shown::Plain => object,
+            Shown::Metadata(version) => table::partial(&object, version),
+            Shown::Table(style, columns_sent) => {
+                let mut table = style.table(&object, Timestamp::now());
+                if std::mem::replace(columns_sent, true) {
                     table["columnDefinitions"] = Value::Null;
                 }
                 table
             }
-        };
-        self.line_of(kind, &object);
+        }
     }
 
-    fn line_of(&mut self, kind: &str, object: &Value) {
-        let mut line = serde_json::to_vec(&json!({ "type": kind, "object": object })).expect("a value is JSON");
-        line.push(b'\n');
+    fn push(&mut self, kind: &str, object: &Value) {
+        let mut line = begun(kind, 256);
+        // A value is JSON, and writing to memory does not fail.
+        let written = serde_json::to_writer(&mut line, object);
+        debug_assert!(written.is_ok());
+        line.extend_from_slice(b"}\n");
         self.ready.push_back(line.into());
     }
 
     fn bookmark(&mut self, revision: Revision, initial_end: bool) {
         let mut object = json!({
             "kind": self.kind.kind, "apiVersion": self.kind.api_version(),
-            "metadata": { "resourceVersion": revision.to_string(), "creationTimestamp": null },
+            "metadata": { "resourceVersion": revision.to_string() },
         });
         if initial_end {
             object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
-        self.line_of("BOOKMARK", &object);
+        if let Shown::Metadata(version) = self.view {
+            object = table::partial(&object, version);
+        }
+        self.push("BOOKMARK", &object);
     }
 
     fn end(&mut self, error: &WatchError) {
         self.ended = true;
         if let WatchError::Compacted { compact_revision } = error {
             let text = format!("too old resource version: {} ({compact_revision})", self.watcher.synced());
-            self.line_of("ERROR", &Status::new(410, "Expired", text).to_json());
+            self.fail(&Status::new(410, "Expired", text));
         }
     }
+
+    /// The last thing a client hears: it begins again.
+    fn fail(&mut self, status: &Status) {
+        self.ended = true;
+        self.initial = None;
+        self.push("ERROR", &status.to_json());
+    }
+}
+
+/// The beginning of a line.
+fn begun(kind: &str, capacity: usize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(capacity + 96);
+    line.extend_from_slice(b"{\"type\":\"");
+    line.extend_from_slice(kind.as_bytes());
+    line.extend_from_slice(b"\",\"object\":");
+    line
+}
+
+/// Waiting lines as one piece; one line alone as it is.
+fn joined(ready: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = ready.pop_front()?;
+    if ready.is_empty() {
+        return Some(first);
+    }
+    let mut piece = BytesMut::with_capacity(PIECE);
+    piece.extend_from_slice(&first);
+    while let Some(line) = ready.front().filter(|line| piece.len() + line.len() <= PIECE) {
+        piece.extend_from_slice(line);
+        ready.pop_front();
+    }
+    Some(piece.freeze())
 }

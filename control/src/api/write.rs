@@ -8,9 +8,11 @@ use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use crate::api::answer::{self, Body};
+use crate::api::list::many;
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::options::{Continue, ListOptions};
-use crate::api::read::{Selection, many, one};
+use crate::api::read::one;
+use crate::api::selection::Selection;
 use crate::api::serve::Call;
 use crate::api::write_options::{self, WriteOptions};
 use crate::decode::{self, Encoding};
@@ -205,7 +207,7 @@ pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Response<Body>,
     let registry = &call.api.registry;
     registry.store().barrier().await.map_err(failed)?;
     let view = registry.store().view();
-    let (_, start) = list.snapshot(selection.fields.name().is_some())?;
+    let (_, start) = list.snapshot(selection.name().is_some())?;
     let prefix = key::prefix(call.kind, &call.path.namespace);
     let from = start.map_or_else(|| prefix.clone(), |start| format!("{prefix}{start}"));
     let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);

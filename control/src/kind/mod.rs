@@ -9,7 +9,16 @@ pub use table::{ALL, BODIES};
 
 /// The verbs of a kind, as discovery lists them.
 pub fn verbs(kind: &Kind) -> &'static [&'static str] {
-    if kind.stored { table::STORED } else { &["create"] }
+    match (kind.stored, collected(kind)) {
+        (false, _) => &["create"],
+        (true, true) => table::STORED,
+        (true, false) => table::ONE_BY_ONE,
+    }
+}
+
+/// Whether objects of a kind can be deleted all at once.
+pub fn collected(kind: &Kind) -> bool {
+    (kind.group, kind.resource) != ("", "namespaces")
 }
 
 /// A row of the table: what the API must know of a kind beyond its schema.
@@ -92,6 +101,12 @@ impl Kind {
     /// `pods`, `deployments.apps`: how messages name the resource.
     pub fn qualified_resource(&self) -> String {
         if self.group.is_empty() { self.resource.to_owned() } else { format!("{}.{}", self.resource, self.group) }
+    }
+
+    /// `*core.Pod`: how messages about the form of answers name the type.
+    pub fn go_type(&self, list: bool) -> String {
+        let package = if self.group.is_empty() { "core" } else { self.group.split('.').next().unwrap_or_default() };
+        format!("*{package}.{}{}", self.kind, if list { "List" } else { "" })
     }
 
     /// What is served below its objects under this name.

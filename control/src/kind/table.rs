@@ -7,6 +7,8 @@ use crate::kind::{Kind, Subresource};
 
 /// Verbs of stored kinds, as discovery lists them.
 pub(crate) const STORED: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// The same without the deletion of collections.
+pub(crate) const ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 const CHANGED: &[&str] = &["get", "patch", "update"];
 
 const STATUS: Subresource = Subresource { name: "status", body: ("", "", ""), verbs: CHANGED };

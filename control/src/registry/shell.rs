@@ -8,6 +8,7 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::mvccpb::KeyValue;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 use store::api::Revision;
 use store::{Store, View};
@@ -105,16 +106,19 @@ impl Registry {
     /// # Errors
     /// When it was sealed with a key that is gone, or is no JSON.
     pub fn open(&self, kv: &KeyValue) -> Result<Stored, Status> {
-        let secret = kv.key.starts_with(SECRETS.as_bytes());
-        let opened;
-        let bytes = if secret {
-            opened = self.ring.open(&kv.key, &kv.value).map_err(Status::internal)?;
-            &opened
-        } else {
-            kv.value.as_ref()
-        };
-        let value = serde_json::from_slice(bytes).map_err(Status::internal)?;
+        let value = serde_json::from_slice(&self.opened(kv)?).map_err(Status::internal)?;
         Ok(Stored { value, revision: kv.mod_revision })
+    }
+
+    /// A stored value's bytes: JSON, without its resourceVersion.
+    ///
+    /// # Errors
+    /// When it was sealed with a key that is gone.
+    pub fn opened<'a>(&self, kv: &'a KeyValue) -> Result<Cow<'a, [u8]>, Status> {
+        if kv.key.starts_with(SECRETS.as_bytes()) {
+            return self.ring.open(&kv.key, &kv.value).map(Cow::Owned).map_err(Status::internal);
+        }
+        Ok(Cow::Borrowed(kv.value.as_ref()))
     }
 
     fn seal(&self, key: &str, object: &Value) -> Result<Bytes, Status> {

@@ -1,242 +1,419 @@
-//! The columns, kind by kind; kinds without an entry show name and age.
+//! PURE: the columns, kind by kind.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Column, age};
+use super::About::{Field, Words};
+use super::cells::{
+    access_modes, containers, controller, count, node_address, node_roles, node_status, number, or, pairs, phase,
+    selector, storage_class, subjects, text,
+};
+use super::duration::age;
+use super::{About, Column, network, pod};
 use crate::kind::Kind;
 
-const fn text(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
-    Column { name, kind: "string", wide: false, cell }
+const fn column(name: &'static str, about: About, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    Column { name, kind: "string", wide: false, about, cell }
 }
 
-const fn number(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
-    Column { name, kind: "integer", wide: false, cell }
-}
+const META: &str = "pkg.apis.meta.v1.ObjectMeta";
+const NAME: Column = column("Name", Field(META, "name"), |object, _| object["metadata"]["name"].clone());
+const AGE: Column =
+    column("Age", Field(META, "creationTimestamp"), |object, now| age(&object["metadata"]["creationTimestamp"], now));
+const CONTAINERS: Column = column("Containers", Words("Names of each container in the template."), |object, _| {
+    containers(object, "name").into()
+})
+.wide();
+const IMAGES: Column = column("Images", Words("Images referenced by each container in the template."), |object, _| {
+    containers(object, "image").into()
+})
+.wide();
 
-const fn wide(name: &'static str, cell: fn(&Value, Timestamp) -> Value) -> Column {
-    Column { name, kind: "string", wide: true, cell }
-}
-
-const NAME: Column = text("Name", |object, _| object["metadata"]["name"].clone());
-const AGE: Column = text("Age", |object, now| age(&object["metadata"]["creationTimestamp"], now));
-
-const PLAIN: &[Column] = &[NAME, AGE];
-const CONFIG_MAPS: &[Column] =
-    &[NAME, number("Data", |object, _| (count(&object["data"]) + count(&object["binaryData"])).into()), AGE];
-const SECRETS: &[Column] = &[
+/// Of kinds without columns of their own.
+const PLAIN: &[Column] = &[
     NAME,
-    text("Type", |object, _| or_none(&object["type"])),
-    number("Data", |object, _| count(&object["data"]).into()),
+    column("Created At", Field(META, "creationTimestamp"), |object, _| object["metadata"]["creationTimestamp"].clone())
+        .of_type("date"),
+];
+const CONFIG_MAPS: &[Column] = &[
+    NAME,
+    column("Data", Field("core.v1.ConfigMap", "data"), |object, _| {
+        (count(&object["data"]) + count(&object["binaryData"])).into()
+    }),
     AGE,
 ];
-const NAMESPACES: &[Column] = &[NAME, text("Status", |object, _| object["status"]["phase"].clone()), AGE];
+const SECRETS: &[Column] = &[
+    NAME,
+    column("Type", Field("core.v1.Secret", "type"), |object, _| text(&object["type"]).into()),
+    column("Data", Field("core.v1.Secret", "data"), |object, _| count(&object["data"]).into()),
+    AGE,
+];
+const SERVICE_ACCOUNTS: &[Column] = &[NAME, AGE];
+const NAMESPACES: &[Column] = &[
+    NAME,
+    column("Status", Words("The status of the namespace"), |object, _| text(&object["status"]["phase"]).into()),
+    AGE,
+];
+const NODE_INFO: &str = "core.v1.NodeSystemInfo";
 const NODES: &[Column] = &[
     NAME,
-    text("Status", |object, _| node_status(object).into()),
-    text("Roles", |object, _| roles(object).into()),
+    column("Status", Words("The status of the node"), |object, _| node_status(object).into()),
+    column("Roles", Words("The roles of the node"), |object, _| node_roles(object).into()),
     AGE,
-    text("Version", |object, _| word(&object["status"]["nodeInfo"]["kubeletVersion"])),
-    wide("Internal-IP", |object, _| address(object, "InternalIP")),
-    wide("External-IP", |object, _| address(object, "ExternalIP")),
-    wide("OS-Image", |object, _| word(&object["status"]["nodeInfo"]["osImage"])),
-    wide("Kernel-Version", |object, _| word(&object["status"]["nodeInfo"]["kernelVersion"])),
-    wide("Container-Runtime", |object, _| word(&object["status"]["nodeInfo"]["containerRuntimeVersion"])),
+    column("Version", Field(NODE_INFO, "kubeletVersion"), |object, _| {
+        text(&object["status"]["nodeInfo"]["kubeletVersion"]).into()
+    }),
+    column("Internal-IP", Field("core.v1.NodeStatus", "addresses"), |object, _| {
+        node_address(object, "InternalIP").into()
+    })
+    .wide(),
+    column("External-IP", Field("core.v1.NodeStatus", "addresses"), |object, _| {
+        node_address(object, "ExternalIP").into()
+    })
+    .wide(),
+    column("OS-Image", Field(NODE_INFO, "osImage"), |object, _| {
+        or(&object["status"]["nodeInfo"]["osImage"], "<unknown>").into()
+    })
+    .wide(),
+    column("Kernel-Version", Field(NODE_INFO, "kernelVersion"), |object, _| kernel(object).into()).wide(),
+    column("Container-Runtime", Field(NODE_INFO, "containerRuntimeVersion"), |object, _| {
+        or(&object["status"]["nodeInfo"]["containerRuntimeVersion"], "<unknown>").into()
+    })
+    .wide(),
 ];
 const PODS: &[Column] = &[
     NAME,
-    text("Ready", |object, _| format!("{}/{}", ready(object), items(&object["spec"]["containers"]).count()).into()),
-    text("Status", |object, _| pod_status(object).into()),
-    Column { name: "Restarts", kind: "string", wide: false, cell: |object, _| restarts(object).into() },
+    column("Ready", Words("The aggregate readiness state of this pod for accepting traffic."), |object, _| {
+        pod::ready(object).into()
+    }),
+    column("Status", Words("The aggregate status of the containers in this pod."), |object, _| {
+        pod::status(object).into()
+    }),
+    column(
+        "Restarts",
+        Words(
+            "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+        ),
+        |object, now| pod::restarts(object, now).into(),
+    ),
     AGE,
-    wide("IP", |object, _| or_none(&object["status"]["podIP"])),
-    wide("Node", |object, _| or_none(&object["spec"]["nodeName"])),
-    wide("Nominated Node", |object, _| or_none(&object["status"]["nominatedNodeName"])),
-    wide("Readiness Gates", |_, _| "<none>".into()),
+    column("IP", Field("core.v1.PodStatus", "podIP"), |object, _| match or(&object["status"]["podIPs"][0]["ip"], "") {
+        "" => or(&object["status"]["podIP"], "<none>").into(),
+        first => first.into(),
+    })
+    .wide(),
+    column("Node", Field("core.v1.PodSpec", "nodeName"), |object, _| or(&object["spec"]["nodeName"], "<none>").into())
+        .wide(),
+    column("Nominated Node", Field("core.v1.PodStatus", "nominatedNodeName"), |object, _| {
+        or(&object["status"]["nominatedNodeName"], "<none>").into()
+    })
+    .wide(),
+    column("Readiness Gates", Field("core.v1.PodSpec", "readinessGates"), |object, _| {
+        pod::readiness_gates(object).into()
+    })
+    .wide(),
 ];
+const SERVICE: &str = "core.v1.ServiceSpec";
 const SERVICES: &[Column] = &[
     NAME,
-    text("Type", |object, _| object["spec"]["type"].clone()),
-    text("Cluster-IP", |object, _| or_none(&object["spec"]["clusterIP"])),
-    text("External-IP", |object, _| joined(&object["spec"]["externalIPs"])),
-    text("Port(s)", |object, _| ports(object).into()),
+    column("Type", Field(SERVICE, "type"), |object, _| text(&object["spec"]["type"]).into()),
+    column("Cluster-IP", Field(SERVICE, "clusterIP"), |object, _| network::cluster_ip(object).into()),
+    column("External-IP", Field(SERVICE, "externalIPs"), |object, _| network::external_ip(object).into()),
+    column("Port(s)", Field(SERVICE, "ports"), |object, _| network::ports(object).into()),
     AGE,
-    wide("Selector", |object, _| selector(&object["spec"]["selector"]).into()),
+    column("Selector", Field(SERVICE, "selector"), |object, _| pairs(&object["spec"]["selector"]).into()).wide(),
 ];
+const ENDPOINTS: &[Column] = &[
+    NAME,
+    column("Endpoints", Field("core.v1.Endpoints", "subsets"), |object, _| network::endpoints(object).into()),
+    AGE,
+];
+/// The words of the first versions of the kind, which the table keeps.
+const ENDPOINT_SLICES: &[Column] = &[
+    NAME,
+    column(
+        "AddressType",
+        Words(
+            "addressType specifies the type of address carried by this EndpointSlice. All addresses in this slice must be the same \
+             type. This field is immutable after creation. The following address types are currently supported: * IPv4: Represents \
+             an IPv4 Address. * IPv6: Represents an IPv6 Address. * FQDN: Represents a Fully Qualified Domain Name.",
+        ),
+        |object, _| text(&object["addressType"]).into(),
+    ),
+    column(
+        "Ports",
+        Words(
+            "ports specifies the list of network ports exposed by each endpoint in this slice. Each port must have a unique name. \
+             When ports is empty, it indicates that there are no defined ports. When a port is defined with a nil port value, it \
+             indicates \"all ports\". Each slice may include a maximum of 100 ports.",
+        ),
+        |object, _| network::slice_ports(object).into(),
+    ),
+    column("Endpoints", Field("discovery.v1.EndpointSlice", "endpoints"), |object, _| {
+        network::slice_endpoints(object).into()
+    }),
+    AGE,
+];
+const VOLUME: &str = "core.v1.PersistentVolumeSpec";
+const VOLUMES: &[Column] = &[
+    NAME,
+    column("Capacity", Field(VOLUME, "capacity"), |object, _| capacity(&object["spec"]["capacity"]).into()),
+    column("Access Modes", Field(VOLUME, "accessModes"), |object, _| {
+        access_modes(&object["spec"]["accessModes"]).into()
+    }),
+    column("Reclaim Policy", Field(VOLUME, "persistentVolumeReclaimPolicy"), |object, _| {
+        text(&object["spec"]["persistentVolumeReclaimPolicy"]).into()
+    }),
+    column("Status", Field("core.v1.PersistentVolumeStatus", "phase"), |object, _| phase(object).into()),
+    column("Claim", Field(VOLUME, "claimRef"), |object, _| claim(object).into()),
+    column("StorageClass", Words("StorageClass of the pv"), |object, _| storage_class(object).into()),
+    column("VolumeAttributesClass", Words("VolumeAttributesClass of the pv"), |object, _| {
+        object["spec"]["volumeAttributesClassName"].as_str().unwrap_or("<unset>").into()
+    }),
+    column("Reason", Field("core.v1.PersistentVolumeStatus", "reason"), |object, _| {
+        text(&object["status"]["reason"]).into()
+    }),
+    AGE,
+    column("VolumeMode", Field(VOLUME, "volumeMode"), |object, _| {
+        object["spec"]["volumeMode"].as_str().unwrap_or("<unset>").into()
+    })
+    .wide(),
+];
+const CLAIM: &str = "core.v1.PersistentVolumeClaimStatus";
+const CLAIMS: &[Column] = &[
+    NAME,
+    column("Status", Field(CLAIM, "phase"), |object, _| phase(object).into()),
+    column("Volume", Field("core.v1.PersistentVolumeClaimSpec", "volumeName"), |object, _| {
+        text(&object["spec"]["volumeName"]).into()
+    }),
+    column("Capacity", Field(CLAIM, "capacity"), |object, _| match text(&object["spec"]["volumeName"]) {
+        "" => "".into(),
+        _ => capacity(&object["status"]["capacity"]).into(),
+    }),
+    column("Access Modes", Field(CLAIM, "accessModes"), |object, _| match text(&object["spec"]["volumeName"]) {
+        "" => "".into(),
+        _ => access_modes(&object["status"]["accessModes"]).into(),
+    }),
+    column("StorageClass", Words("StorageClass of the pvc"), |object, _| storage_class(object).into()),
+    column("VolumeAttributesClass", Words("VolumeAttributesClass of the pvc"), |object, _| {
+        object["spec"]["volumeAttributesClassName"].as_str().unwrap_or("<unset>").into()
+    }),
+    AGE,
+    column("VolumeMode", Field("core.v1.PersistentVolumeClaimSpec", "volumeMode"), |object, _| {
+        object["spec"]["volumeMode"].as_str().unwrap_or("<unset>").into()
+    })
+    .wide(),
+];
+const STORAGE_CLASS: &str = "storage.v1.StorageClass";
+const STORAGE_CLASSES: &[Column] = &[
+    column("Name", Field(META, "name"), |object, _| default_class(object).into()),
+    column("Provisioner", Field(STORAGE_CLASS, "provisioner"), |object, _| text(&object["provisioner"]).into()),
+    column("ReclaimPolicy", Field(STORAGE_CLASS, "reclaimPolicy"), |object, _| {
+        or(&object["reclaimPolicy"], "Delete").into()
+    }),
+    column("VolumeBindingMode", Field(STORAGE_CLASS, "volumeBindingMode"), |object, _| {
+        or(&object["volumeBindingMode"], "Immediate").into()
+    }),
+    column("AllowVolumeExpansion", Field(STORAGE_CLASS, "allowVolumeExpansion"), |object, _| {
+        (object["allowVolumeExpansion"] == true).into()
+    }),
+    AGE,
+];
+const DEPLOYMENT: &str = "apps.v1.DeploymentStatus";
 const DEPLOYMENTS: &[Column] = &[
     NAME,
-    text("Ready", |object, _| {
-        format!("{}/{}", zero(&object["status"]["readyReplicas"]), zero(&object["spec"]["replicas"])).into()
+    column("Ready", Words("Number of the pod with ready state"), |object, _| {
+        format!("{}/{}", number(&object["status"]["readyReplicas"]), number(&object["spec"]["replicas"])).into()
     }),
-    number("Up-to-date", |object, _| zero(&object["status"]["updatedReplicas"]).into()),
-    number("Available", |object, _| zero(&object["status"]["availableReplicas"]).into()),
+    column("Up-to-date", Field(DEPLOYMENT, "updatedReplicas"), |object, _| {
+        number(&object["status"]["updatedReplicas"]).into()
+    }),
+    column("Available", Field(DEPLOYMENT, "availableReplicas"), |object, _| {
+        number(&object["status"]["availableReplicas"]).into()
+    }),
     AGE,
-    wide("Containers", |object, _| containers(object, "name").into()),
-    wide("Images", |object, _| containers(object, "image").into()),
-    wide("Selector", |object, _| selector(&object["spec"]["selector"]["matchLabels"]).into()),
+    CONTAINERS,
+    IMAGES,
+    column("Selector", Field("apps.v1.DeploymentSpec", "selector"), |object, _| {
+        crate::selector::printed(&object["spec"]["selector"]).into()
+    })
+    .wide(),
 ];
 const REPLICA_SETS: &[Column] = &[
     NAME,
-    number("Desired", |object, _| zero(&object["spec"]["replicas"]).into()),
-    number("Current", |object, _| zero(&object["status"]["replicas"]).into()),
-    number("Ready", |object, _| zero(&object["status"]["readyReplicas"]).into()),
+    column("Desired", Field("apps.v1.ReplicaSetSpec", "replicas"), |object, _| {
+        number(&object["spec"]["replicas"]).into()
+    })
+    .of_type("integer"),
+    column("Current", Field("apps.v1.ReplicaSetStatus", "replicas"), |object, _| {
+        number(&object["status"]["replicas"]).into()
+    })
+    .of_type("integer"),
+    column("Ready", Field("apps.v1.ReplicaSetStatus", "readyReplicas"), |object, _| {
+        number(&object["status"]["readyReplicas"]).into()
+    })
+    .of_type("integer"),
     AGE,
-    wide("Containers", |object, _| containers(object, "name").into()),
-    wide("Images", |object, _| containers(object, "image").into()),
-    wide("Selector", |object, _| selector(&object["spec"]["selector"]["matchLabels"]).into()),
+    CONTAINERS,
+    IMAGES,
+    column("Selector", Field("apps.v1.ReplicaSetSpec", "selector"), |object, _| {
+        selector(&object["spec"]["selector"]).into()
+    })
+    .wide(),
 ];
-const SERVICE_ACCOUNTS: &[Column] =
-    &[NAME, number("Secrets", |object, _| items(&object["secrets"]).count().into()), AGE];
-const CREATED: &[Column] = &[NAME, text("Created At", |object, _| object["metadata"]["creationTimestamp"].clone())];
-const BINDINGS: &[Column] = &[
+const REVISIONS: &[Column] = &[
     NAME,
-    text("Role", |object, _| {
-        let role = &object["roleRef"];
-        format!("{}/{}", role["kind"].as_str().unwrap_or_default(), role["name"].as_str().unwrap_or_default()).into()
+    column("Controller", Words("Controller of the object"), |object, _| controller(object).into()),
+    column("Revision", Field("apps.v1.ControllerRevision", "revision"), |object, _| number(&object["revision"]).into()),
+    AGE,
+];
+const ROLE: fn(&Value, Timestamp) -> Value =
+    |object, _| format!("{}/{}", text(&object["roleRef"]["kind"]), text(&object["roleRef"]["name"])).into();
+const USERS: fn(&Value, Timestamp) -> Value = |object, _| subjects(object, "User").into();
+const GROUPS: fn(&Value, Timestamp) -> Value = |object, _| subjects(object, "Group").into();
+const ACCOUNTS: fn(&Value, Timestamp) -> Value = |object, _| subjects(object, "ServiceAccount").into();
+const ROLE_BINDINGS: &[Column] = &[
+    NAME,
+    column(
+        "Role",
+        Words(
+            "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot \
+             be resolved, the Authorizer must return an error.",
+        ),
+        ROLE,
+    ),
+    AGE,
+    column("Users", Words("Users in the roleBinding"), USERS).wide(),
+    column("Groups", Words("Groups in the roleBinding"), GROUPS).wide(),
+    column("ServiceAccounts", Words("ServiceAccounts in the roleBinding"), ACCOUNTS).wide(),
+];
+const CLUSTER_ROLE_BINDINGS: &[Column] = &[
+    NAME,
+    column(
+        "Role",
+        Words(
+            "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer \
+             must return an error.",
+        ),
+        ROLE,
+    ),
+    AGE,
+    column("Users", Words("Users in the clusterRoleBinding"), USERS).wide(),
+    column("Groups", Words("Groups in the clusterRoleBinding"), GROUPS).wide(),
+    column("ServiceAccounts", Words("ServiceAccounts in the clusterRoleBinding"), ACCOUNTS).wide(),
+];
+const LEASES: &[Column] = &[
+    NAME,
+    column("Holder", Field("coordination.v1.LeaseSpec", "holderIdentity"), |object, _| {
+        text(&object["spec"]["holderIdentity"]).into()
     }),
     AGE,
 ];
-const LEASES: &[Column] = &[NAME, text("Holder", |object, _| word(&object["spec"]["holderIdentity"])), AGE];
+const EVENT: &str = "core.v1.Event";
 const EVENTS: &[Column] = &[
-    text("Last Seen", |object, now| age(last_seen(object), now)),
-    text("Type", |object, _| object["type"].clone()),
-    text("Reason", |object, _| object["reason"].clone()),
-    text("Object", |object, _| {
-        let about = &object["involvedObject"];
-        let kind = about["kind"].as_str().unwrap_or_default().to_lowercase();
-        format!("{kind}/{}", about["name"].as_str().unwrap_or_default()).into()
-    }),
-    text("Message", |object, _| object["message"].as_str().unwrap_or_default().trim().into()),
-    wide("Name", |object, _| object["metadata"]["name"].clone()),
+    column("Last Seen", Field(EVENT, "lastTimestamp"), last_seen),
+    column("Type", Field(EVENT, "type"), |object, _| text(&object["type"]).into()),
+    column("Reason", Field(EVENT, "reason"), |object, _| text(&object["reason"]).into()),
+    column("Object", Field(EVENT, "involvedObject"), |object, _| involved(object).into()),
+    column("Subobject", Field("core.v1.ObjectReference", "fieldPath"), |object, _| {
+        text(&object["involvedObject"]["fieldPath"]).into()
+    })
+    .wide(),
+    column("Source", Field(EVENT, "source"), |object, _| source(object).into()).wide(),
+    column("Message", Field(EVENT, "message"), |object, _| text(&object["message"]).trim().into()),
+    column("First Seen", Field(EVENT, "firstTimestamp"), first_seen).wide(),
+    column("Count", Field(EVENT, "count"), |object, _| times(object).into()).wide(),
+    column("Name", Field(META, "name"), |object, _| object["metadata"]["name"].clone()).wide(),
 ];
 
-pub(super) fn of(kind: &Kind) -> &'static [Column] {
-    match (kind.group, kind.resource) {
+/// A kind's own columns, if it has any.
+pub(super) fn own(kind: &Kind) -> Option<&'static [Column]> {
+    Some(match (kind.group, kind.resource) {
         ("", "configmaps") => CONFIG_MAPS,
+        ("", "endpoints") => ENDPOINTS,
         ("", "events") => EVENTS,
         ("", "namespaces") => NAMESPACES,
         ("", "nodes") => NODES,
+        ("", "persistentvolumeclaims") => CLAIMS,
+        ("", "persistentvolumes") => VOLUMES,
         ("", "pods") => PODS,
         ("", "secrets") => SECRETS,
         ("", "serviceaccounts") => SERVICE_ACCOUNTS,
         ("", "services") => SERVICES,
+        ("apps", "controllerrevisions") => REVISIONS,
         ("apps", "deployments") => DEPLOYMENTS,
         ("apps", "replicasets") => REPLICA_SETS,
         ("coordination.k8s.io", "leases") => LEASES,
-        ("rbac.authorization.k8s.io", "clusterroles" | "roles") => CREATED,
-        ("rbac.authorization.k8s.io", _) => BINDINGS,
-        _ => PLAIN,
+        ("discovery.k8s.io", "endpointslices") => ENDPOINT_SLICES,
+        ("rbac.authorization.k8s.io", "clusterrolebindings") => CLUSTER_ROLE_BINDINGS,
+        ("rbac.authorization.k8s.io", "rolebindings") => ROLE_BINDINGS,
+        ("storage.k8s.io", "storageclasses") => STORAGE_CLASSES,
+        _ => return None,
+    })
+}
+
+pub(super) fn of(kind: &Kind) -> &'static [Column] {
+    own(kind).unwrap_or(PLAIN)
+}
+
+fn kernel(node: &Value) -> String {
+    let info = &node["status"]["nodeInfo"];
+    match (or(&info["kernelVersion"], "<unknown>"), or(&info["architecture"], "")) {
+        (kernel, "") => kernel.to_owned(),
+        (kernel, architecture) => format!("{kernel} ({architecture})"),
     }
 }
 
-fn items(value: &Value) -> std::slice::Iter<'_, Value> {
-    value.as_array().map(Vec::as_slice).unwrap_or_default().iter()
+fn capacity(of: &Value) -> &str {
+    or(&of["storage"], "0")
 }
 
-fn count(value: &Value) -> usize {
-    value.as_object().map_or(0, serde_json::Map::len)
+fn claim(volume: &Value) -> String {
+    let claim = &volume["spec"]["claimRef"];
+    if claim.is_object() { format!("{}/{}", text(&claim["namespace"]), text(&claim["name"])) } else { String::new() }
 }
 
-fn zero(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
+fn default_class(class: &Value) -> String {
+    let marked = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
+        .iter()
+        .any(|key| class["metadata"]["annotations"][*key] == "true");
+    let name = text(&class["metadata"]["name"]);
+    if marked { format!("{name} (default)") } else { name.to_owned() }
 }
 
-fn word(value: &Value) -> Value {
-    value.as_str().unwrap_or_default().into()
+fn first_seen(event: &Value, now: Timestamp) -> Value {
+    let first = &event["firstTimestamp"];
+    age(if first.is_null() { &event["eventTime"] } else { first }, now)
 }
 
-fn or_none(value: &Value) -> Value {
-    value.as_str().filter(|text| !text.is_empty()).unwrap_or("<none>").into()
-}
-
-fn joined(value: &Value) -> Value {
-    let all: Vec<&str> = items(value).filter_map(Value::as_str).collect();
-    if all.is_empty() { "<none>".into() } else { all.join(",").into() }
-}
-
-fn selector(value: &Value) -> String {
-    let pairs = value.as_object().into_iter().flatten();
-    let all: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
-}
-
-fn containers(object: &Value, field: &str) -> String {
-    let all = items(&object["spec"]["template"]["spec"]["containers"]);
-    all.filter_map(|container| container[field].as_str()).collect::<Vec<_>>().join(",")
-}
-
-fn ports(object: &Value) -> String {
-    let port = |port: &Value| {
-        let node = port["nodePort"].as_i64().filter(|node| *node > 0).map(|node| format!(":{node}"));
-        let protocol = port["protocol"].as_str().unwrap_or("TCP");
-        format!("{}{}/{protocol}", zero(&port["port"]), node.unwrap_or_default())
-    };
-    let all: Vec<String> = items(&object["spec"]["ports"]).map(port).collect();
-    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
-}
-
-fn ready(object: &Value) -> usize {
-    items(&object["status"]["containerStatuses"]).filter(|status| status["ready"] == true).count()
-}
-
-fn restarts(object: &Value) -> i64 {
-    items(&object["status"]["containerStatuses"]).map(|status| zero(&status["restartCount"])).sum()
-}
-
-/// The phase, or what keeps the pod from running.
-fn pod_status(object: &Value) -> String {
-    let status = &object["status"];
-    let mut reason = status["reason"].as_str().or(status["phase"].as_str()).unwrap_or_default().to_owned();
-    let total = items(&object["spec"]["initContainers"]).count();
-    for (done, init) in items(&status["initContainerStatuses"]).enumerate() {
-        let state = &init["state"];
-        if state["terminated"]["exitCode"] == 0 || init["started"] == true {
-            continue;
-        }
-        let waiting = state["waiting"]["reason"].as_str().filter(|reason| *reason != "PodInitializing");
-        return match state["terminated"]["reason"].as_str().or(waiting) {
-            Some(reason) => format!("Init:{reason}"),
-            None => format!("Init:{done}/{total}"),
-        };
+fn last_seen(event: &Value, now: Timestamp) -> Value {
+    match (&event["series"], &event["lastTimestamp"]) {
+        (Value::Object(series), _) => age(series.get("lastObservedTime").unwrap_or(&Value::Null), now),
+        (_, Value::Null) => first_seen(event, now),
+        (_, last) => age(last, now),
     }
-    for container in items(&status["containerStatuses"]).rev() {
-        let state = &container["state"];
-        if let Some(why) = state["waiting"]["reason"].as_str().or(state["terminated"]["reason"].as_str()) {
-            why.clone_into(&mut reason);
-        }
+}
+
+fn times(event: &Value) -> i64 {
+    match (&event["series"], number(&event["count"])) {
+        (series @ Value::Object(_), _) => number(&series["count"]),
+        (_, count) => count.max(1),
     }
-    if object["metadata"]["deletionTimestamp"].is_null() { reason } else { "Terminating".to_owned() }
 }
 
-fn node_status(object: &Value) -> String {
-    let ready = items(&object["status"]["conditions"]).find(|condition| condition["type"] == "Ready");
-    let mut status = match ready.and_then(|ready| ready["status"].as_str()) {
-        Some("True") => "Ready".to_owned(),
-        Some(_) => "NotReady".to_owned(),
-        None => "Unknown".to_owned(),
-    };
-    if object["spec"]["unschedulable"] == true {
-        status.push_str(",SchedulingDisabled");
+fn involved(event: &Value) -> String {
+    let about = &event["involvedObject"];
+    let kind = text(&about["kind"]).to_lowercase();
+    match text(&about["name"]) {
+        "" => kind,
+        name => format!("{kind}/{name}"),
     }
-    status
 }
 
-fn roles(object: &Value) -> String {
-    const PREFIX: &str = "node-role.kubernetes.io/";
-    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
-    let all: Vec<&str> = labels.filter_map(|(key, _)| key.strip_prefix(PREFIX)).collect();
-    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
-}
-
-fn address(object: &Value, kind: &str) -> Value {
-    let found = items(&object["status"]["addresses"]).find(|address| address["type"] == kind);
-    found.map_or_else(|| "<none>".into(), |address| or_none(&address["address"]))
-}
-
-fn last_seen(event: &Value) -> &Value {
-    let series = &event["series"]["lastObservedTime"];
-    [series, &event["lastTimestamp"], &event["eventTime"]]
-        .into_iter()
-        .find(|time| !time.is_null())
-        .unwrap_or(&event["metadata"]["creationTimestamp"])
+fn source(event: &Value) -> String {
+    let component = or(&event["source"]["component"], text(&event["reportingComponent"]));
+    match or(&event["source"]["host"], text(&event["reportingInstance"])) {
+        "" => component.to_owned(),
+        instance => format!("{component}, {instance}"),
+    }
 }
