@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::api::negotiate::{self, Form, Offer, Representation};
 use crate::api::{health, metrics};
 use crate::kind::{ALL, Kind, Subresource, verbs};
+use crate::registry::event_view;
 use crate::status::Status;
 
 /// The Kubernetes release whose API is served.
@@ -313,8 +314,9 @@ fn resources(group: &str, version: &str, reads: bool, accept: Option<&str>) -> R
 }
 
 /// Tells clients when objects are kept in another form (k8s.io/apiserver `pkg/endpoints/discovery/storageversionhash.go`).
-fn storage_version(kind: &Kind) -> String {
-    let name = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
+fn storage_version(kind: &'static Kind) -> String {
+    let stored = event_view::stored_as(kind);
+    let name = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
     STANDARD.encode(&digest::digest(&digest::SHA256, name.as_bytes()).as_ref()[..8])
 }
 

@@ -12,8 +12,8 @@ use crate::api::negotiate::{Form, Format, Offer, Representation};
 use crate::api::options;
 use crate::api::serve::Call;
 use crate::api::splice::{self, Part};
-use crate::registry::key;
 use crate::registry::shell::failed;
+use crate::registry::{event_view, key};
 use crate::status::Status;
 use crate::table::{self, Include, Style};
 
@@ -45,8 +45,10 @@ pub(crate) async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let registry = &call.api.registry;
     let view = fresh(registry.store(), options::revision(call.query.text("resourceVersion"))?).await?;
     let place = key::object(call.kind, &call.path.namespace, &call.path.name);
-    let kv = view.get(place.as_bytes()).ok_or_else(|| Status::not_found(call.kind, &call.path.name))?;
-    let stored = registry.opened(&kv)?;
+    let kv = view
+        .get(place.as_bytes())
+        .ok_or_else(|| Status::not_found(event_view::stored_as(call.kind), &call.path.name))?;
+    let stored = registry.opened_as(call.kind, &kv)?;
     if how.format == Format::Json && !how.pretty {
         let mut out = Vec::with_capacity(stored.len() + 64);
         let written = match how.form {

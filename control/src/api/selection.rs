@@ -117,7 +117,7 @@ impl Rows {
         let mut last: Option<Bytes> = None;
         if self.from < self.end {
             for kv in self.view.range(&self.from, &self.end) {
-                let stored = self.registry.opened(&kv)?;
+                let stored = self.registry.opened_as(self.kind, &kv)?;
                 let wanted =
                     self.selection.is_plain() || self.selection.takes_stored(place(self.kind, &kv.key), &stored)?;
                 let more = !wanted || take(&stored, kv.mod_revision)?;

@@ -201,8 +201,8 @@ impl Stream {
 
     fn change(&mut self, event: &Event, kv: &KeyValue) -> Result<Option<Bytes>, Status> {
         let registry = self.registry.clone();
-        let old = event.prev_kv.as_ref().map(|kv| registry.opened(kv)).transpose()?;
-        let new = if event.r#type() == EventType::Delete { None } else { Some(registry.opened(kv)?) };
+        let old = event.prev_kv.as_ref().map(|kv| registry.opened_as(self.kind, kv)).transpose()?;
+        let new = if event.r#type() == EventType::Delete { None } else { Some(registry.opened_as(self.kind, kv)?) };
         let place = place(self.kind, &kv.key);
         let wanted = |stored: Option<&Cow<'_, [u8]>>| match stored {
             Some(_) if self.selection.is_plain() => Ok(true),

@@ -213,7 +213,7 @@ pub(crate) async fn delete_collection(call: &Call<'_>) -> Result<Response<Body>,
     let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
     let (mut items, mut metadata) = (Vec::new(), json!({ "resourceVersion": view.revision().to_string() }));
     for kv in view.range(from.as_bytes(), &key::range_end(&prefix)) {
-        let object = registry.open(&kv)?;
+        let object = registry.open_as(call.kind, &kv)?;
         if !selection.takes(&object.value) {
             continue;
         }

@@ -8,6 +8,7 @@ use crate::controllers::{Observed, Plan};
 use crate::kind::{self, ALL};
 use crate::reconcile::world::{Changed, World};
 use crate::registry::commit::{Change, Part};
+use crate::registry::event_view;
 use crate::registry::key::Key;
 use crate::registry::removal::{DeleteOptions, Propagation};
 
@@ -27,7 +28,7 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
     let Some(namespace) = observed.world.get(key).filter(|namespace| namespace.deleting()) else {
         return Plan::default();
     };
-    let kinds = ALL.iter().filter(|kind| kind.stored && kind.namespaced);
+    let kinds = ALL.iter().filter(|kind| kind.stored && kind.namespaced && !event_view::is_view(kind));
     let mut content = kinds.flat_map(|kind| observed.world.list(kind, &key.name)).peekable();
     if content.peek().is_some() {
         let options = || DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };

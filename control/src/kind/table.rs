@@ -192,6 +192,14 @@ pub static ALL: &[Kind] = &[
         Namespaced,
         &[],
     ),
+    // The same objects as the core group's (`registry::event_view`).
+    row::<api::events::v1::Event>(
+        ("events.k8s.io", "v1", "Event"),
+        ("events", "event"),
+        (&["ev"], NONE),
+        Namespaced,
+        &[],
+    ),
     row::<rbac::ClusterRoleBinding>(
         (RBAC, "v1", "ClusterRoleBinding"),
         ("clusterrolebindings", "clusterrolebinding"),

@@ -22,8 +22,8 @@ use crate::kind::ALL;
 use crate::reconcile::queue::{Queue, Work};
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::Txn;
-use crate::registry::key;
 use crate::registry::shell::Registry;
+use crate::registry::{event_view, key};
 use crate::status::Status;
 
 /// Plans asked for before their changes are committed.
@@ -105,7 +105,7 @@ impl<'a> Round<'a> {
         let view = shell.registry.store().view();
         let mut world = World::default();
         world.revision = view.revision();
-        for kind in ALL.iter().filter(|kind| kind.stored) {
+        for kind in ALL.iter().filter(|kind| kind.stored && !event_view::is_view(kind)) {
             let prefix = key::prefix(kind, "");
             for kv in view.range(prefix.as_bytes(), &key::range_end(&prefix)) {
                 if let (Some(key), Some(stored)) = (key::parse(&kv.key), readable(&shell.registry, &kv)) {

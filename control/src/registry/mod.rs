@@ -3,6 +3,7 @@
 pub mod allocation;
 mod author;
 pub mod commit;
+pub mod event_view;
 pub mod key;
 pub mod names;
 pub mod prepare;

@@ -21,7 +21,7 @@ use crate::registry::allocation::{self, Ranges};
 use crate::registry::author::Author;
 use crate::registry::prepare::{self, Birth, meta_str, metadata};
 use crate::registry::removal::{self, DeleteOptions, Removal};
-use crate::registry::{key, names, rules};
+use crate::registry::{event_view, key, names, rules};
 use crate::status::{FieldError, Status};
 use crate::validate;
 
@@ -110,6 +110,27 @@ impl Registry {
         Ok(Stored { value, revision: kv.mod_revision })
     }
 
+    /// Reads a stored value as a kind shows it, which need not be the one that it lies in the store as.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_as(&self, kind: &Kind, kv: &KeyValue) -> Result<Stored, Status> {
+        let stored = self.open(kv)?;
+        Ok(Stored { value: event_view::shown(kind, stored.value), ..stored })
+    }
+
+    /// The same, as bytes.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn opened_as<'a>(&self, kind: &Kind, kv: &'a KeyValue) -> Result<Cow<'a, [u8]>, Status> {
+        if !event_view::is_view(kind) {
+            return self.opened(kv);
+        }
+        let shown = self.open_as(kind, kv)?.value;
+        serde_json::to_vec(&shown).map(Cow::Owned).map_err(Status::internal)
+    }
+
     /// A stored value's bytes: JSON, without its resourceVersion.
     ///
     /// # Errors
@@ -137,8 +158,10 @@ impl Registry {
     /// 404.
     pub fn get(&self, view: &View, target: Target<'_>) -> Result<Stored, Status> {
         let key = key::object(target.kind, target.namespace, target.name);
-        let kv = view.get(key.as_bytes()).ok_or_else(|| Status::not_found(target.kind, target.name))?;
-        self.open(&kv)
+        let kv = view
+            .get(key.as_bytes())
+            .ok_or_else(|| Status::not_found(event_view::stored_as(target.kind), target.name))?;
+        self.open_as(target.kind, &kv)
     }
 
     async fn latest(&self) -> Result<View, Status> {
@@ -173,7 +196,7 @@ impl Registry {
             let place = key::object(kind, target.namespace, &name);
             if dry_run {
                 return if view.get(place.as_bytes()).is_some() {
-                    Err(Status::already_exists(kind, &name))
+                    Err(Status::already_exists(event_view::stored_as(kind), &name))
                 } else {
                     Ok(object)
                 };
@@ -182,13 +205,13 @@ impl Registry {
             match self.write(&[write]).await? {
                 Some(revision) => return Ok(Stored { value: object, revision }.shown()),
                 None if !given.is_empty() && self.store.view().get(place.as_bytes()).is_some() => {
-                    return Err(Status::already_exists(kind, &name));
+                    return Err(Status::already_exists(event_view::stored_as(kind), &name));
                 }
                 // The generated name, or something that the object claims, was taken meanwhile.
                 None => {}
             }
         }
-        Err(Status::already_exists(kind, if given.is_empty() { &base } else { &given }))
+        Err(Status::already_exists(event_view::stored_as(kind), if given.is_empty() { &base } else { &given }))
     }
 
     pub(super) fn allocate(
@@ -222,7 +245,7 @@ impl Registry {
             let mut new = change(old.clone().shown())?;
             let insisted = meta_str(&new, "resourceVersion").to_owned();
             if !insisted.is_empty() && insisted != old.revision.to_string() {
-                return Err(Status::conflict(kind, target.name, MODIFIED));
+                return Err(Status::conflict(event_view::stored_as(kind), target.name, MODIFIED));
             }
             same_identity(target, &old.value, &new)?;
             self.admit(&view, Operation::Update, target, Some(&old.value), &mut new)?;
@@ -243,7 +266,7 @@ impl Registry {
                 return Ok(Stored { value: new, revision: if ends { last } else { revision } }.shown());
             }
         }
-        Err(Status::conflict(kind, target.name, MODIFIED))
+        Err(Status::conflict(event_view::stored_as(kind), target.name, MODIFIED))
     }
 
     /// Deletes an object, or begins to.
@@ -276,7 +299,7 @@ impl Registry {
                 return Ok(if verdict == Removal::Remove { Deleted::Gone(shown) } else { Deleted::Stays(shown) });
             }
         }
-        Err(Status::conflict(kind, target.name, MODIFIED))
+        Err(Status::conflict(event_view::stored_as(kind), target.name, MODIFIED))
     }
 
     /// One guarded transaction; nothing happens when a guard does not hold.
@@ -294,7 +317,10 @@ impl Registry {
             let (old, new) = (write.old.as_ref().map(|old| &old.value), write.new.as_ref());
             guard(&mut request, place.clone(), write.old.as_ref().map_or(0, |old| old.revision));
             match new {
-                Some(object) => put(&mut request, place, self.seal(&write.key, object)?),
+                Some(object) => {
+                    let stored = event_view::to_stored(write.kind, object.clone());
+                    put(&mut request, place, self.seal(&write.key, &stored)?);
+                }
                 None => remove(&mut request, place),
             }
             let (held, wanted) = (allocation::claims(write.kind, old), allocation::claims(write.kind, new));
@@ -347,8 +373,9 @@ pub(super) const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 /// Refuses an object that breaks rules.
-pub(super) fn valid(kind: &Kind, name: &str, errors: &[FieldError]) -> Result<(), Status> {
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(kind.group, kind.kind, name, errors)) }
+pub(super) fn valid(kind: &'static Kind, name: &str, errors: &[FieldError]) -> Result<(), Status> {
+    let told = event_view::stored_as(kind);
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(told.group, told.kind, name, errors)) }
 }
 
 fn same_identity(target: Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {

@@ -50,6 +50,24 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ),
     ("", "secrets", &["type", "metadata.namespace", "metadata.name"]),
     ("", "services", &["metadata.namespace", "metadata.name", "spec.clusterIP", "spec.type"]),
+    (
+        "events.k8s.io",
+        "events",
+        &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+            "metadata.namespace",
+            "metadata.name",
+        ],
+    ),
 ];
 
 /// Names that a field had in the first versions of a kind.

@@ -345,6 +345,7 @@ pub(super) fn own(kind: &Kind) -> Option<&'static [Column]> {
         ("apps", "replicasets") => REPLICA_SETS,
         ("coordination.k8s.io", "leases") => LEASES,
         ("discovery.k8s.io", "endpointslices") => ENDPOINT_SLICES,
+        ("events.k8s.io", "events") => EVENTS,
         ("rbac.authorization.k8s.io", "clusterrolebindings") => CLUSTER_ROLE_BINDINGS,
         ("rbac.authorization.k8s.io", "rolebindings") => ROLE_BINDINGS,
         ("storage.k8s.io", "storageclasses") => STORAGE_CLASSES,

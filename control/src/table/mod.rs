@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
+use crate::registry::event_view;
 use crate::schema;
 use crate::status::Status;
 
@@ -109,7 +110,10 @@ impl Style {
 
     /// The row of an object.
     pub fn row(&self, object: &Value, now: Timestamp) -> Value {
-        let cells: Vec<Value> = columns::of(self.kind).iter().map(|column| (column.cell)(object, now)).collect();
+        // Columns know objects as they are stored.
+        let stored = event_view::is_view(self.kind).then(|| event_view::to_stored(self.kind, object.clone()));
+        let seen = stored.as_ref().unwrap_or(object);
+        let cells: Vec<Value> = columns::of(self.kind).iter().map(|column| (column.cell)(seen, now)).collect();
         let with = match self.include {
             Include::None => Value::Null,
             Include::Metadata => partial(object, self.version),

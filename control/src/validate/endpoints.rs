@@ -165,8 +165,7 @@ fn domain_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn hints(hints: &Value, path: &Path, errors: &mut Errors) {
-    let checks: [(&str, fn(&str) -> Vec<String>); 2] =
-        [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
+    let checks: [(&str, names::Check); 2] = [("forZones", names::label_value), ("forNodes", names::dns1123_subdomain)];
     for (field, check) in checks {
         let (given, path) = (list(hints, field), path.child(field));
         if given.len() > HINTS_MAX {

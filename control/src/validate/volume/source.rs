@@ -123,7 +123,7 @@ fn csi(source: &Value, path: &Path, errors: &mut Errors) {
     {
         let Some(secret) = held(source, field) else { continue };
         let path = path.child(field);
-        let checks: [(&str, fn(&str) -> Vec<String>); 2] =
+        let checks: [(&str, names::Check); 2] =
             [("name", names::dns1123_subdomain), ("namespace", names::dns1123_label)];
         for (field, check) in checks {
             let given = text(secret, field);
