@@ -7,4 +7,5 @@ mod members;
 mod node;
 mod objects;
 mod process;
+mod usage;
 mod workloads;

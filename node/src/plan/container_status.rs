@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     Container as Spec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, Pod,
+    ContainerStatus, Pod, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -91,6 +91,7 @@ fn one(
         image_id: String::new(),
         last_state: Some(ContainerState { terminated: last, ..ContainerState::default() }),
         started: Some(false),
+        volume_mounts: mounts(container),
         ..ContainerStatus::default()
     };
     let Some(instance) = instance else {
@@ -101,6 +102,8 @@ fn one(
     status.image.clone_from(&instance.image);
     status.image_id = image_id(&instance.image_id);
     status.container_id = Some(id(instance));
+    status.resources.clone_from(&container.resources);
+    status.allocated_resources = container.resources.as_ref().and_then(|held| held.requests.clone());
     match &instance.state {
         State::Created => status.state = Some(wait((waiting.to_owned(), None))),
         State::Running { started_at } => {
@@ -114,6 +117,18 @@ fn one(
         State::Exited(exit) => exited(&mut status, pod, container, instance, exit, observed, policy, now),
     }
     status
+}
+
+/// What is mounted where (KEP-3857).
+fn mounts(container: &Spec) -> Option<Vec<VolumeMountStatus>> {
+    let one = |held: &VolumeMount| VolumeMountStatus {
+        name: held.name.clone(),
+        mount_path: held.mount_path.clone(),
+        read_only: held.read_only.filter(|read_only| *read_only),
+        recursive_read_only: (held.read_only == Some(true)).then(|| "Disabled".to_owned()),
+        ..VolumeMountStatus::default()
+    };
+    container.volume_mounts.as_ref().map(|held| held.iter().map(one).collect())
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call, the parts of one decision")]

@@ -14,6 +14,8 @@ use super::pod::Step;
 pub struct Memory {
     /// Whether the volumes are in place.
     pub volumes: Progress,
+    /// Whether the last attempt to remove them failed.
+    pub tear_down_failure: Option<Failure>,
     /// Whether the last attempt at a sandbox failed.
     pub sandbox_failure: Option<Failure>,
     /// Addresses given to a sandbox (by its id).
@@ -128,9 +130,9 @@ impl Memory {
         match step {
             Step::SetUpVolumes => self.volumes = progress(&self.volumes, outcome, now),
             Step::TearDownVolumes => {
-                self.volumes = match outcome {
-                    Outcome::Failed(..) => progress(&self.volumes, outcome, now),
-                    _ => Progress::Gone,
+                self.tear_down_failure = failure(self.tear_down_failure.as_ref(), outcome, now);
+                if self.tear_down_failure.is_none() {
+                    self.volumes = Progress::Gone;
                 }
             }
             Step::CreateSandbox { .. } => {

@@ -16,11 +16,13 @@ pub mod node_condition;
 pub mod observed;
 pub mod pod;
 pub mod probe;
+pub mod pull_secret;
 pub mod quantity;
 pub mod spec;
 mod start;
 pub mod status;
 mod stop;
+pub mod termination;
 
 #[cfg(test)]
 mod model;

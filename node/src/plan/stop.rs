@@ -63,7 +63,8 @@ pub(super) fn container(
     };
     let kill_at = match stopping.kill_at {
         Some(at) => after(at, KILL_AGAIN_S),
-        None => deadline.max(after(term_at, TERM_MIN_S)),
+        // A pod that was given less than that has less.
+        None => deadline.max(after(term_at, TERM_MIN_S.min(haste.grace_s))),
     };
     if plan.retry(Some(kill_at), now) {
         plan.push(Step::Kill { container: name, id });
@@ -103,12 +104,8 @@ pub(super) fn remove(plan: &mut Plan, pod: &Pod, observed: &Observed, now: Times
 }
 
 fn tear_down(plan: &mut Plan, observed: &Observed, now: Timestamp) {
-    let retry_at = match &observed.memory.volumes {
-        Progress::Gone => return,
-        Progress::Failed(failure) => Some(backoff::operation(failure)),
-        _ => None,
-    };
-    if plan.retry(retry_at, now) {
+    let retry_at = observed.memory.tear_down_failure.as_ref().map(backoff::operation);
+    if observed.memory.volumes != Progress::Gone && plan.retry(retry_at, now) {
         plan.push(Step::TearDownVolumes);
     }
 }

@@ -150,6 +150,35 @@ fn a_stubborn_container_gets_its_hook_then_its_grace_then_sigkill() {
 }
 
 #[test]
+fn a_grace_period_of_one_second_lasts_one_second() {
+    let mut model = Model::new(app(json!({})));
+    model.settle();
+    model.stubborn.insert("app".to_owned());
+    delete(&mut model, 1);
+    assert_eq!(model.settle().join(", "), "term app");
+    assert_eq!(model.plan().wake_at, Some(model.now + jiff::SignedDuration::from_secs(1)));
+    model.wait(1);
+    assert!(model.settle().join(", ").starts_with("kill app"));
+}
+
+#[test]
+fn a_pod_whose_volumes_never_stood_goes_at_once_and_a_failed_removal_is_tried_again() {
+    let mut model = Model::new(app(json!({})));
+    model.fails.insert("volumes".to_owned());
+    for _ in 0..8 {
+        model.settle();
+        model.now = model.plan().wake_at.expect("it is tried again");
+    }
+    model.settle();
+    delete(&mut model, 30);
+    model.fails.insert("tear down".to_owned());
+    assert_eq!(model.settle().join(", "), "tear down");
+    model.fails.clear();
+    model.wait(1);
+    assert_eq!(model.settle().join(", "), "tear down, finish");
+}
+
+#[test]
 fn a_deletion_made_shorter_is_obeyed() {
     let mut model = Model::new(app(json!({})));
     model.settle();

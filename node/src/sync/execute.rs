@@ -9,15 +9,21 @@ use k8s_openapi::api::core::v1::{ConfigMap, Container, LifecycleHandler, Pod, Se
 
 use crate::mirror::Mirror;
 use crate::net::PodNetwork;
+use crate::plan::config::Mount;
 use crate::plan::downward::Allocatable;
 use crate::plan::memory::Outcome;
 use crate::plan::observed::Observed;
 use crate::plan::pod::Step;
-use crate::plan::{container, env, spec};
+use crate::plan::{container, env, hosts, pull_secret, spec};
 use crate::runtime::{Runtime, RuntimeError, Signal};
 use crate::sync::outbox::Outbox;
 use crate::tokens::Tokens;
 use crate::volume::Volumes;
+
+/// Names of machines.
+const HOSTS: &str = "/etc/hosts";
+/// The cluster's domain.
+const DOMAIN: &str = "cluster.local";
 
 /// What all workers of a node share.
 pub struct Shared<R> {
@@ -126,7 +132,11 @@ fn found<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
 async fn image<R: Runtime>(shared: &Shared<R>, pod: &Pod, name: &str) -> Outcome {
     let Some(container) = found(pod, name) else { return Outcome::Done };
     let policy = spec::pull_policy(container);
-    match shared.runtime.ensure_image(spec::image(container), policy, &[]).await {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let names = spec::of(pod).image_pull_secrets.iter().flatten().map(|held| held.name.as_str());
+    let secrets = names.filter_map(|name| shared.mirror.get::<Secret>("secrets", namespace, name));
+    let credentials: Vec<_> = secrets.flat_map(|secret| pull_secret::credentials(&secret)).collect();
+    match shared.runtime.ensure_image(spec::image(container), policy, &credentials).await {
         Ok(_) => Outcome::Done,
         Err(RuntimeError::Image { reason, message }) => Outcome::Failed(reason.to_owned(), message),
         Err(other) => Outcome::Failed("ErrImagePull".to_owned(), other.to_string()),
@@ -154,7 +164,7 @@ async fn start<R: Runtime>(
         Ok(environment) => environment,
         Err(message) => return wrong(message),
     };
-    let mounts = match shared.volumes.mounts(pod, spec, &environment, &shared.mirror) {
+    let mounts = match mounts(shared, pod, observed, spec, &environment, restart) {
         Ok(mounts) => mounts,
         Err(message) => return wrong(message),
     };
@@ -175,6 +185,32 @@ async fn start<R: Runtime>(
         Ok(id) => Outcome::Started(id),
         Err(e) => Outcome::Failed("CreateContainerError".to_owned(), e.to_string()),
     }
+}
+
+fn mounts<R: Runtime>(
+    shared: &Shared<R>,
+    pod: &Pod,
+    observed: &Observed,
+    container: &Container,
+    environment: &BTreeMap<String, String>,
+    restart: u32,
+) -> Result<Vec<Mount>, String> {
+    let mut mounts = shared.volumes.mounts(pod, container, environment, &shared.mirror)?;
+    let mut add = |mount: Mount| {
+        // What the pod itself mounts there goes before.
+        if !mounts.iter().any(|held| held.target == mount.target) {
+            mounts.push(mount);
+        }
+    };
+    add(shared.volumes.last_words_mount(pod, container, restart)?);
+    let text = if spec::host_network(pod) {
+        hosts::with_aliases(pod, std::fs::read_to_string(HOSTS).unwrap_or_default())
+    } else {
+        let ips = observed.memory.network.as_ref().map_or(&[][..], |(_, ips)| ips);
+        hosts::hosts(pod, ips, DOMAIN)
+    };
+    add(shared.volumes.hosts_mount(pod, &text, HOSTS)?);
+    Ok(mounts)
 }
 
 async fn hook<R: Runtime>(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Probe, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::plan::observed::Observed;
@@ -88,11 +88,8 @@ async fn connect(tcp: Option<&TCPSocketAction>, ip: IpAddr, container: Option<&C
 
 /// Any status from 200 to 399 is success.
 async fn get(http: &HTTPGetAction, ip: IpAddr, container: Option<&Container>) -> Result<String, String> {
-    if http.scheme.as_deref() == Some("HTTPS") {
-        return Err("HTTPS probes are not supported by this agent".to_owned());
-    }
     let port = port(&http.port, container)?;
-    let mut stream = open(http.host.as_ref(), port, ip).await?;
+    let stream = open(http.host.as_ref(), port, ip).await?;
     let path = http.path.as_deref().unwrap_or("/");
     let mut request =
         format!("GET {path} HTTP/1.1\r\nConnection: close\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n");
@@ -104,15 +101,27 @@ async fn get(http: &HTTPGetAction, ip: IpAddr, container: Option<&Container>) ->
         request.push_str(&format!("{}: {}\r\n", header.name, header.value));
     }
     request.push_str("\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
-    let mut head = Vec::new();
-    // The status line is all that counts, and it is short.
-    stream.take(64).read_to_end(&mut head).await.map_err(|e| e.to_string())?;
+    let head = match http.scheme.as_deref() {
+        Some("HTTPS") => exchange(super::https::begin(stream, ip).await?, &request).await?,
+        _ => exchange(stream, &request).await?,
+    };
     let line = String::from_utf8_lossy(&head);
     let code: u16 = line.split(' ').nth(1).and_then(|c| c.get(..3)).and_then(|c| c.parse().ok()).unwrap_or(0);
     if (200..400).contains(&code) {
         Ok(String::new())
     } else {
         Err(format!("HTTP probe failed with statuscode: {code}"))
+    }
+}
+
+/// Sends a request; the beginning of the answer.
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> Result<Vec<u8>, String> {
+    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
+    let mut head = Vec::new();
+    // The status line is all that counts, and it is short.
+    match stream.take(64).read_to_end(&mut head).await {
+        // Some hang up without saying so first.
+        Err(error) if head.is_empty() => Err(error.to_string()),
+        _ => Ok(head),
     }
 }

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::execute::{Shared, execute, set_up_volumes};
 use super::probes::{Check, address};
+use crate::plan::config::LogOptions;
 use crate::plan::memory::{Health, Outcome, Progress};
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Observed, State};
 use crate::plan::pod::{Plan, Step, plan};
 use crate::plan::probe::{Counter, Kind};
-use crate::plan::{spec, status};
+use crate::plan::{spec, status, termination};
 use crate::runtime::Runtime;
 
 /// A worker looks again after this time even if it was told nothing: events can be lost.
@@ -43,6 +45,8 @@ enum Finished {
 
 struct Worker<R> {
     shared: Arc<Shared<R>>,
+    /// Last words of instances, by id.
+    words: BTreeMap<String, Option<String>>,
     observed: Observed,
     told: Vec<u8>,
     background: JoinSet<Option<Finished>>,
@@ -61,6 +65,7 @@ pub async fn work<R: Runtime>(shared: Arc<Shared<R>>, mut wanted: watch::Receive
     };
     let mut worker = Worker {
         shared,
+        words: BTreeMap::new(),
         observed,
         told: Vec::new(),
         background: JoinSet::new(),
@@ -113,6 +118,7 @@ impl<R: Runtime> Worker<R> {
                     return Some(Timestamp::now() + jiff::SignedDuration::from_secs(2));
                 }
             }
+            self.listen(pod).await;
             let now = Timestamp::now();
             let memory = &self.observed.memory;
             let ending = spec::deleted(pod) || memory.removed || status::terminal(pod, &self.observed, now);
@@ -149,6 +155,28 @@ impl<R: Runtime> Worker<R> {
         self.refreshed = now;
         if let Outcome::Failed(_, message) = set_up_volumes(&self.shared, pod, &self.observed).await {
             tracing::warn!(pod = pod.metadata.name, message, "the pod's volumes stay as they are");
+        }
+    }
+
+    /// Completes what is known of instances that have ended by their last words.
+    async fn listen(&mut self, pod: &Pod) {
+        let (shared, previous, words) = (&self.shared, &self.observed.previous, &mut self.words);
+        words.retain(|id, _| self.observed.containers.iter().any(|held| held.id == *id));
+        for instance in &mut self.observed.containers {
+            let (id, name, restart) = (instance.id.clone(), instance.name.clone(), instance.restart);
+            let State::Exited(exit) = &mut instance.state else { continue };
+            if exit.message.is_some() {
+                continue;
+            }
+            if !words.contains_key(&id) {
+                let told = termination::told(previous, &format!("docker://{id}"));
+                let said = match told {
+                    Some(told) => Some(told),
+                    None => last_words(shared, pod, (&id, &name, restart), exit.code).await,
+                };
+                words.insert(id.clone(), said);
+            }
+            exit.message = words.get(&id).cloned().flatten();
         }
     }
 
@@ -291,4 +319,36 @@ impl<R: Runtime> Worker<R> {
             }
         });
     }
+}
+
+/// What an instance wrote before it ended, or the end of its log where that is asked for.
+async fn last_words<R: Runtime>(
+    shared: &Shared<R>,
+    pod: &Pod,
+    (id, name, restart): (&str, &str, u32),
+    code: i32,
+) -> Option<String> {
+    let file = tokio::fs::File::open(shared.volumes.last_words(pod, name, restart)).await;
+    let mut text = Vec::new();
+    if let Ok(file) = file {
+        let bytes = u64::try_from(termination::FILE_BYTES_MAX).unwrap_or(u64::MAX);
+        file.take(bytes).read_to_end(&mut text).await.ok()?;
+    }
+    let written = termination::from_file(&text);
+    let falls_back =
+        spec::all(pod).find(|held| held.name == name).is_some_and(|held| termination::falls_back(held, code));
+    if written.is_some() || !falls_back {
+        return written;
+    }
+    let (sink, mut lines) = tokio::sync::mpsc::channel::<bytes::Bytes>(16);
+    let options = LogOptions { tail_lines: Some(termination::LOG_LINES_MAX), ..LogOptions::default() };
+    let gather = async {
+        let mut log = Vec::new();
+        while let Some(line) = lines.recv().await {
+            log.extend_from_slice(&line);
+        }
+        log
+    };
+    let (read, log) = tokio::join!(shared.runtime.logs(id, &options, sink), gather);
+    read.ok().and_then(|()| termination::from_log(&log))
 }

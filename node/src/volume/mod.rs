@@ -2,6 +2,7 @@
 
 mod atomic;
 mod payload;
+mod subpath;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -15,7 +16,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::mirror::Mirror;
 use crate::plan::config::Mount;
 use crate::plan::downward::Allocatable;
-use crate::plan::{expand, quantity, spec};
+use crate::plan::{expand, quantity, spec, termination};
 use crate::tokens::Sort;
 
 /// Tokens of a pod, and why others are not there.
@@ -44,6 +45,10 @@ impl Volumes {
 
     fn dir(&self, pod: &Pod, volume: &str) -> PathBuf {
         self.pod_dir(pod).join("volumes").join(volume)
+    }
+
+    fn subpaths(&self, pod: &Pod) -> PathBuf {
+        self.pod_dir(pod).join("volume-subpaths")
     }
 
     /// Puts a pod's volumes in place, or brings their files up to date. Blocks on the disk.
@@ -100,6 +105,40 @@ impl Volumes {
         said(atomic::write(&dir, &files, group), "write", &dir)
     }
 
+    /// Where an instance of a container has its last words.
+    pub fn last_words(&self, pod: &Pod, container: &str, restart: u32) -> PathBuf {
+        self.pod_dir(pod).join("containers").join(container).join(restart.to_string())
+    }
+
+    /// The file for the last words of an instance, mounted where its container writes them.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the user.
+    pub fn last_words_mount(&self, pod: &Pod, container: &Container, restart: u32) -> Result<Mount, String> {
+        let source = self.last_words(pod, &container.name, restart);
+        let dir = source.parent().unwrap_or(&source);
+        said(std::fs::create_dir_all(dir), "create", dir)?;
+        said(std::fs::write(&source, ""), "create", &source)?;
+        said(std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o666)), "open up", &source)?;
+        let target = termination::path(container).to_owned();
+        Ok(Mount { source, target, read_only: false, propagation: "rprivate" })
+    }
+
+    /// The pod's own file of names, mounted at its place. It is written in place: containers that run see it too.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the user.
+    pub fn hosts_mount(&self, pod: &Pod, text: &str, target: &str) -> Result<Mount, String> {
+        let source = self.pod_dir(pod).join("etc-hosts");
+        if std::fs::read_to_string(&source).ok().as_deref() != Some(text) {
+            said(std::fs::write(&source, text), "write", &source)?;
+            said(std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o644)), "open up", &source)?;
+        }
+        Ok(Mount { source, target: target.to_owned(), read_only: false, propagation: "rprivate" })
+    }
+
     /// The mounts of one container, of volumes that are in place.
     ///
     /// # Errors
@@ -113,7 +152,7 @@ impl Volumes {
         mirror: &Mirror,
     ) -> Result<Vec<Mount>, String> {
         let mut mounts = Vec::new();
-        for wanted in container.volume_mounts.iter().flatten() {
+        for (at, wanted) in container.volume_mounts.iter().flatten().enumerate() {
             let volumes = spec::of(pod).volumes.as_deref().unwrap_or_default();
             let volume = volumes.iter().find(|v| v.name == wanted.name);
             let volume = volume.ok_or_else(|| format!("volume \"{}\" is not in the pod", wanted.name))?;
@@ -130,7 +169,8 @@ impl Volumes {
             let expanded = wanted.sub_path_expr.as_ref();
             let expanded = expanded.map(|e| expand::expand(e, |n| env.get(n).map(String::as_str)));
             let sub = wanted.sub_path.clone().or(expanded).filter(|s| !s.is_empty());
-            let source = sub.map_or(Ok(base.clone()), |sub| sub_path(&base, &sub))?;
+            let place = self.subpaths(pod).join(&container.name).join(at.to_string());
+            let source = sub.map_or(Ok(base.clone()), |sub| subpath::hold(&base, &sub, &place))?;
             let propagation = match wanted.mount_propagation.as_deref() {
                 Some("HostToContainer") => "rslave",
                 Some("Bidirectional") => "rshared",
@@ -148,6 +188,7 @@ impl Volumes {
     /// What to tell the user.
     pub fn tear_down(&self, pod: &Pod) -> Result<(), String> {
         let dir = self.pod_dir(pod);
+        said(subpath::release_all(&self.subpaths(pod)), "release the subPaths of", &dir)?;
         for entry in std::fs::read_dir(dir.join("volumes")).into_iter().flatten().flatten() {
             // A folder that is no mount point says EINVAL; one that stays mounted makes the removal fail.
             let _ = umount2(&entry.path(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
@@ -220,18 +261,4 @@ fn claimed(pod: &Pod, volume: &Volume, mirror: &Mirror) -> Result<HostPathVolume
         (None, Some(local)) => Ok(HostPathVolumeSource { path: local.path, type_: None }),
         _ => Err(format!("persistentvolume \"{bound}\" is neither hostPath nor local")),
     }
-}
-
-/// A path inside a volume: it must stay there, whatever symbolic links the volume holds.
-fn sub_path(base: &Path, sub: &str) -> Result<PathBuf, String> {
-    let unsafe_path = || format!("subPath \"{sub}\" leads out of its volume");
-    if Path::new(sub).components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
-        return Err(unsafe_path());
-    }
-    let path = base.join(sub);
-    if !path.exists() {
-        said(std::fs::create_dir_all(&path), "create", &path)?;
-    }
-    let (real, root) = (said(path.canonicalize(), "resolve", &path)?, said(base.canonicalize(), "resolve", base)?);
-    if real.starts_with(root) { Ok(real) } else { Err(unsafe_path()) }
 }

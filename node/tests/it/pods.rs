@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use node::mirror::Mirror;
 use node::net::EngineNetwork;
 use node::plan::downward::Allocatable;
+use node::runtime::Runtime;
 use node::runtime::docker::Docker;
 use node::sync::execute::Shared;
 use node::sync::outbox::Outbox;
@@ -109,7 +110,7 @@ async fn real_a_pod_runs_outlives_its_agent_and_ends() {
     let Some(engine) = Engine::start() else { return };
     let (dir, node) = (tempfile::tempdir().unwrap(), name("runs"));
     let agent = Agent::start(&engine, dir.path(), &node).await;
-    let writer = "busybox test \"$MODE\" = fast && busybox cat /conf/mode /cred/key > /shared/out; \
+    let writer = "busybox test \"$MODE\" = fast && busybox grep -q Kubernetes-managed /etc/hosts && busybox cat /conf/mode /cred/key > /shared/out; \
         trap 'exit 0' TERM; while :; do busybox sleep 1; done";
     let mounts = json!([{"name": "shared", "mountPath": "/shared"}, {"name": "conf", "mountPath": "/conf"},
         {"name": "cred", "mountPath": "/cred"}]);
@@ -157,7 +158,7 @@ async fn real_a_crash_is_restarted_and_backed_off_and_liveness_kills() {
     let mut wanted = pod(
         &node,
         json!([
-        {"name": "crash", "image": IMAGE, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", "exit 3"]},
+        {"name": "crash", "image": IMAGE, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", "busybox printf 'no disk' > /dev/termination-log; exit 3"]},
         {"name": "sick", "image": IMAGE, "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", "busybox sleep 600"],
             "livenessProbe": {"periodSeconds": 1, "failureThreshold": 1, "exec": {"command": ["/bin/sh", "-c", "exit 1"]}}},
         {"name": "absent", "image": "raftsman.test/none:1", "imagePullPolicy": "Never"}]),
@@ -175,10 +176,41 @@ async fn real_a_crash_is_restarted_and_backed_off_and_liveness_kills() {
         })
         .await;
     let crash = &status.container_statuses.as_ref().unwrap()[0];
-    assert_eq!(crash.last_state.clone().unwrap().terminated.unwrap().exit_code, 3);
+    let ended = crash.last_state.clone().unwrap().terminated.unwrap();
+    assert_eq!((ended.exit_code, ended.message.as_deref()), (3, Some("no disk")));
     // With its object gone the pod is gone.
     let update = Update { epoch: 1, revision: 100, reset: true, ..Update::default() };
     agent.mirror.apply(update).await.unwrap();
+    agent.until("nothing is left of it", |_, terminated| terminated).await;
+    agent.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_containers_are_measured_by_their_control_groups() {
+    let Some(engine) = Engine::start() else { return };
+    let (dir, node) = (tempfile::tempdir().unwrap(), name("measured"));
+    let agent = Agent::start(&engine, dir.path(), &node).await;
+    let mut wanted = pod(
+        &node,
+        json!([{"name": "busy", "image": IMAGE, "imagePullPolicy": "Never",
+            "command": ["/bin/sh", "-c", "busybox dd if=/dev/zero of=/written bs=1024 count=64; while :; do :; done"],
+            "resources": {"limits": {"memory": "64Mi"}},
+            "readinessProbe": {"periodSeconds": 1, "exec": {"command": ["/bin/sh", "-c", "test -s /written"]}}}]),
+    );
+    wanted["spec"]["volumes"] = json!([]);
+    agent.apply(&[wanted]).await;
+    agent.until("it runs", |s, _| ready(s)).await;
+    let docker = Docker::connect(&engine.host, &node).await.unwrap();
+    let measured = docker.measure().await.unwrap();
+    let names: Vec<_> = measured.iter().map(|held| (held.pod.as_str(), held.container.as_str())).collect();
+    assert!(names.contains(&("p", "busy")) && names.contains(&("p", "POD")), "{names:?}");
+    let busy = measured.iter().find(|held| held.container == "busy").unwrap();
+    let usage = busy.usage.unwrap();
+    assert!(usage.cpu_usage_ns > 0 && usage.memory_working_set_bytes > 0 && usage.processes > 0, "{usage:?}");
+    assert_eq!(usage.memory_limit_bytes, 64 << 20);
+    assert!(usage.filesystem_used_bytes >= 64 << 10, "{usage:?}");
+    assert!(busy.started_ms > 0);
+    agent.mirror.apply(Update { epoch: 1, revision: 100, reset: true, ..Update::default() }).await.unwrap();
     agent.until("nothing is left of it", |_, terminated| terminated).await;
     agent.end().await;
 }

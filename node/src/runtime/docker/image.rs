@@ -45,7 +45,7 @@ impl Docker {
     }
 
     async fn local_image(&self, name: &str) -> Result<Image, RuntimeError> {
-        let found = self.client.inspect_image(name).await.map_err(engine)?;
+        let found = self.client.inspect_image(name).await.map_err(|error| named_wrongly(name, engine(error)))?;
         let user = found.config.and_then(|c| c.user).unwrap_or_default();
         Ok(Image { id: found.id.unwrap_or_default(), user, pulled_in: None })
     }
@@ -117,6 +117,15 @@ fn cause(error: &Error) -> String {
     }
 }
 
+/// A name that is none is the user's fault, and stays so however often it is tried. Source: kubelet's `EnsureImageExists`.
+fn named_wrongly(name: &str, error: RuntimeError) -> RuntimeError {
+    let RuntimeError::Engine(text) = &error else { return error };
+    let Some(at) = text.find("invalid reference format") else { return error };
+    let why = &text[at..];
+    let message = format!("Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": {why}");
+    RuntimeError::Image { reason: "InvalidImageName", message }
+}
+
 fn has_tag(name: &str) -> bool {
     name.contains('@') || name.rsplit('/').next().is_some_and(|last| last.contains(':'))
 }
@@ -132,7 +141,17 @@ fn registry(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_tag, registry};
+    use super::{RuntimeError, has_tag, named_wrongly, registry};
+
+    #[test]
+    fn a_name_that_is_none_is_told_from_an_engine_that_fails() {
+        let engine = |text: &str| named_wrongly("A:b", RuntimeError::Engine(text.to_owned()));
+        let wrong = engine("no such image: A:b: invalid reference format: repository name must be lowercase");
+        let RuntimeError::Image { reason, message } = wrong else { panic!("{wrong}") };
+        assert_eq!(reason, "InvalidImageName");
+        assert!(message.ends_with("\"A:b\": invalid reference format: repository name must be lowercase"), "{message}");
+        assert!(matches!(engine("no space left on device"), RuntimeError::Engine(_)));
+    }
 
     #[test]
     fn names_are_read_as_docker_does() {
