@@ -18,7 +18,9 @@ use crate::registry::key;
 use crate::registry::shell::{Registry, Target};
 
 /// Batches that wait for one session; one that is slower begins anew.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 1024;
+/// Changes that a session behind the others takes in at one time, about.
+const STEP: usize = 4096;
 
 /// Changes that concern one session, in the store's order.
 #[derive(Debug)]
@@ -157,7 +159,13 @@ impl Router {
 impl Subscription {
     /// What is to be told next, and its revision; none when this server can no longer follow.
     pub(super) async fn next(&mut self) -> Option<(Told, i64)> {
-        let batch = self.batches.recv().await?;
+        let mut batch = self.batches.recv().await?;
+        // Whoever is behind catches up in one step: many changes of an object are told as the last one.
+        while batch.changes.len() < STEP {
+            let Ok(more) = self.batches.try_recv() else { break };
+            batch.revision = more.revision;
+            batch.changes.extend(more.changes);
+        }
         Some((self.step(&batch.changes), batch.revision))
     }
 

@@ -256,6 +256,6 @@ mod tests {
         // Its predecessor of the same name, and that one's end: told late.
         let late = [change(key("pods", "p"), 7, Some(pod("n"))), change(key("pods", "p"), 8, None)];
         assert_eq!(selection.step(&late, look), Told::default());
-        assert_eq!(selection.step(&[change(key("pods", "p"), 10, None)], look).deletes.len(), 6);
+        assert_eq!(selection.step(&[change(key("pods", "p"), 10, None)], look).deletes.len(), 5);
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn run(node: String, newest: &Newest, stop: CancellationToken) 
     let listener = match TcpListener::bind(at).await {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::warn!(%at, %error, "the node's metrics are not shown here; servers have them");
+            tracing::info!(%at, %error, "the node's metrics are not shown here; servers have them");
             return stop.cancelled().await;
         }
     };
