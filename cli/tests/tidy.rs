@@ -55,6 +55,7 @@ const PURE: &[&str] = &[
     "control/src/controllers/",
     "control/src/decode",
     "control/src/defaults/",
+    "control/src/fields/",
     "control/src/gateway/index.rs",
     "control/src/gateway/select.rs",
     "control/src/gateway/status.rs",

@@ -7,7 +7,7 @@ pub mod fit;
 pub mod json;
 pub mod time;
 mod typed;
-mod yaml;
+pub mod yaml;
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -63,9 +63,9 @@ pub fn object(
         Node::Object(fields) => fields,
         _ => Vec::new(),
     };
-    given.check_registered(kind)?;
     let wrong =
         |why: &str| Status::bad_request(format!("{} cannot be handled as a {}: {why}", given.said(), kind.kind));
+    given.check_registered(kind).map_err(|why| wrong(&why))?;
     let (object, strict) = fit::object(&(kind.type_name)(), fields).map_err(|why| wrong(&why))?;
     given.check_version(kind)?;
     let object = completed(kind, object);
@@ -82,16 +82,34 @@ pub fn object(
     }
 }
 
+/// An object that a patch has made, read as a body of its kind, with what a strict reader would not take.
+///
+/// # Errors
+/// What does not fit.
+pub fn patched(kind: &Kind, object: &Value) -> Result<(Value, Vec<String>), String> {
+    let node = json::parse(object.to_string().as_bytes())?;
+    let given = TypeMeta::of(&node)?.or(kind)?;
+    let fields = match node {
+        Node::Object(fields) => fields,
+        _ => Vec::new(),
+    };
+    if let Some(other) = given.served().filter(|other| *other != kind) {
+        fit::object(&(other.type_name)(), fields.clone())?;
+    }
+    given.check_registered(kind)?;
+    let (object, strict) = fit::object(&(kind.type_name)(), fields)?;
+    Ok((completed(kind, object), strict))
+}
+
 fn from_protobuf(kind: &Kind, body: &Bytes) -> Result<(Value, Vec<String>), Status> {
     let wrong = |error: protobuf::Unreadable| unrecognized(kind, &error.to_string(), body);
     let envelope = protobuf::open(body).map_err(wrong)?;
     let meta = TypeMeta { api_version: envelope.api_version.clone(), kind: envelope.kind.clone() };
     let given = meta.or(kind).map_err(|why| unrecognized(kind, &why, body))?;
-    given.check_registered(kind)?;
-    let wrong = |why: protobuf::Unreadable| {
-        Status::bad_request(format!("{} cannot be handled as a {}: {why}", given.said(), kind.kind))
-    };
-    let object = envelope.object(&(kind.type_name)()).map_err(wrong)?;
+    let wrong =
+        |why: &str| Status::bad_request(format!("{} cannot be handled as a {}: {why}", given.said(), kind.kind));
+    given.check_registered(kind).map_err(|why| wrong(&why))?;
+    let object = envelope.object(&(kind.type_name)()).map_err(|why| wrong(&why.to_string()))?;
     given.check_version(kind)?;
     Ok((completed(kind, object), Vec::new()))
 }

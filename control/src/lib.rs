@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod controllers;
 pub mod decode;
 pub mod defaults;
+pub mod fields;
 pub mod gateway;
 pub mod identity;
 pub mod kind;

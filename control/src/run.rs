@@ -29,7 +29,7 @@ use crate::pki::{Pair, Subject, issue};
 use crate::reconcile::Reconciler;
 use crate::registry::allocation::Ranges;
 use crate::registry::prepare::meta_str;
-use crate::registry::shell::{Registry, Target};
+use crate::registry::shell::{By, Registry, Target};
 use crate::server::{self, Clients};
 
 /// Where machines ask to be taken in; the token in the body says whether they are.
@@ -246,7 +246,7 @@ async fn create(registry: &Registry, view: &View, kind: &'static kind::Kind, obj
     if registry.get(view, target).is_ok() {
         return Ok(());
     }
-    match registry.create(target, object, false).await {
+    match registry.create(target, object, By::manager("kube-apiserver")).await {
         Ok(_) => Ok(()),
         // Another server was faster than this one's picture.
         Err(status) if status.code == 409 => Ok(()),

@@ -130,8 +130,8 @@ impl Status {
             .map(|error| json!({ "reason": error.kind.reason(), "message": error.message, "field": error.field }))
             .collect();
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let mut details = json!({ "kind": kind, "causes": causes });
-        for (key, value) in [("name", name), ("group", group)] {
+        let mut details = json!({ "causes": causes });
+        for (key, value) in [("kind", kind), ("name", name), ("group", group)] {
             if !value.is_empty() {
                 details[key] = value.into();
             }

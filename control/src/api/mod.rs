@@ -12,6 +12,7 @@ mod metrics;
 pub mod negotiate;
 mod openapi;
 pub mod options;
+mod patch;
 pub mod path;
 pub mod peers;
 mod read;

@@ -15,7 +15,7 @@ use crate::api::discovery::Page;
 use crate::api::negotiate::{self, Offer, Representation};
 use crate::api::path::{self, Query, ResourcePath, Verb};
 use crate::api::peers::Peers;
-use crate::api::{discovery, health, issuer, list, metrics, openapi, read, review, subresource, watch, write};
+use crate::api::{discovery, health, issuer, list, metrics, openapi, patch, read, review, subresource, watch, write};
 use crate::authz::{Attributes, ResourceAttributes, forbidden};
 use crate::gateway::Gateway;
 use crate::identity::tokens::Tokens;
@@ -242,7 +242,7 @@ impl Call<'_> {
             (Verb::Watch, "") => watch::watch(&self).await,
             (Verb::Create, "") => write::create(&self).await,
             (Verb::Update, "" | "status" | "ephemeralcontainers" | "resize") => write::update(&self).await,
-            (Verb::Patch, "" | "status" | "ephemeralcontainers" | "resize") => write::patch(&self).await,
+            (Verb::Patch, "" | "status" | "ephemeralcontainers" | "resize") => patch::patch(&self).await,
             (Verb::Delete, "") => write::delete(&self).await,
             (Verb::DeleteCollection, "") => write::delete_collection(&self).await,
             _ => subresource::answer(&self).await,

@@ -9,19 +9,21 @@ use serde_json::{Value, json};
 
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::{self, Offer};
+use crate::api::patch::applied;
 use crate::api::path::Verb;
 use crate::api::serve::{Call, not_allowed};
-use crate::api::write::{encoding, in_namespace, named_alike};
+use crate::api::write::{encoding, in_namespace, manager, named_alike};
 use crate::api::write_options::{self, WriteOptions};
-use crate::decode::{self, Encoding, FieldValidation};
+use crate::decode;
+use crate::fields::{self, Writer};
 use crate::kind::{self, Kind};
 use crate::patch::{self, PatchType};
 use crate::registry::key;
 use crate::registry::prepare::{meta_str, metadata};
 use crate::registry::removal::{DeleteOptions, other_uid, rfc3339};
-use crate::registry::shell::failed;
+use crate::registry::shell::{By, failed};
 use crate::scheduler;
-use crate::status::Status;
+use crate::status::{FieldError, FieldErrorKind, Status};
 
 pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
     match (call.path.subresource.as_str(), call.verb) {
@@ -82,42 +84,71 @@ async fn scale(call: &Call<'_>) -> Result<Response<Body>, Status> {
         return Ok(answer::value(200, &scale_of(&object), &how));
     }
     let kind = kind_of("autoscaling/v1", "Scale");
-    let (given, options) = if call.verb == Verb::Update {
-        let (given, options) = body(call, kind, "UpdateOptions")?;
-        named_alike(&given, &call.path.name)?;
-        (Some(given), options)
-    } else {
-        (None, WriteOptions::parse(call.query, "PatchOptions")?)
-    };
-    let media_type = negotiate::media_type(call.header(CONTENT_TYPE));
+    let scaler = Scaler::of(call, kind)?;
     let change = |mut object: Value| {
-        let wanted = match &given {
-            Some(given) => given.clone(),
-            None => {
-                let next = patch::apply(kind, PatchType::parse(media_type)?, &scale_of(&object), &call.body)?;
-                let bytes = serde_json::to_vec(&next).map_err(Status::internal)?;
-                decode::object(kind, &bytes.into(), Encoding::Json, FieldValidation::Ignore)?.0
-            }
-        };
+        let mut old = scale_of(&object);
+        if let Some(list) = fields::scale::managers_of_scale(call.kind, &object) {
+            metadata(&mut old).insert("managedFields".into(), list);
+        }
+        let wanted = scaler.wanted(call, kind, &old)?;
         let replicas = wanted["spec"]["replicas"].as_i64().unwrap_or(0);
         if replicas < 0 {
-            let cause = format!("Invalid value: {replicas}: must be greater than or equal to 0");
-            let name = meta_str(&object, "name");
-            let text = format!("Scale.autoscaling \"{name}\" is invalid: spec.replicas: {cause}");
-            let mut status = Status::new(422, "Invalid", text);
-            let causes = json!([{ "reason": "FieldValueInvalid", "message": cause, "field": "spec.replicas" }]);
-            status.details = json!({ "name": name, "group": "autoscaling", "kind": "Scale", "causes": causes });
-            return Err(status);
+            let error = FieldError {
+                kind: FieldErrorKind::Invalid,
+                field: "spec.replicas".to_owned(),
+                message: format!("Invalid value: {replicas}: must be greater than or equal to 0"),
+            };
+            return Err(Status::invalid("autoscaling", "Scale", meta_str(&object, "name"), &[error]));
         }
+        let managers = fields::scale::managers_of_parent(call.kind, &object, &wanted);
         object["spec"]["replicas"] = replicas.into();
+        let meta = metadata(&mut object);
+        match managers {
+            Some(list) => meta.insert("managedFields".into(), list),
+            None => meta.remove("managedFields"),
+        };
         match meta_str(&wanted, "resourceVersion") {
-            version if version.is_empty() || given.is_none() => metadata(&mut object).remove("resourceVersion"),
-            version => metadata(&mut object).insert("resourceVersion".into(), version.into()),
+            version if version.is_empty() || scaler.patch.is_some() => meta.remove("resourceVersion"),
+            version => meta.insert("resourceVersion".into(), version.into()),
         };
         Ok(object)
     };
-    let changed = registry.modify(target, options.dry_run, change).await?;
+    // The scale's managers have become the object's.
+    let by = By { manager: "", dry_run: scaler.options.dry_run };
+    let changed = registry.modify(target, by, change).await?;
     Ok(answer::value(200, &scale_of(&changed), &how))
+}
+
+/// Who scales, and how.
+struct Scaler {
+    /// A whole scale; null: a patch of one.
+    given: Value,
+    patch: Option<PatchType>,
+    options: WriteOptions,
+}
+
+impl Scaler {
+    fn of(call: &Call<'_>, kind: &Kind) -> Result<Scaler, Status> {
+        if call.verb == Verb::Update {
+            let (given, options) = body(call, kind, "UpdateOptions")?;
+            named_alike(&given, &call.path.name)?;
+            return Ok(Scaler { given, patch: None, options });
+        }
+        let patch = PatchType::parse(negotiate::media_type(call.header(CONTENT_TYPE)))?;
+        let options = WriteOptions::of_patch(call.query, patch == PatchType::Apply)?;
+        Ok(Scaler { given: Value::Null, patch: Some(patch), options })
+    }
+
+    fn wanted(&self, call: &Call<'_>, kind: &Kind, old: &Value) -> Result<Value, Status> {
+        let mut wanted = match self.patch {
+            None => self.given.clone(),
+            Some(PatchType::Apply) => return Ok(applied(call, kind, Some(old), &self.options)?.0),
+            Some(sort) => patch::patched(kind, sort, old, &call.body, self.options.unknown)?.0,
+        };
+        let (manager, now) = (manager(call, &self.options), rfc3339(Timestamp::now()));
+        fields::update(kind, Some(old), &mut wanted, Writer { manager: &manager, subresource: "scale", now: &now });
+        Ok(wanted)
+    }
 }
 
 fn success() -> Value {
@@ -153,7 +184,8 @@ async fn bind(call: &Call<'_>) -> Result<Response<Body>, Status> {
             None => Ok(bound(&object, &binding)),
         }
     };
-    call.api.registry.modify(target, options.dry_run, change).await?;
+    // As in Kubernetes, nobody owns what a binding sets.
+    call.api.registry.modify(target, By { manager: "", dry_run: options.dry_run }, change).await?;
     Ok(answer::value(201, &success(), &how))
 }
 
@@ -221,7 +253,7 @@ async fn evict(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let pod = registry.get(&registry.store().view(), target)?;
     if !over(&pod.value) && !options.dry_run {
         target.subresource = "status";
-        registry.modify(target, false, |object| Ok(disrupted(object, Timestamp::now()))).await?;
+        registry.modify(target, By::manager(""), |object| Ok(disrupted(object, Timestamp::now()))).await?;
     }
     target.subresource = "";
     registry.delete(target, &options).await?;

@@ -3,6 +3,8 @@
 //! Source: k8s.io/kubernetes `pkg/registry/core/serviceaccount/storage/token.go`, `pkg/apis/authentication/validation`.
 
 use http::Response;
+use http::header::USER_AGENT;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::answer::{self, Body};
@@ -10,9 +12,10 @@ use crate::api::negotiate::Offer;
 use crate::api::serve::Call;
 use crate::api::write::encoding;
 use crate::decode::{self, FieldValidation};
+use crate::fields::{self, Writer};
 use crate::identity::claims::ISSUER;
 use crate::identity::tokens::{Asked, Reference};
-use crate::kind;
+use crate::kind::{self, Kind};
 use crate::registry::prepare::{meta_str, metadata};
 use crate::registry::removal::rfc3339;
 use crate::status::{FieldError, Status};
@@ -34,7 +37,7 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, &call.path.name, &errors));
     }
-    complete(&mut request);
+    complete(&mut request, |request| track(call, kind, request));
     let errors = check(&request);
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, "", &errors));
@@ -63,17 +66,27 @@ fn misnamed(request: &Value, namespace: &str, name: &str) -> Vec<FieldError> {
     errors.into_list()
 }
 
-/// Fills what the request leaves to the server.
-fn complete(request: &mut Value) {
+/// What is asked for has an owner, as all that is written has.
+fn track(call: &Call<'_>, kind: &Kind, request: &mut Value) {
+    metadata(request);
+    let named = call.query.text("fieldManager");
+    let manager = if named.is_empty() { fields::manager_of(call.header(USER_AGENT)) } else { named.to_owned() };
+    let now = rfc3339(Timestamp::now());
+    fields::update(kind, None, request, Writer { manager: &manager, subresource: "token", now: &now });
+}
+
+/// Fills what the request leaves to the server; `own` sees it with its defaults and before anything else.
+fn complete(request: &mut Value, own: impl FnOnce(&mut Value)) {
     if !request["spec"].is_object() {
         request["spec"] = json!({});
     }
+    if request["spec"]["expirationSeconds"].is_null() {
+        request["spec"]["expirationSeconds"] = SECONDS.into();
+    }
+    own(request);
     let spec = &mut request["spec"];
     if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
         spec["audiences"] = json!([ISSUER]);
-    }
-    if spec["expirationSeconds"].is_null() {
-        spec["expirationSeconds"] = SECONDS.into();
     }
     if spec["boundObjectRef"].is_null() {
         spec["boundObjectRef"] = Value::Null;
@@ -119,7 +132,7 @@ mod tests {
     #[test]
     fn requests_are_completed_and_checked() {
         let mut request = json!({});
-        complete(&mut request);
+        complete(&mut request, |_| {});
         assert_eq!(
             request["spec"],
             json!({ "audiences": [ISSUER], "expirationSeconds": 3600, "boundObjectRef": null })

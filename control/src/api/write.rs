@@ -1,10 +1,10 @@
-//! create, update, patch, delete, deletecollection.
+//! create, update, delete, deletecollection.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use http::Response;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use serde_json::{Value, json};
 
 use crate::api::answer::{self, Body};
@@ -16,14 +16,22 @@ use crate::api::selection::Selection;
 use crate::api::serve::Call;
 use crate::api::write_options::{self, WriteOptions};
 use crate::decode::{self, Encoding};
+use crate::fields;
 use crate::kind::Kind;
-use crate::patch::{self, PatchType};
 use crate::registry::prepare::{meta_str, metadata};
 use crate::registry::removal::DeleteOptions;
-use crate::registry::shell::{Deleted, Target, failed};
+use crate::registry::shell::{By, Deleted, Target, failed, same_identity};
 use crate::registry::{key, rules};
 use crate::status::{FieldError, FieldErrorKind, Status};
 use crate::validate::warnings;
+
+/// Who writes: whom the query names, else the client's program.
+pub(crate) fn manager(call: &Call<'_>, options: &WriteOptions) -> String {
+    match options.field_manager.as_str() {
+        "" => fields::manager_of(call.header(USER_AGENT)),
+        named => named.to_owned(),
+    }
+}
 
 /// How the body is written; refuses what nobody here reads.
 pub(crate) fn encoding(call: &Call<'_>) -> Result<Encoding, Status> {
@@ -71,18 +79,19 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if !meta_str(&object, "resourceVersion").is_empty() {
         return Err(Status::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    let created = call.api.registry.create(call.target(), object, options.dry_run).await?;
+    let by = By { manager: &manager(call, &options), dry_run: options.dry_run };
+    let created = call.api.registry.create(call.target(), object, by).await?;
     Ok(born(call, &how, created, warnings))
 }
 
 /// The answer with a new object, and what is said of it after what was said of the body.
-fn born(call: &Call<'_>, how: &Representation, object: Value, mut said: Vec<String>) -> Response<Body> {
+pub(crate) fn born(call: &Call<'_>, how: &Representation, object: Value, mut said: Vec<String>) -> Response<Body> {
     said.extend(warnings::create(call.kind, &object));
     answer::warn(answer::value(201, &one(call, how, object), how), &said)
 }
 
 /// The same with an object's next version; `before` is the generation of the one it replaces.
-fn changed_from(
+pub(crate) fn changed_from(
     call: &Call<'_>,
     how: &Representation,
     before: i64,
@@ -95,7 +104,7 @@ fn changed_from(
     answer::warn(answer::value(200, &one(call, how, object), how), &said)
 }
 
-fn generation(object: &Value) -> i64 {
+pub(crate) fn generation(object: &Value) -> i64 {
     object["metadata"]["generation"].as_i64().unwrap_or(0)
 }
 
@@ -133,48 +142,23 @@ pub(crate) async fn update(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let how = call.representation(Offer::Any)?;
     let (object, warnings, options) = decoded(call, "UpdateOptions")?;
     named_alike(&object, &call.path.name)?;
-    let (registry, dry) = (&call.api.registry, options.dry_run);
+    let (registry, by) = (&call.api.registry, By { manager: &manager(call, &options), dry_run: options.dry_run });
     let before = AtomicI64::new(0);
     let change = |current: Value| {
         before.store(generation(&current), Relaxed);
         versioned(call.kind, &object)?;
+        same_identity(call.target(), &current, &object)?;
         Ok(object.clone())
     };
     let creates = rules::of(call.kind).create_on_update && call.path.subresource.is_empty();
-    let changed = match registry.modify(call.target(), dry, change).await {
+    let changed = match registry.modify(call.target(), by, change).await {
         Err(status) if status.code == 404 && creates => {
-            let created = registry.create(call.target(), object, dry).await?;
+            let created = registry.create(call.target(), object, by).await?;
             return Ok(born(call, &how, created, warnings));
         }
         changed => changed?,
     };
     Ok(changed_from(call, &how, before.into_inner(), changed, warnings))
-}
-
-pub(crate) async fn patch(call: &Call<'_>) -> Result<Response<Body>, Status> {
-    let how = call.representation(Offer::Any)?;
-    let options = WriteOptions::parse(call.query, "PatchOptions")?;
-    let kind = PatchType::parse(negotiate::media_type(call.header(CONTENT_TYPE)))?;
-    let before = AtomicI64::new(0);
-    let patched = |current: Value| {
-        before.store(generation(&current), Relaxed);
-        let next = patch::apply(call.kind, kind, &current, &call.body)?;
-        let (name, held) = (meta_str(&next, "name"), meta_str(&current, "name"));
-        if name != held {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({held})"
-            )));
-        }
-        let bytes = serde_json::to_vec(&next).map_err(Status::internal)?;
-        let (mut next, _) = decode::object(call.kind, &bytes.into(), Encoding::Json, options.unknown)?;
-        // A patch insists on a version only by naming one; else it applies to whatever is newest.
-        if meta_str(&next, "resourceVersion") == meta_str(&current, "resourceVersion") {
-            metadata(&mut next).remove("resourceVersion");
-        }
-        Ok(next)
-    };
-    let changed = call.api.registry.modify(call.target(), options.dry_run, patched).await?;
-    Ok(changed_from(call, &how, before.into_inner(), changed, Vec::new()))
 }
 
 fn delete_options(call: &Call<'_>) -> Result<DeleteOptions, Status> {

@@ -11,11 +11,9 @@ use crate::api::options::{invalid, unsupported};
 use crate::api::path::Query;
 use crate::decode::json::Node;
 use crate::decode::{self, Encoding, FieldValidation};
+use crate::fields::{MANAGER_BYTES_MAX, is_print};
 use crate::registry::removal::{DeleteOptions, Propagation};
 use crate::status::{FieldError, FieldErrorKind, Status};
-
-/// Bytes of a field manager's name at most.
-const MANAGER_BYTES_MAX: usize = 128;
 
 /// What a write says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,15 +24,38 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// What becomes of fields that the schema does not know.
     pub unknown: FieldValidation,
+    /// Applies although others own what it changes.
+    pub force: bool,
 }
 
 impl WriteOptions {
+    /// The parameters of a patch, which may be an applied configuration.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn of_patch(query: &Query, applies: bool) -> Result<WriteOptions, Status> {
+        let wrong = |kind, field: &str, message: &str| {
+            vec![FieldError { kind, field: field.to_owned(), message: message.to_owned() }]
+        };
+        let errors = if applies && query.text("fieldManager").is_empty() {
+            wrong(FieldErrorKind::Required, "fieldManager", "Required value: is required for apply patch")
+        } else if !applies && query.get("force").is_some() {
+            wrong(FieldErrorKind::Forbidden, "force", "Forbidden: may not be specified for non-apply patch")
+        } else {
+            Vec::new()
+        };
+        WriteOptions::checked(query, "PatchOptions", errors)
+    }
+
     /// Reads and checks the parameters; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
     ///
     /// # Errors
     /// 422.
     pub fn parse(query: &Query, kind: &str) -> Result<WriteOptions, Status> {
-        let mut errors = Vec::new();
+        WriteOptions::checked(query, kind, Vec::new())
+    }
+
+    fn checked(query: &Query, kind: &str, mut errors: Vec<FieldError>) -> Result<WriteOptions, Status> {
         let manager = query.text("fieldManager");
         if manager.len() > MANAGER_BYTES_MAX {
             errors.push(FieldError {
@@ -44,7 +65,7 @@ impl WriteOptions {
             });
         }
         // Go counts bytes, and nothing of what it cannot print is a space.
-        for (at, letter) in manager.char_indices().filter(|(_, letter)| letter.is_control()) {
+        for (at, letter) in manager.char_indices().filter(|(_, letter)| !is_print(*letter)) {
             errors.push(FieldError {
                 kind: FieldErrorKind::Invalid,
                 field: "fieldManager".to_owned(),
@@ -68,6 +89,7 @@ impl WriteOptions {
             dry_run: !wishes.is_empty(),
             field_manager: manager.to_owned(),
             unknown: unknown.unwrap_or(FieldValidation::Warn),
+            force: query.truthy("force"),
         })
     }
 }

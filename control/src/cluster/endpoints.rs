@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::api_address;
 use crate::kind::{self, Kind};
-use crate::registry::shell::{Registry, Target};
+use crate::registry::shell::{By, Registry, Target};
 use crate::status::Status;
 
 /// Namespace and name of all of it.
@@ -117,7 +117,7 @@ async fn write(registry: &Registry, ports: &BTreeMap<u16, BTreeSet<IpAddr>>) -> 
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let target = Target { kind, namespace: PLACE.0, name: &name, subresource: "" };
         let Ok(held) = registry.get(&registry.store().view(), target) else {
-            registry.create(target, object, false).await?;
+            registry.create(target, object, By::manager("kube-apiserver")).await?;
             continue;
         };
         let same = ["subsets", "endpoints", "ports"].iter().all(|field| covers(&held.value[*field], &object[*field]));
@@ -130,7 +130,7 @@ async fn write(registry: &Registry, ports: &BTreeMap<u16, BTreeSet<IpAddr>>) -> 
                 }
                 Ok(held)
             };
-            registry.modify(target, false, change).await?;
+            registry.modify(target, By::manager("kube-apiserver"), change).await?;
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! Source: k8s.io/apimachinery `runtime/serializer/{json,versioning}`, k8s.io/apiserver `endpoints/handlers/create.go`.
 
 use crate::decode::json::Node;
-use crate::kind::Kind;
+use crate::kind::{self, Kind};
 use crate::status::Status;
 
 /// Kinds by group and version, as Kubernetes registers them, served here or not: `GROUP/VERSION KIND…` per line.
@@ -79,25 +79,27 @@ impl Given {
         format!("{} in version {:?}", self.kind, self.version)
     }
 
+    /// The kind that it names, if it is served.
+    pub(super) fn served(&self) -> Option<&'static Kind> {
+        kind::named(&self.api_version(), &self.kind)
+    }
+
     fn is(&self, kind: &Kind) -> bool {
         (self.group.as_str(), self.version.as_str(), self.kind.as_str()) == (kind.group, kind.version, kind.kind)
     }
 
     /// Refuses kinds that nobody knows, and those that are none of the one wanted.
-    pub(super) fn check_registered(&self, kind: &Kind) -> Result<(), Status> {
+    pub(super) fn check_registered(&self, kind: &Kind) -> Result<(), String> {
         if self.is(kind) {
             return Ok(());
         }
-        let refuse = |why: String| {
-            Err(Status::bad_request(format!("{} cannot be handled as a {}: {why}", self.said(), kind.kind)))
-        };
         let version = self.api_version();
         let line = REGISTERED.lines().find_map(|line| line.strip_prefix(version.as_str())?.strip_prefix(' '));
         let known = line.is_some_and(|kinds| {
             EVERYWHERE.contains(&self.kind.as_str()) || kinds.split(' ').any(|name| name == self.kind)
         });
         if !known {
-            return refuse(format!(
+            return Err(format!(
                 "no kind {:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"",
                 self.kind
             ));
@@ -105,7 +107,7 @@ impl Given {
         if self.kind != kind.kind {
             let package = if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() };
             let (from, to) = (format!("{}.{}", self.version, self.kind), format!("{package}.{}", kind.kind));
-            return refuse(format!("converting ({from}) to ({to}): unknown conversion"));
+            return Err(format!("converting ({from}) to ({to}): unknown conversion"));
         }
         Ok(())
     }

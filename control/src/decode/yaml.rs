@@ -14,7 +14,7 @@ use crate::decode::json::Node;
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(super) fn parse(text: &[u8]) -> Result<(Node, Vec<String>), String> {
+pub fn parse(text: &[u8]) -> Result<(Node, Vec<String>), String> {
     let text = std::str::from_utf8(text).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &[u8]) -> Result<(Node, Vec<String>), String> {
     };
     let text = first_document(text);
     let mut repeated = Vec::new();
-    let wrong = |error: serde_saphyr::Error| format!("error converting YAML to JSON: yaml: {error}");
+    let wrong = |error: serde_saphyr::Error| format!("error converting YAML to JSON: yaml: {}", said(&error));
     let node = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
         Reader { repeated: &mut repeated }.deserialize(deserializer)
     })
@@ -44,6 +44,19 @@ fn first_document(text: &str) -> &str {
         place += line.len();
     }
     text
+}
+
+/// What is wrong, as Go's reader says it: with the line, unless it is the first.
+fn said(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let Some((place, why)) = first.strip_prefix("line ").and_then(|rest| rest.split_once(": ")) else {
+        return first.to_owned();
+    };
+    match place.split(' ').next() {
+        Some("1") | None => why.to_owned(),
+        Some(line) => format!("line {line}: {why}"),
+    }
 }
 
 struct Reader<'a> {
@@ -144,7 +157,8 @@ mod tests {
         let (node, repeated) = parse(text.as_bytes()).expect("reads");
         assert_eq!(plain(node).to_string(), r#"{"a":2,"b":[true,null,1.5,"7"],"c":"one\ntwo\n","d":"7"}"#);
         assert_eq!(repeated, ["line 7: key \"a\" already set in map"]);
-        assert!(parse(b"a: [").is_err());
+        let wrong = parse(b"a: b: c").expect_err("no YAML");
+        assert_eq!(wrong, "error converting YAML to JSON: yaml: mapping values are not allowed in this context");
         for (text, wanted) in [
             ("", "null"),
             ("# x\n---\na: 1\n---\nb: 2\n", r#"{"a":1}"#),

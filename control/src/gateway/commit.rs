@@ -18,7 +18,7 @@ use crate::registry::commit::{Change, Part, Txn};
 use crate::registry::key::Key;
 use crate::registry::prepare::meta_str;
 use crate::registry::removal::DeleteOptions;
-use crate::registry::shell::{Registry, Target, failed};
+use crate::registry::shell::{By, Registry, Target, failed};
 use crate::status::Status;
 
 /// Statuses that wait for a place in a batch; sessions wait beyond it.
@@ -244,11 +244,11 @@ pub(crate) async fn register(registry: &Registry, node: &str, object: &[u8]) -> 
     if meta_str(&new, "name") != node || new["kind"] != "Node" {
         return Err(Status::bad_request(format!("the registered object is not Node {node:?}")));
     }
-    match registry.create(node_target(node, ""), new.clone(), false).await {
+    match registry.create(node_target(node, ""), new.clone(), By::manager(MANAGER)).await {
         Err(status) if status.code == 409 => {}
         other => return other.map(|_| ()),
     }
-    registry.modify(node_target(node, ""), false, |object| Ok(registered(object, &new))).await?;
+    registry.modify(node_target(node, ""), By::manager(MANAGER), |object| Ok(registered(object, &new))).await?;
     node_status(registry, node, &new["status"]).await
 }
 
@@ -265,7 +265,7 @@ pub(crate) async fn node_status(registry: &Registry, node: &str, told: &Value) -
         object["status"] = merged(&object["status"], told);
         Ok(object)
     };
-    match registry.modify(node_target(node, "status"), false, change).await {
+    match registry.modify(node_target(node, "status"), By::manager(MANAGER), change).await {
         // Somebody has removed the node: it comes back when it registers again.
         Err(status) if status.code == 404 => Ok(()),
         other => other.map(|_| ()),

@@ -7,7 +7,7 @@ use crate::kind;
 
 fn strategic(object: Value, patch: Value) -> Value {
     let kind = kind::find("apps", "v1", "deployments").expect("a row");
-    apply(kind, PatchType::Strategic, &object, patch.to_string().as_bytes()).expect("fits")
+    change(kind, PatchType::Strategic, &object, patch.to_string().as_bytes()).expect("fits").next
 }
 
 fn containers(items: Value) -> Value {
@@ -21,7 +21,7 @@ fn containers_merge_by_name() {
     );
     let patch = containers(json!([{ "name": "a", "image": "2", "env": [{ "name": "Y", "value": "2" }] }]));
     let wanted = containers(json!([
-        { "name": "a", "image": "2", "env": [{ "name": "X", "value": "1" }, { "name": "Y", "value": "2" }] },
+        { "name": "a", "image": "2", "env": [{ "name": "Y", "value": "2" }, { "name": "X", "value": "1" }] },
         { "name": "b", "image": "1" }
     ]));
     assert_eq!(strategic(held, patch), wanted);
@@ -38,7 +38,7 @@ fn directives_delete_replace_and_order() {
         "$setElementOrder/containers": [{ "name": "d" }, { "name": "a" }],
         "containers": [{ "name": "d" }]
     } } } });
-    let wanted = containers(json!([{ "name": "b" }, { "name": "c" }, { "name": "d" }, { "name": "a" }]));
+    let wanted = containers(json!([{ "name": "d" }, { "name": "a" }, { "name": "b" }, { "name": "c" }]));
     assert_eq!(strategic(held, ordered), wanted);
 }
 
@@ -49,7 +49,7 @@ fn unkeyed_lists_are_replaced_and_null_removes() {
     assert_eq!(strategic(held, patch), containers(json!([{ "name": "a", "command": ["z"] }])));
     let finalizers = json!({ "metadata": { "finalizers": ["a", "b"] } });
     let patch = json!({ "metadata": { "$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"] } });
-    assert_eq!(strategic(finalizers, patch), json!({ "metadata": { "finalizers": ["b", "c"] } }));
+    assert_eq!(strategic(finalizers, patch), json!({ "metadata": { "finalizers": ["c", "b"] } }));
 }
 
 #[test]
@@ -63,7 +63,9 @@ fn retained_keys_drop_the_others() {
 #[test]
 fn bad_patches_are_refused() {
     let kind = kind::core("configmaps");
-    let code = |how, body: &str| apply(kind, how, &json!({ "data": {} }), body.as_bytes()).expect_err("refused").code;
+    let code = |how, body: &str| {
+        patched(kind, how, &json!({ "data": {} }), body.as_bytes(), FieldValidation::Warn).expect_err("refused").code
+    };
     assert_eq!(code(PatchType::Merge, "[]"), 400);
     assert_eq!(code(PatchType::Json, "{"), 400);
     assert_eq!(code(PatchType::Json, r#"[{"op":"remove","path":"/nothing"}]"#), 422);

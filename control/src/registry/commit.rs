@@ -10,9 +10,9 @@ use crate::admission::Operation;
 use crate::defaults;
 use crate::kind::{self, Kind};
 use crate::registry::key::{self, Key};
-use crate::registry::prepare::{self, Birth, meta_str};
+use crate::registry::prepare::{self, Birth, meta_str, metadata};
 use crate::registry::removal::{self, DeleteOptions, Removal};
-use crate::registry::shell::{MODIFIED, Registry, Stored, Target, Write, failed, guard, random, valid};
+use crate::registry::shell::{By, MODIFIED, Registry, Stored, Target, Write, failed, guard, random, valid};
 use crate::registry::{names, rules};
 use crate::status::Status;
 use crate::validate;
@@ -102,9 +102,12 @@ impl Registry {
         let (mut writes, mut guards) = (Vec::new(), Vec::new());
         for change in &txn.changes {
             match change {
-                Change::Create { kind, object } => writes.push(self.birth(view, kind, object.clone())?),
+                Change::Create { kind, object } => {
+                    writes.push(self.birth(view, kind, object.clone(), By::manager(txn.manager))?);
+                }
                 Change::Update { kind, part, object } => {
-                    writes.extend(self.next_version(view, kind, *part, object.clone())?);
+                    let by = By::manager(txn.manager);
+                    writes.extend(self.next_version(view, kind, *part, object.clone(), by)?);
                 }
                 Change::Delete(key, options) => writes.extend(self.end(view, key, options)?),
                 Change::Guard(key, revision) => guards.push((key.place(), *revision)),
@@ -117,12 +120,13 @@ impl Registry {
         Ok(request)
     }
 
-    fn birth(&self, view: &View, kind: &'static Kind, mut object: Value) -> Result<Write, Status> {
+    fn birth(&self, view: &View, kind: &'static Kind, mut object: Value, by: By<'_>) -> Result<Write, Status> {
         let (namespace, given) = (meta_str(&object, "namespace").to_owned(), meta_str(&object, "name").to_owned());
         let name = if given.is_empty() { names::generate(meta_str(&object, "generateName"), random()) } else { given };
         let (uid, now) = (uuid::Uuid::new_v4().to_string(), removal::rfc3339(Timestamp::now()));
         defaults::fill(kind, &mut object);
         let target = Target { kind, namespace: &namespace, name: &name, subresource: "" };
+        by.track(target, None, &mut object);
         self.admit(view, Operation::Create, target, None, &mut object)?;
         prepare::create(kind, &mut object, &Birth { namespace: &namespace, name: &name, uid: &uid, now: &now });
         self.allocate(view, kind, None, &mut object)?;
@@ -137,22 +141,29 @@ impl Registry {
         kind: &'static Kind,
         part: Part,
         mut new: Value,
+        by: By<'_>,
     ) -> Result<Option<Write>, Status> {
         let (namespace, name) = (meta_str(&new, "namespace").to_owned(), meta_str(&new, "name").to_owned());
         let old = self.seen(view, &Key { kind, namespace: namespace.clone(), name: name.clone() })?;
         if old.revision.to_string() != meta_str(&new, "resourceVersion") {
             return Err(Status::conflict(kind, &name, MODIFIED));
         }
-        let now = removal::rfc3339(Timestamp::now());
-        let subresource = if part == Part::Whole && kind == kind::core("pods") { "binding" } else { "" };
+        metadata(&mut new).remove("resourceVersion");
+        let subresource = match part {
+            Part::Status => "status",
+            Part::Whole if kind == kind::core("pods") => "binding",
+            Part::Main | Part::Whole => "",
+        };
         let target = Target { kind, namespace: &namespace, name: &name, subresource };
+        // Nobody owns what a binding sets, or what ends a namespace.
+        if part != Part::Whole {
+            by.track(target, Some(&old.value), &mut new);
+        }
         if part != Part::Status {
             self.admit(view, Operation::Update, target, Some(&old.value), &mut new)?;
         }
-        match part {
-            Part::Main => prepare::update(kind, "", &old.value, &mut new, &now),
-            Part::Status => prepare::update(kind, "status", &old.value, &mut new, &now),
-            Part::Whole => {}
+        if part != Part::Whole {
+            prepare::update(kind, subresource, &old.value, &mut new, &removal::rfc3339(Timestamp::now()));
         }
         if part == Part::Main {
             self.admitted(view, Operation::Update, target, Some(&old.value), &new)?;

@@ -181,19 +181,26 @@ fn restore(old_meta: &Value, meta: &mut Map<String, Value>, key: &str) {
 /// Whether writing `new` over `old` would change nothing that anybody can see. `resourceVersion` and the times of
 /// managed fields do not count.
 pub fn unchanged(old: &Value, new: &Value) -> bool {
-    comparable(old) == comparable(new)
+    alike(old, new, "", &|key, old, new| match key {
+        "metadata" => alike(old, new, "resourceVersion", &|key, old, new| match key {
+            "managedFields" => same_managers(old, new),
+            _ => old == new,
+        }),
+        _ => old == new,
+    })
 }
 
-fn comparable(object: &Value) -> Value {
-    let mut object = object.clone();
-    let meta = metadata(&mut object);
-    meta.remove("resourceVersion");
-    if let Some(Value::Array(managers)) = meta.get_mut("managedFields") {
-        for manager in managers.iter_mut().filter_map(Value::as_object_mut) {
-            manager.remove("time");
-        }
-    }
-    object
+/// Whether two objects have the same members, but for one that does not count.
+fn alike(old: &Value, new: &Value, but: &str, same: &dyn Fn(&str, &Value, &Value) -> bool) -> bool {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
+    let counted = |object: &Map<String, Value>| object.len() - usize::from(object.contains_key(but));
+    let held = |(key, old): (&String, &Value)| key == but || new.get(key).is_some_and(|new| same(key, old, new));
+    counted(old) == counted(new) && old.iter().all(held)
+}
+
+fn same_managers(old: &Value, new: &Value) -> bool {
+    let (Some(old), Some(new)) = (old.as_array(), new.as_array()) else { return old == new };
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| alike(old, new, "time", &|_, old, new| old == new))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use store::{Store, View};
 
 use crate::admission::Operation;
 use crate::authz::replica::Authorizer;
+use crate::fields::{self, Writer};
 use crate::identity::at_rest::Ring;
 use crate::kind::Kind;
 use crate::registry::allocation::{self, Ranges};
@@ -77,6 +78,31 @@ pub struct Target<'a> {
     pub name: &'a str,
     /// `status`, `finalize`; empty for the object itself.
     pub subresource: &'a str,
+}
+
+/// Who writes, and whether it is only tried.
+#[derive(Clone, Copy, Debug)]
+pub struct By<'a> {
+    /// The field manager; empty: managed fields stay as the object has them.
+    pub manager: &'a str,
+    /// Decide, answer, write nothing.
+    pub dry_run: bool,
+}
+
+impl<'a> By<'a> {
+    /// A write that happens.
+    pub fn manager(manager: &'a str) -> By<'a> {
+        By { manager, dry_run: false }
+    }
+
+    /// Gives the writer what it changes.
+    pub(super) fn track(&self, target: Target<'_>, old: Option<&Value>, new: &mut Value) {
+        if !self.manager.is_empty() {
+            let now = removal::rfc3339(Timestamp::now());
+            let by = Writer { manager: self.manager, subresource: target.subresource, now: &now };
+            fields::update(target.kind, old, new, by);
+        }
+    }
 }
 
 impl Registry {
@@ -142,10 +168,10 @@ impl Registry {
         Ok(Cow::Borrowed(kv.value.as_ref()))
     }
 
+    /// The bytes of an object, which holds no resourceVersion.
     fn seal(&self, key: &str, object: &Value) -> Result<Bytes, Status> {
-        let mut object = object.clone();
-        metadata(&mut object).remove("resourceVersion");
-        let bytes = serde_json::to_vec(&object).map_err(Status::internal)?;
+        debug_assert!(object["metadata"].get("resourceVersion").is_none(), "{key}: a stored object has no version");
+        let bytes = serde_json::to_vec(object).map_err(Status::internal)?;
         if !key.starts_with(SECRETS) {
             return Ok(bytes.into());
         }
@@ -173,10 +199,13 @@ impl Registry {
     ///
     /// # Errors
     /// 409 when the name is taken, 403 in a namespace that ends.
-    pub async fn create(&self, target: Target<'_>, mut object: Value, dry_run: bool) -> Result<Value, Status> {
+    pub async fn create(&self, target: Target<'_>, mut object: Value, by: By<'_>) -> Result<Value, Status> {
         let kind = target.kind;
         let view = self.latest().await?;
+        by.track(target, None, &mut object);
         self.admit(&view, Operation::Create, target, None, &mut object)?;
+        // Namespaces are named by paths as if they lay in themselves.
+        let namespace = if kind.namespaced { target.namespace } else { "" };
         let base = meta_str(&object, "generateName").to_owned();
         let given = meta_str(&object, "name").to_owned();
         for _ in 0..names::ATTEMPTS {
@@ -185,25 +214,24 @@ impl Registry {
             let name = if draws { names::generate(&base, random()) } else { given.clone() };
             let (mut object, now) = (object.clone(), removal::rfc3339(Timestamp::now()));
             let uid = uuid::Uuid::new_v4().to_string();
-            prepare::create(
-                kind,
-                &mut object,
-                &Birth { namespace: target.namespace, name: &name, uid: &uid, now: &now },
-            );
+            prepare::create(kind, &mut object, &Birth { namespace, name: &name, uid: &uid, now: &now });
             self.allocate(&self.store.view(), kind, None, &mut object)?;
             valid(kind, &name, &validate::create(kind, &object))?;
             self.admitted(&view, Operation::Create, Target { name: &name, ..target }, None, &object)?;
             let place = key::object(kind, target.namespace, &name);
-            if dry_run {
+            if by.dry_run {
                 return if view.get(place.as_bytes()).is_some() {
                     Err(Status::already_exists(event_view::stored_as(kind), &name))
                 } else {
                     Ok(object)
                 };
             }
-            let write = Write { kind, key: place.clone(), old: None, new: Some(object.clone()) };
-            match self.write(&[write]).await? {
-                Some(revision) => return Ok(Stored { value: object, revision }.shown()),
+            let mut write = [Write { kind, key: place.clone(), old: None, new: Some(object) }];
+            match self.write(&write).await? {
+                Some(revision) => {
+                    let value = write[0].new.take().unwrap_or_default();
+                    return Ok(Stored { value, revision }.shown());
+                }
                 None if !given.is_empty() && self.store.view().get(place.as_bytes()).is_some() => {
                     return Err(Status::already_exists(event_view::stored_as(kind), &name));
                 }
@@ -235,38 +263,82 @@ impl Registry {
     pub async fn modify(
         &self,
         target: Target<'_>,
-        dry_run: bool,
+        by: By<'_>,
         change: impl Fn(Value) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
-        let kind = target.kind;
         for _ in 0..RETRIES {
             let view = self.latest().await?;
             let old = self.get(&view, target)?;
             let mut new = change(old.clone().shown())?;
-            let insisted = meta_str(&new, "resourceVersion").to_owned();
+            let insisted = metadata(&mut new).remove("resourceVersion");
+            let insisted = insisted.as_ref().and_then(Value::as_str).unwrap_or_default();
             if !insisted.is_empty() && insisted != old.revision.to_string() {
-                return Err(Status::conflict(event_view::stored_as(kind), target.name, MODIFIED));
+                return Err(Status::conflict(event_view::stored_as(target.kind), target.name, MODIFIED));
             }
-            same_identity(target, &old.value, &new)?;
+            by.track(target, Some(&old.value), &mut new);
             self.admit(&view, Operation::Update, target, Some(&old.value), &mut new)?;
-            let now = removal::rfc3339(Timestamp::now());
-            prepare::update(kind, target.subresource, &old.value, &mut new, &now);
-            self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
-            valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
-            self.admitted(&view, Operation::Update, target, Some(&old.value), &new)?;
-            if prepare::unchanged(&old.value, &new) || dry_run {
-                return Ok(Stored { value: new, revision: old.revision }.shown());
-            }
-            let place = key::object(kind, target.namespace, target.name);
-            let ends = removal::finished(kind, &new);
-            let (object, last) = ((!ends).then(|| new.clone()), old.revision);
-            let write = Write { kind, key: place, old: Some(old), new: object };
-            if let Some(revision) = self.write(&[write]).await? {
-                // An object that ends here was never written like this: its version is the last one that was.
-                return Ok(Stored { value: new, revision: if ends { last } else { revision } }.shown());
+            if let Some(shown) = self.replace(&view, target, old, new, by.dry_run).await? {
+                return Ok(shown);
             }
         }
-        Err(Status::conflict(event_view::stored_as(kind), target.name, MODIFIED))
+        Err(Status::conflict(event_view::stored_as(target.kind), target.name, MODIFIED))
+    }
+
+    /// Makes `new` the next version of an object; none when somebody else was faster.
+    async fn replace(
+        &self,
+        view: &View,
+        target: Target<'_>,
+        old: Stored,
+        mut new: Value,
+        dry_run: bool,
+    ) -> Result<Option<Value>, Status> {
+        let (kind, last) = (target.kind, old.revision);
+        let now = removal::rfc3339(Timestamp::now());
+        prepare::update(kind, target.subresource, &old.value, &mut new, &now);
+        metadata(&mut new).remove("resourceVersion");
+        self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
+        valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
+        self.admitted(view, Operation::Update, target, Some(&old.value), &new)?;
+        if prepare::unchanged(&old.value, &new) {
+            return Ok(Some(old.shown()));
+        }
+        if dry_run {
+            return Ok(Some(Stored { value: new, revision: last }.shown()));
+        }
+        let key = key::object(kind, target.namespace, target.name);
+        if removal::finished(kind, &new) {
+            // An object that ends here was never written like this: its version is the last one that was.
+            let gone = self.write(&[Write { kind, key, old: Some(old), new: None }]).await?;
+            return Ok(gone.map(|_| Stored { value: new, revision: last }.shown()));
+        }
+        let mut write = [Write { kind, key, old: Some(old), new: Some(new) }];
+        let written = self.write(&write).await?;
+        Ok(written.map(|revision| Stored { value: write[0].new.take().unwrap_or_default(), revision }.shown()))
+    }
+
+    /// The same where the object may be absent: `change` then sees none and makes the first version. Tells whether it was
+    /// created.
+    ///
+    /// # Errors
+    /// Those of `create` and `modify`.
+    pub async fn upsert(
+        &self,
+        target: Target<'_>,
+        by: By<'_>,
+        change: impl Fn(Option<Value>) -> Result<Value, Status>,
+    ) -> Result<(bool, Value), Status> {
+        for _ in 0..RETRIES {
+            match self.modify(target, by, |object| change(Some(object))).await {
+                Err(status) if status.code == 404 && target.subresource.is_empty() => {}
+                changed => return changed.map(|object| (false, object)),
+            }
+            match self.create(target, change(None)?, by).await {
+                Err(status) if status.reason == "AlreadyExists" => {}
+                created => return created.map(|object| (true, object)),
+            }
+        }
+        Err(Status::conflict(event_view::stored_as(target.kind), target.name, MODIFIED))
     }
 
     /// Deletes an object, or begins to.
@@ -378,7 +450,11 @@ pub(super) fn valid(kind: &'static Kind, name: &str, errors: &[FieldError]) -> R
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid(told.group, told.kind, name, errors)) }
 }
 
-fn same_identity(target: Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
+/// Refuses a whole object that is another one of the same name.
+///
+/// # Errors
+/// 409.
+pub fn same_identity(target: Target<'_>, old: &Value, new: &Value) -> Result<(), Status> {
     let (held, given) = (meta_str(old, "uid"), meta_str(new, "uid"));
     if given.is_empty() || given == held {
         return Ok(());

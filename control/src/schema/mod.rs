@@ -117,6 +117,44 @@ pub fn document(name: &str) -> Option<&'static Value> {
     TYPES.documents.get(name)
 }
 
+/// An object of a kind as JSON in the order in which Go writes its fields, but for those of the object itself, which come
+/// by name.
+pub fn written(kind: &Kind, object: &Value) -> String {
+    let Value::Object(fields) = object else { return object.to_string() };
+    let of = named(&(kind.type_name)());
+    members(fields.iter().map(|(name, value)| (name, shape_of(of, name), value)))
+}
+
+fn ordered(shape: Option<&Shape>, value: &Value) -> String {
+    match (shape, value) {
+        (Some(Shape::Object(name)), Value::Object(fields)) => {
+            let (of, declared) = (named(name), protobuf::declared(name));
+            let place = |field: &str| declared.iter().position(|name| *name == field).unwrap_or(usize::MAX);
+            let mut all: Vec<(&String, &Value)> = fields.iter().collect();
+            all.sort_by_key(|(field, _)| place(field));
+            members(all.into_iter().map(|(name, value)| (name, shape_of(of, name), value)))
+        }
+        (Some(Shape::List(item)), Value::Array(items)) => {
+            format!("[{}]", items.iter().map(|value| ordered(Some(item), value)).collect::<Vec<_>>().join(","))
+        }
+        (Some(Shape::Map(inner)), Value::Object(fields)) => {
+            members(fields.iter().map(|(name, value)| (name, Some(&**inner), value)))
+        }
+        _ => value.to_string(),
+    }
+}
+
+fn shape_of<'a>(of: Option<&'a Type>, field: &str) -> Option<&'a Shape> {
+    of.and_then(|of| of.fields.get(field)).map(|field| &field.shape)
+}
+
+fn members<'a>(all: impl Iterator<Item = (&'a String, Option<&'a Shape>, &'a Value)>) -> String {
+    let one = |(name, shape, value): (&String, Option<&Shape>, &Value)| {
+        format!("{}:{}", Value::from(name.as_str()), ordered(shape, value))
+    };
+    format!("{{{}}}", all.map(one).collect::<Vec<_>>().join(","))
+}
+
 impl Types {
     fn build() -> Types {
         let mut settings = SchemaSettings::draft2020_12();

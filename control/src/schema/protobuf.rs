@@ -52,6 +52,14 @@ static NUMBERS: LazyLock<HashMap<&'static str, Numbers>> = LazyLock::new(|| {
     include_str!("numbers.txt").lines().filter_map(line).collect()
 });
 
+/// The fields of a type in the order of their numbers, which is mostly that of Go's structs.
+pub(super) fn declared(name: &str) -> Vec<&'static str> {
+    let mut fields: Vec<(&Vec<u32>, &str)> =
+        NUMBERS.get(name).into_iter().flatten().map(|(path, field)| (path, field.name.as_str())).collect();
+    fields.sort_unstable();
+    fields.into_iter().map(|(_, name)| name).collect()
+}
+
 /// What an enveloped body says that it is, and the message in it.
 #[derive(Debug, Default)]
 pub struct Envelope {
