@@ -1,10 +1,10 @@
 //! `raftsman-chaos cluster run`, which `make run` calls: a cluster with the sample application, until Ctrl-C.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use crate::sample;
 use crate::work::deployment;
@@ -29,7 +29,7 @@ pub(crate) fn run(mut wanted: Wanted) -> anyhow::Result<()> {
     // From here on Ctrl-C ends it in order.
     let ended = runtime.block_on(async { Ends::new() })?;
     let cluster = bring_up::up(&wanted, &mut |line| println!("  {line}"))?;
-    let shown = runtime.block_on(show(&cluster));
+    let shown = runtime.block_on(show(&cluster, &wanted.binary));
     if shown.is_ok() {
         println!("\nCtrl-C stops and removes all of it.");
         runtime.block_on(ended.asked());
@@ -70,7 +70,7 @@ fn engine_possible() -> Result<(), String> {
 }
 
 #[expect(clippy::print_stdout, reason = "a command's output")]
-async fn show(cluster: &Cluster) -> anyhow::Result<()> {
+async fn show(cluster: &Cluster, binary: &Path) -> anyhow::Result<()> {
     let client = deployment::connect(&cluster.kubeconfig(), None).await?;
     sample::deploy(&client).await?;
     println!("  the sample application is deployed");
@@ -93,12 +93,24 @@ async fn show(cluster: &Cluster) -> anyhow::Result<()> {
         println!("\nthe application   http://{}:{}/", node.address, sample::NODE_PORT);
     }
     println!("kubeconfig        {}", kubeconfig.display());
+    let [address, token] = tokio::task::block_in_place(|| log_in(binary, &kubeconfig))?;
+    println!("dashboard         {address}");
+    println!("  log in with     {token}");
     println!("\ntry");
     println!("  export KUBECONFIG={}", kubeconfig.display());
     println!("  kubectl get pods -o wide");
     println!("  kubectl scale deployment hello --replicas=5");
     println!("  kubectl logs -f deployment/hello");
     Ok(())
+}
+
+/// Where the dashboard is, and a token to log in with.
+fn log_in(binary: &Path, kubeconfig: &Path) -> anyhow::Result<[String; 2]> {
+    let output = Command::new(binary).args(["dashboard", "--output", "json", "--kubeconfig"]).arg(kubeconfig).output();
+    let output = output.context("cannot run raftsman dashboard")?;
+    ensure!(output.status.success(), "raftsman dashboard: {}", String::from_utf8_lossy(&output.stderr).trim());
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    Ok(["address", "token"].map(|word| said[word].as_str().unwrap_or_default().to_owned()))
 }
 
 /// What ends it.

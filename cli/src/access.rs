@@ -85,6 +85,11 @@ impl Access {
 }
 
 impl Cluster {
+    /// What a browser opens for a path of the server that is asked.
+    pub(crate) fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.server.trim_end_matches('/'))
+    }
+
     /// Sends a request; an answer that is an error becomes a failure.
     pub(crate) async fn send(
         &self,

@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod backup;
+mod dashboard;
 mod doctor;
 mod exit;
 mod flags;
@@ -69,6 +70,8 @@ enum Command {
     Logs(waiting::Logs),
     /// Wait until something is true of an object.
     Wait(waiting::Wait),
+    /// Print the dashboard's address and a token to log in with.
+    Dashboard(dashboard::DashboardFlags),
     /// Print a completion script for a shell.
     Completion {
         /// Which shell.
@@ -105,6 +108,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Delete(command) => runtime.block_on(objects::delete(&command)),
         Command::Logs(command) => runtime.block_on(waiting::logs(&command)),
         Command::Wait(command) => runtime.block_on(waiting::wait(&command)),
+        Command::Dashboard(flags) => runtime.block_on(dashboard::dashboard(&flags)),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "raftsman", &mut std::io::stdout());
             Ok(())

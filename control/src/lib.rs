@@ -8,6 +8,7 @@ pub mod api;
 pub mod authz;
 pub mod cluster;
 pub mod controllers;
+pub mod dashboard;
 pub mod decode;
 pub mod defaults;
 pub mod fields;

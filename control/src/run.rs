@@ -18,6 +18,7 @@ use crate::api::peers::Peers;
 use crate::api::serve::Api;
 use crate::cluster::{self, Cluster, endpoints};
 use crate::controllers::{Enabled, Settings, volume};
+use crate::dashboard::Dashboard;
 use crate::gateway::{self, Gateway};
 use crate::identity::at_rest::Ring;
 use crate::identity::tokens::Tokens;
@@ -77,6 +78,7 @@ pub struct Server {
     api: Api,
     cluster: Arc<Cluster>,
     gateway: Arc<Gateway>,
+    dashboard: Arc<Dashboard>,
 }
 
 impl Server {
@@ -86,6 +88,7 @@ impl Server {
 
     /// Ends what would go on by itself.
     pub(crate) async fn drain(&self) {
+        self.dashboard.stop();
         tokio::join!(self.gateway.drain(), self.api.peers.drain(), self.cluster.drain());
     }
 
@@ -100,6 +103,9 @@ impl Server {
                 StreamBody::new(frames).boxed_unsync()
             };
             return response.map(end);
+        }
+        if Dashboard::serves(request.uri().path()) {
+            return self.dashboard.answer(request).await;
         }
         if !request.uri().path().starts_with(cluster::PREFIX) {
             return self.api.handle(request, user).await;
@@ -138,6 +144,7 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let peers = Peers::new(store.clone(), server_client(config)?);
     let api = Api::new(registry, Arc::clone(&gateway), peers, tokens);
     let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
+    let dashboard = Dashboard::new(api.clone(), Arc::clone(&cluster));
     let pair = serving_pair(config)?;
     let chain =
         Pair { cert_pem: format!("{}{}", pair.cert_pem, config.shared.authority.cert_pem), key_pem: pair.key_pem };
@@ -145,7 +152,7 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let tls = server::tls(&config.shared.authority.cert_pem, &chain, Clients::Any)
         .map_err(|error| Error::Io(at.clone(), error))?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| Error::Io(at, error))?;
-    Ok(Listening { listener, tls, server: Server { api, cluster, gateway }, reconciler })
+    Ok(Listening { listener, tls, server: Server { api, cluster, gateway, dashboard }, reconciler })
 }
 
 impl Listening {

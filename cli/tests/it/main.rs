@@ -3,6 +3,8 @@
 mod access;
 mod api;
 mod backup;
+mod browser;
+mod dashboard;
 mod members;
 mod node;
 mod objects;

@@ -161,7 +161,7 @@ impl Query {
 }
 
 /// Undoes percent-encoding; `+` is a space in queries. What is no escape stays as it is.
-fn decode(text: &str, query: bool) -> String {
+pub(crate) fn decode(text: &str, query: bool) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

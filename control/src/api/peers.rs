@@ -1,12 +1,14 @@
 //! Passing a request on to the server that can answer it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use serde_json::Value;
 use store::Store;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,6 +18,11 @@ use tokio_util::task::TaskTracker;
 use crate::api::answer::Body;
 use crate::api::log::{ELSEWHERE, FORWARDED};
 use crate::cluster::api_address;
+
+/// An answer that is read here has so many bytes at most.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// A server that is asked here answers in this time.
+const ANSWERS: Duration = Duration::from_secs(1);
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -49,6 +56,17 @@ impl Peers {
             }
         }
         None
+    }
+
+    /// What a server says at a path, as this server may read it; none when it does not say it in time.
+    pub(crate) async fn get(&self, address: &str, path: &str) -> Option<Value> {
+        let (parts, ()) = Request::builder().uri(path).body(()).ok()?.into_parts();
+        let asked = async {
+            let response = self.ask(address, &parts).await.ok().filter(|response| response.status().is_success())?;
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
+            serde_json::from_slice(&body.to_bytes()).ok()
+        };
+        tokio::time::timeout(ANSWERS, asked).await.ok()?
     }
 
     async fn ask(&self, address: &str, parts: &Parts) -> Result<Response<Body>, AnyError> {

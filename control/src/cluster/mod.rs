@@ -143,7 +143,7 @@ impl Cluster {
         }
     }
 
-    fn status(&self) -> ClusterStatus {
+    pub(crate) fn status(&self) -> ClusterStatus {
         let held = self.store.leadership().borrow().clone();
         let members = self.store.members();
         let state = |id: MemberId| match held.leader {

@@ -108,6 +108,11 @@ impl Style {
         columns::of(self.kind).iter().map(Column::definition).collect()
     }
 
+    /// The names of the columns.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        columns::of(self.kind).iter().map(|column| column.name)
+    }
+
     /// The row of an object.
     pub fn row(&self, object: &Value, now: Timestamp) -> Value {
         // Columns know objects as they are stored.
