@@ -12,6 +12,7 @@ use crate::validate::read::{held, list, number, text};
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
+const RESTART_ACTIONS: [&str; 2] = ["Restart", "RestartAllContainers"];
 /// The most rules about restarts, and the most exit codes of one.
 const RESTART_RULES: usize = 20;
 const EXIT_CODES: usize = 255;
@@ -73,6 +74,13 @@ fn initial(spec: &Value, around: &Around<'_>, path: &Path, errors: &mut Errors) 
             if held(container, field).is_some() {
                 let why = "may not be set for init containers without restartPolicy=Always";
                 errors.forbidden(&place.child(field), why);
+            }
+        }
+        for (at, policy) in list(container, "resizePolicy").iter().enumerate() {
+            if text(policy, "restartPolicy") == "RestartContainer" {
+                let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                let place = place.child("resizePolicy").index(at).child("restartPolicy");
+                errors.invalid(&place, "RestartContainer", why);
             }
         }
     }
@@ -223,8 +231,8 @@ fn restarts(container: &Value, path: &Path, errors: &mut Errors) {
     }
     for (at, rule) in rules.iter().enumerate() {
         let path = path.child("restartPolicyRules").index(at);
-        if text(rule, "action") != "Restart" {
-            errors.not_supported(&path.child("action"), text(rule, "action"), &["Restart"]);
+        if !RESTART_ACTIONS.contains(&text(rule, "action")) {
+            errors.not_supported(&path.child("action"), text(rule, "action"), &RESTART_ACTIONS);
         }
         let place = path.child("exitCodes");
         let Some(codes) = held(rule, "exitCodes") else {

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::validate::amount::Amount;
 use crate::validate::field::{Errors, Path};
 use crate::validate::names;
-use crate::validate::pod::volume::stays_below;
-use crate::validate::read::{held, text};
+use crate::validate::pod::containers;
+use crate::validate::read::{held, list, text};
 
 /// What variables can show of a pod; sorted.
 const FIELDS: [&str; 9] = [
@@ -50,8 +50,6 @@ const RESOURCES: [&str; 6] = [
 ];
 const HUGE_PAGES: [&str; 2] = ["requests.hugepages-", "limits.hugepages-"];
 const BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
-/// The longest key in a file of variables. Units: bytes.
-const FILE_KEY: usize = 128;
 
 /// `env`
 pub(super) fn variables(variables: &[Value], path: &Path, errors: &mut Errors) {
@@ -115,9 +113,6 @@ fn file_selector(file: &Value, path: &Path, errors: &mut Errors) {
         errors.required(&path.child("key"), "");
     } else {
         errors.malformed(&path.child("key"), key, &names::env_var_name(key));
-        if key.len() > FILE_KEY {
-            errors.too_long(&path.child("key"), FILE_KEY);
-        }
     }
     if volume.is_empty() {
         errors.required(&path.child("volumeName"), "");
@@ -127,7 +122,26 @@ fn file_selector(file: &Value, path: &Path, errors: &mut Errors) {
     if place.is_empty() {
         errors.required(&path.child("path"), "");
     } else {
-        stays_below(place, &path.child("path"), errors);
+        errors.malformed(&path.child("path"), place, &names::no_backsteps(place));
+    }
+}
+
+/// Files of variables lie in volumes that live no longer than their pod.
+pub(super) fn file_volumes(spec: &Value, path: &Path, errors: &mut Errors) {
+    let volumes = list(spec, "volumes");
+    for (container, path) in containers(spec, path) {
+        for (at, variable) in list(container, "env").iter().enumerate() {
+            let Some(file) = held(&variable["valueFrom"], "fileKeyRef") else { continue };
+            let name = text(file, "volumeName");
+            let place = || path.child("env").index(at).child("valueFrom").child("fileKeyRef").child("volumeName");
+            match volumes.iter().rfind(|volume| text(volume, "name") == name) {
+                None => errors.not_found(&place(), name),
+                Some(volume) if held(volume, "emptyDir").is_none() => {
+                    errors.invalid(&place(), name, "referenced volume must be of type emptyDir");
+                }
+                Some(_) => {}
+            }
+        }
     }
 }
 

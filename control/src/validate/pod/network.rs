@@ -76,27 +76,28 @@ fn searches(config: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// `hostname`, `subdomain`, `hostnameOverride`.
+/// `hostnameOverride`
+pub(super) fn host_name_override(spec: &Value, path: &Path, errors: &mut Errors) {
+    if held(spec, "hostnameOverride").is_none() {
+        return;
+    }
+    let (name, path) = (text(spec, "hostnameOverride"), path.child("hostnameOverride"));
+    for field in ["setHostnameAsFQDN", "hostNetwork"].into_iter().filter(|field| flag(spec, field)) {
+        errors.forbidden(&path, &format!("may not be specified when {field} is true"));
+    }
+    if name.len() > HOST_NAME {
+        errors.too_long(&path, HOST_NAME);
+    }
+    errors.malformed(&path, name, &names::dns1123_subdomain(name));
+}
+
+/// `hostname`, `subdomain`.
 pub(super) fn host_name(spec: &Value, path: &Path, errors: &mut Errors) {
     for field in ["hostname", "subdomain"] {
         let name = text(spec, field);
         if !name.is_empty() {
             errors.malformed(&path.child(field), name, &names::dns1123_label(name));
         }
-    }
-    if held(spec, "hostnameOverride").is_none() {
-        return;
-    }
-    let (name, path) = (text(spec, "hostnameOverride"), path.child("hostnameOverride"));
-    errors.malformed(&path, name, &names::dns1123_subdomain(name));
-    if name.len() > HOST_NAME {
-        errors.invalid(&path, name, &names::too_long(HOST_NAME));
-    }
-    if flag(spec, "setHostnameAsFQDN") {
-        errors.forbidden(&path, "setHostnameAsFQDN and hostnameOverride fields are mutually exclusive");
-    }
-    if flag(spec, "hostNetwork") {
-        errors.forbidden(&path, "hostnameOverride may not be specified when hostNetwork is true");
     }
 }
 

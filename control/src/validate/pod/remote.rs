@@ -2,16 +2,13 @@
 
 use serde_json::Value;
 
-use crate::validate::amount::Amount;
 use crate::validate::field::{Errors, Path};
 use crate::validate::metadata;
 use crate::validate::names;
-use crate::validate::pod::spec::{word, word_if_held};
+use crate::validate::pod::spec::word_if_held;
 use crate::validate::pod::volume::descends;
-use crate::validate::read::{entries, flag, held, list, number, text, texts};
-
-/// How a persistent volume is accessed; sorted.
-const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+use crate::validate::read::{entries, flag, held, list, number, text};
+use crate::validate::volume::claim_spec;
 
 /// Strings that must not be empty.
 pub(super) fn need(source: &Value, fields: &[&str], path: &Path, errors: &mut Errors) {
@@ -228,7 +225,7 @@ pub(super) fn storage_os(source: &Value, path: &Path, errors: &mut Errors) {
 /// The name of a CSI driver: of pods and of volumes.
 pub(super) fn csi_driver(name: &str, path: &Path, errors: &mut Errors) {
     if name.is_empty() {
-        errors.required(path, "");
+        return errors.required(path, "");
     }
     if name.len() > names::LABEL_MAX {
         errors.too_long(path, names::LABEL_MAX);
@@ -260,36 +257,5 @@ pub(super) fn ephemeral(source: &Value, path: &Path, errors: &mut Errors) {
             errors.forbidden(&place.child(field), "cannot be set");
         }
     }
-    claim(&template["spec"], &path.child("spec"), errors);
-}
-
-/// The spec of a persistent volume claim.
-pub(super) fn claim(spec: &Value, path: &Path, errors: &mut Errors) {
-    let modes = path.child("accessModes");
-    if list(spec, "accessModes").is_empty() {
-        errors.required(&modes, "at least 1 access mode is required");
-    }
-    metadata::label_selector(&spec["selector"], &path.child("selector"), errors);
-    for mode in texts(spec, "accessModes").filter(|mode| !ACCESS_MODES.contains(mode)) {
-        errors.not_supported(&modes, mode, &ACCESS_MODES);
-    }
-    let known: Vec<&str> = texts(spec, "accessModes").filter(|mode| ACCESS_MODES.contains(mode)).collect();
-    if known.contains(&"ReadWriteOncePod") && known.iter().any(|mode| *mode != "ReadWriteOncePod") {
-        errors.forbidden(&modes, "may not use ReadWriteOncePod with other access modes");
-    }
-    let place = path.child("resources").key("storage");
-    match held(&spec["resources"]["requests"], "storage").map(Amount::of) {
-        None => errors.required(&place, ""),
-        Some(size) if size.is_negative() || size.is_zero() => {
-            errors.invalid(&place, &size.to_string(), "must be greater than zero");
-        }
-        Some(_) => {}
-    }
-    for field in ["storageClassName", "volumeAttributesClassName"] {
-        let name = text(spec, field);
-        if !name.is_empty() {
-            errors.malformed(&path.child(field), name, &names::dns1123_subdomain(name));
-        }
-    }
-    word(spec, "volumeMode", &["Block", "Filesystem"], path, errors);
+    claim_spec(&template["spec"], false, &path.child("spec"), errors);
 }

@@ -200,16 +200,24 @@ fn claim_names(claims: &[Value], known: &BTreeSet<&str>, path: &Path, errors: &m
 
 /// `resources` of a pod: no less than its containers ask for together, no less than each of them may use.
 pub(super) fn of_pod(spec: &Value, resources: &Value, claims: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
+    if text(&spec["os"], "name") == "windows" {
+        return errors.forbidden(path, "may not be set for a windows pod");
+    }
     if held(resources, "claims").is_some() {
-        errors.forbidden(&path.child("claims"), "claims cannot be set for Resources at pod-level");
+        errors.forbidden(&path.child("claims"), "claims may not be set for Resources at pod-level");
     }
     requirements(resources, pod_resource, path, errors);
     claim_names(list(resources, "claims"), claims, &path.child("claims"), errors);
-    for (name, together) in requests_together(spec).into_iter().filter(|(name, _)| is_of_pods(name)) {
-        let own = held(&resources["requests"], name).map(Amount::of).unwrap_or_default();
-        if together > own {
-            let why = format!("must be greater than or equal to aggregate container requests of {together}");
-            errors.invalid(&path.child("requests").key(name), &own.to_string(), &why);
+    for (field, all) in [("requests", true), ("limits", false)] {
+        // Of limits only those that cannot be overcommitted must hold all containers together.
+        for (name, together) in
+            together(spec, field).into_iter().filter(|(name, _)| all || name.starts_with(HUGE_PAGES))
+        {
+            let Some(own) = held(&resources[field], name).map(Amount::of).filter(|own| together > *own) else {
+                continue;
+            };
+            let why = format!("must be greater than or equal to aggregate container {field} of {together}");
+            errors.invalid(&path.child(field).key(name), &own.to_string(), &why);
         }
     }
     for (at, container) in list(spec, "containers").iter().enumerate() {
@@ -228,25 +236,26 @@ pub(super) fn of_pod(spec: &Value, resources: &Value, claims: &BTreeSet<&str>, p
     }
 }
 
-fn requests(container: &Value) -> impl Iterator<Item = (&str, Amount)> {
-    entries(&container["resources"], "requests").map(|(name, value)| (name, Amount::of(value)))
+fn amounts<'a>(container: &'a Value, field: &str) -> impl Iterator<Item = (&'a str, Amount)> {
+    entries(&container["resources"], field).map(|(name, value)| (name, Amount::of(value)))
 }
 
 fn add<'a>(sum: &mut BTreeMap<&'a str, Amount>, name: &'a str, amount: Amount) {
     sum.entry(name).and_modify(|held| *held = held.plus(amount)).or_insert(amount);
 }
 
-/// What the containers of a pod ask for when they need most. Source: k8s.io/component-helpers `resource/helpers.go`.
-fn requests_together(spec: &Value) -> BTreeMap<&str, Amount> {
+/// What the containers of a pod ask for, or may use, when they need most.
+/// Source: k8s.io/component-helpers `resource/helpers.go`.
+fn together<'a>(spec: &'a Value, field: &str) -> BTreeMap<&'a str, Amount> {
     let mut sum: BTreeMap<&str, Amount> = BTreeMap::new();
     for container in list(spec, "containers") {
-        requests(container).for_each(|(name, amount)| add(&mut sum, name, amount));
+        amounts(container, field).for_each(|(name, amount)| add(&mut sum, name, amount));
     }
     let mut staying: BTreeMap<&str, Amount> = BTreeMap::new();
     let mut starting: BTreeMap<&str, Amount> = BTreeMap::new();
     for container in list(spec, "initContainers") {
         let stays = text(container, "restartPolicy") == "Always";
-        for (name, amount) in requests(container) {
+        for (name, amount) in amounts(container, field) {
             let mut peak = staying.get(name).map_or(amount, |held| amount.plus(*held));
             if stays {
                 add(&mut sum, name, amount);

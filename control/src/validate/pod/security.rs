@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::validate::field::{Errors, Path};
 use crate::validate::names;
 use crate::validate::pod::spec::word_if_held;
-use crate::validate::pod::{profile, windows};
+use crate::validate::pod::{containers, profile, windows};
 use crate::validate::read::{flag, held, list, number, text};
 use crate::validate::show::{As, SECURITY_CONTEXT};
 
@@ -111,10 +111,15 @@ fn namespace_of(name: &str) -> Option<&'static str> {
 
 /// Users of its own do not go with namespaces of the node.
 pub(super) fn own_users(spec: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+    let why = "when `hostUsers` is false";
+    // Two are named as Go's fields are.
+    for (field, named) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if flag(spec, field) {
-            errors.forbidden(&path.child(field), "when `hostUsers` is false");
+            errors.forbidden(&path.child(named), why);
         }
+    }
+    for (_, path) in containers(spec, path).filter(|(container, _)| !list(container, "volumeDevices").is_empty()) {
+        errors.forbidden(&path.child("volumeDevices"), why);
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::validate::field::{Errors, Path};
-use crate::validate::pod::{Owner, affinity, container, network, resources, security, tolerations, volume, windows};
+use crate::validate::pod::{
+    Owner, affinity, container, env, network, resources, security, tolerations, volume, windows,
+};
 use crate::validate::read::{flag, held, list, number, text};
 use crate::validate::show::{As, POD_RESOURCE_CLAIM};
 use crate::validate::{metadata, names};
@@ -52,12 +54,14 @@ pub(super) fn check(spec: &Value, owner: Owner<'_>, path: &Path, errors: &mut Er
     if !around.host_users {
         security::own_users(spec, path, errors);
     }
+    network::host_name_override(spec, path, errors);
     names_of_others(spec, path, errors);
     network::host_name(spec, path, errors);
     tolerations::check(list(spec, "tolerations"), &path.child("tolerations"), errors);
     network::host_aliases(list(spec, "hostAliases"), &path.child("hostAliases"), errors);
     classes(spec, path, errors);
     windows::system(spec, path, errors);
+    env::file_volumes(spec, path, errors);
 }
 
 /// A word out of a few; empty is what defaults fill.

@@ -8,10 +8,12 @@ use serde_json::Value;
 use crate::validate::field::{Errors, Path};
 use crate::validate::names;
 use crate::validate::pod::{annotations, security};
-use crate::validate::read::{held, list, text};
+use crate::validate::read::{held, list, number, text};
 use crate::validate::root;
 use crate::validate::show::{As, IP};
 
+/// The longest word on how a device fares. Units: bytes.
+const MESSAGE: usize = 1024;
 const STATUSES: [(&str, &str); 3] = [
     ("containerStatuses", "containers"),
     ("initContainerStatuses", "initContainers"),
@@ -24,14 +26,19 @@ pub(super) fn update(old: &Value, new: &Value, errors: &mut Errors) {
     annotations::kept(&old["metadata"], &new["metadata"], &metadata.child("annotations"), errors);
     annotations::check(&new["metadata"], &new["spec"], &metadata.child("annotations"), errors);
     let (before, after, path) = (&old["status"], &new["status"], root().child("status"));
-    conditions(after, &metadata.child("conditions"), errors);
+    conditions(after, &path.child("conditions"), errors);
     if text(&old["spec"], "nodeName") != text(&new["spec"], "nodeName") {
         errors.forbidden(&path.child("nodeName"), "may not be changed directly");
     }
     let nominated = text(after, "nominatedNodeName");
     if !nominated.is_empty() && nominated != text(before, "nominatedNodeName") {
         errors.malformed(&path.child("nominatedNodeName"), nominated, &names::dns1123_subdomain(nominated));
+        if !text(&old["spec"], "nodeName").is_empty() {
+            let why = "may not be set on pods that are already bound to a node";
+            errors.forbidden(&path.child("nominatedNodeName"), why);
+        }
     }
+    generation(after, &path, errors);
     if text(before, "qosClass") != text(after, "qosClass") {
         errors.invalid(&path.child("qosClass"), text(after, "qosClass"), "field is immutable");
     }
@@ -55,9 +62,17 @@ pub(super) fn update(old: &Value, new: &Value, errors: &mut Errors) {
     }
 }
 
+/// `observedGeneration`
+fn generation(object: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(seen) = number(object, "observedGeneration").filter(|seen| *seen < 0) {
+        errors.invalid(&path.child("observedGeneration"), &seen, "must be a non-negative integer");
+    }
+}
+
 fn conditions(status: &Value, path: &Path, errors: &mut Errors) {
     for (at, condition) in list(status, "conditions").iter().enumerate() {
         let name = text(condition, "type");
+        generation(condition, &path.index(at), errors);
         if !matches!(name, "PodScheduled" | "Ready" | "Initialized") {
             errors.malformed(&path.index(at).child("Type"), name, &names::qualified_name(name));
         }
@@ -74,21 +89,52 @@ fn stay_ended(
     errors: &mut Errors,
 ) {
     let ephemeral = containers == "ephemeralContainers";
-    let whole = text(spec, "restartPolicy");
+    if !ephemeral && all_may_restart(spec) {
+        return;
+    }
     for (at, status) in list(before, field).iter().enumerate() {
         let Some(end) = held(&status["state"], "terminated") else { continue };
         let name = text(status, "name");
         let own = list(spec, containers).iter().find(|container| text(container, "name") == name);
-        let policy = own.and_then(|own| held(own, "restartPolicy")).and_then(Value::as_str).unwrap_or(whole);
-        let rules = own.is_some_and(|own| !list(own, "restartPolicyRules").is_empty());
-        let failed = end["exitCode"].as_i64().unwrap_or(0) != 0;
-        let restarts = !ephemeral && (matches!(policy, "Always" | "") || rules || (failed && policy == "OnFailure"));
-        let runs = |status: &&Value| text(status, "name") == name && held(&status["state"], "terminated").is_none();
-        if !restarts {
-            for _ in list(after, field).iter().filter(runs) {
-                errors.forbidden(&path.index(at).child("state"), "may not be transitioned to non-terminated state");
-            }
+        let code = number(end, "exitCode").unwrap_or(0);
+        if !ephemeral && own.is_some_and(|own| restarts(own, text(spec, "restartPolicy"), code)) {
+            continue;
         }
+        let runs = |status: &&Value| text(status, "name") == name && held(&status["state"], "terminated").is_none();
+        let most = if ephemeral { usize::MAX } else { 1 };
+        for _ in list(after, field).iter().filter(runs).take(most) {
+            errors.forbidden(&path.index(at).child("state"), "may not be transitioned to non-terminated state");
+        }
+    }
+}
+
+/// Whether the end of some container can start all of them again.
+fn all_may_restart(spec: &Value) -> bool {
+    ["containers", "initContainers"]
+        .iter()
+        .flat_map(|field| list(spec, field))
+        .flat_map(|container| list(container, "restartPolicyRules"))
+        .any(|rule| text(rule, "action") == "RestartAllContainers")
+}
+
+/// Whether a container that has ended so starts again. `whole`: the policy of its pod.
+fn restarts(container: &Value, whole: &str, code: i64) -> bool {
+    let own = text(container, "restartPolicy");
+    let fits = |rule: &Value| {
+        let codes = &rule["exitCodes"];
+        let listed = list(codes, "values").iter().any(|value| value.as_i64() == Some(code));
+        match text(codes, "operator") {
+            "In" => listed,
+            "NotIn" => !listed,
+            _ => false,
+        }
+    };
+    if !own.is_empty() && list(container, "restartPolicyRules").iter().any(fits) {
+        return true;
+    }
+    match if own.is_empty() { whole } else { own } {
+        "OnFailure" => code != 0,
+        policy => policy != "Never",
     }
 }
 
@@ -105,7 +151,7 @@ fn claims(status: &Value, spec: &Value, path: &Path, errors: &mut Errors) {
         }
         if held(claim, "resourceClaimName").is_some() {
             let own = text(claim, "resourceClaimName");
-            errors.malformed(&place, own, &names::dns1123_subdomain(own));
+            errors.malformed(&path.index(at).child("resourceClaimName"), own, &names::dns1123_subdomain(own));
         }
     }
 }
@@ -125,17 +171,12 @@ fn addresses(status: &Value, field: &str, path: &Path, errors: &mut Errors) {
         let why = "may specify no more than one IP for each IP family";
         errors.invalid(path, &As(&status[field], &IP), why);
     }
-    for (at, entry) in held.iter().enumerate() {
-        if held[..at].iter().any(|other| text(other, "ip") == text(entry, "ip")) {
-            errors.duplicate(&path.index(at), &As(entry, &IP));
-        }
-    }
 }
 
 fn users(status: &Value, field: &str, system: &str, path: &Path, errors: &mut Errors) {
     for (at, container) in list(status, field).iter().enumerate() {
         let Some(user) = held(&container["user"], "linux") else { continue };
-        let path = path.index(at).child("linux");
+        let path = path.index(at).child("user").child("linux");
         if system == "windows" {
             errors.forbidden(&path, "cannot be set for a windows pod");
             continue;
@@ -170,11 +211,22 @@ fn health(status: &Value, field: &str, containers: &[Value], path: &Path, errors
                 if !words.contains(&text(unit, "health")) {
                     errors.not_supported(&path.child("health"), text(unit, "health"), &words);
                 }
+                if !unit["message"].is_null() {
+                    message(text(unit, "message"), &path.child("message"), errors);
+                }
                 if !seen.insert(id) {
                     errors.duplicate(&path.child("resourceID"), id);
                 }
             }
         }
+    }
+}
+
+fn message(message: &str, path: &Path, errors: &mut Errors) {
+    if message.is_empty() {
+        errors.required(path, "must be non-empty if specified");
+    } else if message.len() > MESSAGE {
+        errors.too_long(path, MESSAGE);
     }
 }
 

@@ -63,7 +63,8 @@ fn containers() {
         of_container(json!({ "restartPolicyRules": [{ "action": "Stop", "exitCodes": { "operator": "Gt" } }] })),
         [
             "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
-            "spec.containers[0].restartPolicyRules[0].action: Unsupported value: \"Stop\": supported values: \"Restart\"",
+            "spec.containers[0].restartPolicyRules[0].action: Unsupported value: \"Stop\": supported values: \"Restart\", \
+             \"RestartAllContainers\"",
             "spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: \"Gt\": supported values: \"In\", \"NotIn\"",
         ]
     );
@@ -177,6 +178,33 @@ fn volumes_and_mounts() {
 }
 
 #[test]
+fn names_of_hosts_and_files_of_variables() {
+    assert_eq!(
+        of_new(json!({ "hostnameOverride": "a".repeat(65), "hostNetwork": true, "subdomain": "a.b", "nodeName": "A" }))
+            .iter()
+            .map(|said| said.split_once(": ").unwrap().0)
+            .collect::<Vec<_>>(),
+        ["spec.hostnameOverride", "spec.hostnameOverride", "spec.nodeName", "spec.subdomain"]
+    );
+    let from = |volume: &str, path: &str| {
+        let file = json!({ "volumeName": volume, "path": path, "key": "A" });
+        let variable = json!({ "name": "A", "valueFrom": { "fileKeyRef": file } });
+        let volumes = json!([{ "name": "v", "emptyDir": {} }, { "name": "w", "secret": { "secretName": "s" } }]);
+        of_new(json!({ "containers": [{ "name": "c", "image": "i", "env": [variable] }], "volumes": volumes }))
+    };
+    assert!(from("v", "/a").is_empty());
+    let place = "spec.containers[0].env[0].valueFrom.fileKeyRef";
+    assert_eq!(
+        from("w", "a/.."),
+        [
+            format!("{place}.path: Invalid value: \"a/..\": must not contain '..'"),
+            format!("{place}.volumeName: Invalid value: \"w\": referenced volume must be of type emptyDir"),
+        ]
+    );
+    assert_eq!(from("x", "a"), [format!("{place}.volumeName: Not found: \"x\"")]);
+}
+
+#[test]
 fn network_and_security() {
     assert_eq!(
         of_new(json!({
@@ -189,7 +217,7 @@ fn network_and_security() {
             "spec.dnsConfig.searches[1]: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case \
              alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. \
              'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')",
-            "spec.hostPID: Forbidden: when `hostUsers` is false",
+            "spec.HostPID: Forbidden: when `hostUsers` is false",
             "spec.hostAliases[0].ip: Invalid value: \"1.2.3\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
         ]
     );
@@ -262,6 +290,16 @@ fn statuses_and_other_subresources() {
         ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"]
     );
     assert!(of_change("status", &dead, &dead).is_empty());
+    let ruled = |mut pod: Value, action: &str, code: i64| {
+        let rule = json!({ "action": action, "exitCodes": { "operator": "In", "values": [code] } });
+        pod["spec"]["containers"][0]["restartPolicy"] = "Never".into();
+        pod["spec"]["containers"][0]["restartPolicyRules"] = json!([rule]);
+        pod
+    };
+    for (action, code, refused) in [("Restart", 1, 0), ("Restart", 2, 1), ("RestartAllContainers", 2, 0)] {
+        let [before, after] = [&dead, &ended(json!({ "running": {} }))].map(|pod| ruled(pod.clone(), action, code));
+        assert_eq!(of_change("status", &before, &after).len(), refused, "{action} {code}");
+    }
     let plain = pod(json!({}));
     let debugged = |extra: Value| {
         let mut container = json!({ "name": "e", "image": "i" });
@@ -286,6 +324,16 @@ fn statuses_and_other_subresources() {
         [
             "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
             "spec: Forbidden: only cpu and memory resources are mutable",
+        ]
+    );
+    let whole = |resources: Value| pod(json!({ "resources": resources }));
+    let before = whole(json!({ "requests": { "cpu": "1" } }));
+    assert!(of_change("resize", &before, &whole(json!({ "requests": { "cpu": "2" } }))).is_empty());
+    assert_eq!(
+        of_change("resize", &before, &pod(json!({ "containers": [{ "name": "d", "image": "i" }] })))[1..],
+        [
+            "spec.resources: Forbidden: pod-level resources cannot be removed",
+            "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
         ]
     );
 }

@@ -17,7 +17,7 @@ const MUTABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 
 /// What every update checks: the new version on its own, and the annotations that stay.
-pub(super) fn on_its_own(old: &Value, new: &Value, errors: &mut Errors) {
+fn on_its_own(old: &Value, new: &Value, errors: &mut Errors) {
     metadata::create(kind::core("pods"), new, errors);
     super::whole(new, errors);
     let path = root().child("metadata").child("annotations");
@@ -184,8 +184,15 @@ fn differences(old: &Value, new: &Value) -> String {
     changed.map(|field| format!("  {field}: {} -> {}\n", old[field].show(), new[field].show())).collect()
 }
 
+/// An object less some of its fields.
+pub(super) fn without(object: &Value, fields: &[&str]) -> Value {
+    let all = object.as_object().into_iter().flatten();
+    let rest = all.filter(|(field, _)| !fields.contains(&field.as_str()));
+    rest.map(|(field, value)| (field.clone(), value.clone())).collect::<Map<_, _>>().into()
+}
+
 /// Equal as Kubernetes sees it: what is empty is absent.
-fn same(one: &Value, other: &Value) -> bool {
+pub(super) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
             one.iter().all(|(key, value)| other.get(key).map_or(is_empty(value), |other| same(value, other)))

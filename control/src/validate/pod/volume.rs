@@ -61,6 +61,7 @@ const SOURCES: [Source; 30] = [
     source("csi", remote::csi),
     source("ephemeral", remote::ephemeral),
     source("image", |image, path, errors| {
+        remote::need(image, &["reference"], path, errors);
         word(image, "pullPolicy", &["Always", "IfNotPresent", "Never"], path, errors);
     }),
 ];
@@ -117,9 +118,6 @@ fn sources(volume: &Value, owner: Owner<'_>, path: &Path, errors: &mut Errors) {
             check(source, &place, errors);
             if let (Owner::Pod(pod), "ephemeral") = (owner, *field) {
                 claim_name(pod, text(volume, "name"), path, errors);
-            }
-            if let (Owner::Pod(_), "image", "") = (owner, *field, text(source, "reference")) {
-                errors.required(&place.child("reference"), "");
             }
         } else {
             errors.forbidden(&path.child(extra), "may not specify more than 1 volume type");

@@ -50,7 +50,7 @@ pub(super) fn system(spec: &Value, path: &Path, errors: &mut Errors) {
     let Some(system) = held(spec, "os") else { return };
     let context = path.child("securityContext");
     match text(system, "name") {
-        "" => errors.required(&path.child("os").child("name"), "cannot be empty"),
+        "" => errors.required(&path.child("os").child("name"), ""),
         "linux" => {
             let why = "windows options cannot be set for a linux pod";
             if held(&spec["securityContext"], "windowsOptions").is_some() {

@@ -30,7 +30,7 @@ fn create(claim: &Value, errors: &mut Errors) {
 }
 
 /// What a claim asks for; `lenient`: groups of data sources may be of any form, as they were before.
-fn spec(spec: &Value, lenient: bool, path: &Path, errors: &mut Errors) {
+pub fn spec(spec: &Value, lenient: bool, path: &Path, errors: &mut Errors) {
     access_modes(spec, "at least 1 access mode is required", path, errors);
     label_selector(&spec["selector"], &path.child("selector"), errors);
     known_access_modes(spec, path, errors);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use claim::RULES as CLAIM;
+pub use claim::{RULES as CLAIM, spec as claim_spec};
 
 use crate::quantity;
 use crate::validate::amount::Amount;
