@@ -149,7 +149,8 @@ fn promote(deployment: &Item, sets: &Sets, new: &Arc<Item>) -> Vec<Change> {
     if revision(deployment) != held {
         let mut object = deployment.value.clone();
         object["metadata"]["annotations"][sets::REVISION] = held.to_string().into();
-        changes.push(Change::Update { kind: deployment.key.kind, part: Part::Main, object });
+        // With its status: the note is no wish, and must not count as a new generation.
+        changes.push(Change::Update { kind: deployment.key.kind, part: Part::Status, object });
     }
     changes
 }

@@ -60,6 +60,8 @@ fn pods_come_up_on_both_nodes_and_the_status_says_so() {
     assert_eq!(status(&stage, &key), (4, 4, 4));
     assert_eq!(condition(&stage, &key, "Progressing"), "True NewReplicaSetAvailable");
     assert_eq!(condition(&stage, &key, "Available"), "True MinimumReplicasAvailable");
+    let deployment = &stage.world.get(&key).expect("there").value;
+    assert_eq!(deployment["metadata"]["generation"], 1, "what controllers note is no wish");
     let on = |node: &str| stage.world.pods_on(node).count();
     assert_eq!((on("n1"), on("n2")), (2, 2));
 }
