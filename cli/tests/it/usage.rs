@@ -64,7 +64,10 @@ async fn every_server_knows_what_a_node_uses_and_that_it_lives() {
     let pods: Api<Pod> = Api::namespaced(first.clone(), "default");
     let pod = json!({ "metadata": { "name": "p", "labels": { "app": "web" } },
         "spec": { "nodeName": "c", "containers": [{ "name": "one", "image": "sim" }, { "name": "two", "image": "sim" }] } });
-    pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a Pod")).await.expect("created");
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    // A controller makes the account that pods run as: before that they are refused.
+    let created = async { while pods.create(&PostParams::default(), &pod).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, created).await.expect("created");
     let heard = Instant::now();
 
     let of_pods = "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods";

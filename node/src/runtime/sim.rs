@@ -89,7 +89,8 @@ fn used(pod: &PodId, container: &Container, now: Timestamp) -> Option<ContainerU
         .chain(pod.uid.bytes())
         .fold(17_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     let millis = u64::try_from(now.duration_since(started_at).as_millis()).unwrap_or(0);
-    let cpu_usage_ns = millis.saturating_mul(1_000 * (1_000 + draw % 9_000));
+    // Nanoseconds per millisecond are millionths of a CPU.
+    let cpu_usage_ns = millis.saturating_mul(1_000 + draw % 9_000);
     let memory = (8 << 20) + draw % (56 << 20);
     let usage = Usage {
         cpu_usage_ns,
@@ -252,6 +253,34 @@ impl Runtime for Sim {
                 () = tokio::time::sleep(wait) => {}
                 () = sink.closed() => return Ok(()),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simulated_container_uses_a_few_thousandths_of_a_cpu() {
+        let pod = PodId { namespace: "ns".into(), name: "p".into(), uid: "u".into() };
+        let now = Timestamp::from_second(1000).expect("a time");
+        for number in 0..50 {
+            let container = Container {
+                id: format!("{number:064x}"),
+                name: "c".into(),
+                restart: 0,
+                backoff_s: 0,
+                sandbox: "s".into(),
+                hash: String::new(),
+                image: "i".into(),
+                image_id: String::new(),
+                created_at: Timestamp::UNIX_EPOCH,
+                state: State::Running { started_at: Timestamp::UNIX_EPOCH },
+            };
+            let usage = used(&pod, &container, now).and_then(|held| held.usage).expect("it runs");
+            assert!((1_000_000_000..=10_000_000_000).contains(&usage.cpu_usage_ns), "{usage:?}");
+            assert!(usage.memory_working_set_bytes < 64 << 20, "{usage:?}");
         }
     }
 }
