@@ -42,11 +42,17 @@ impl Layout {
         Layout { dir: dir.to_owned(), tag: format!("{:04x}", hash as u16), subnet, port }
     }
 
-    pub(crate) fn bridge(&self) -> String {
-        format!("rm{}br", self.tag)
+    /// The network namespace that holds the bridge.
+    pub(crate) fn switch(&self) -> String {
+        format!("rm{}sw", self.tag)
     }
 
-    /// The machine's own address on the bridge.
+    /// The machine's own end of the network.
+    pub(crate) fn uplink(&self) -> String {
+        format!("rm{}up", self.tag)
+    }
+
+    /// The machine's own address there.
     pub(crate) fn gateway(&self) -> Option<Ipv4Addr> {
         self.subnet.map(|subnet| host(subnet, 1))
     }

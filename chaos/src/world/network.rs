@@ -1,4 +1,7 @@
 //! Network namespaces on one bridge: each process gets an address, and its links can be cut.
+//!
+//! The bridge lies in a namespace of its own: in the machine's, a Docker Engine that runs there has the kernel drop what
+//! passes over bridges.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -6,6 +9,9 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::world::layout::{Layout, Place};
+
+/// The bridge, in its namespace.
+const BRIDGE: &str = "bridge";
 
 /// Runs a command and says what it said when it failed.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
@@ -34,21 +40,25 @@ pub(crate) fn can_isolate() -> Result<(), String> {
 /// Makes the bridge of an isolated layout.
 pub(crate) fn add_bridge(layout: &Layout) -> anyhow::Result<()> {
     let Some(gateway) = layout.gateway() else { return Ok(()) };
-    let bridge = layout.bridge();
-    run("ip", &["link", "add", &bridge, "type", "bridge"])?;
-    run("ip", &["addr", "add", &format!("{gateway}/24"), "dev", &bridge])?;
-    run("ip", &["link", "set", &bridge, "up"])?;
+    let (switch, uplink) = (layout.switch(), layout.uplink());
+    run("ip", &["netns", "add", &switch])?;
+    run("ip", &["-n", &switch, "link", "add", BRIDGE, "type", "bridge"])?;
+    run("ip", &["-n", &switch, "link", "set", BRIDGE, "up"])?;
+    run("ip", &["link", "add", &uplink, "type", "veth", "peer", "name", "machine", "netns", &switch])?;
+    run("ip", &["-n", &switch, "link", "set", "machine", "master", BRIDGE, "up"])?;
+    run("ip", &["addr", "add", &format!("{gateway}/24"), "dev", &uplink])?;
+    run("ip", &["link", "set", &uplink, "up"])?;
     Ok(())
 }
 
 /// Makes a process's namespace and plugs it into the bridge.
 pub(crate) fn add_place(layout: &Layout, place: &Place) -> anyhow::Result<()> {
     let (Some(namespace), Some(gateway)) = (&place.namespace, layout.gateway()) else { return Ok(()) };
-    let (outside, address) = (namespace.as_str(), format!("{}/24", place.address));
+    let (switch, outside, address) = (layout.switch(), namespace.as_str(), format!("{}/24", place.address));
     run("ip", &["netns", "add", namespace])?;
     run("ip", &["-n", namespace, "link", "set", "lo", "up"])?;
-    run("ip", &["link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
-    run("ip", &["link", "set", outside, "master", &layout.bridge(), "up"])?;
+    run("ip", &["-n", &switch, "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
+    run("ip", &["-n", &switch, "link", "set", outside, "master", BRIDGE, "up"])?;
     run("ip", &["-n", namespace, "addr", "add", &address, "dev", "eth0"])?;
     run("ip", &["-n", namespace, "link", "set", "eth0", "up"])?;
     run("ip", &["-n", namespace, "route", "add", "default", "via", &gateway.to_string()])?;
@@ -61,7 +71,8 @@ pub(crate) fn remove(layout: &Layout, places: &[Place]) {
         let _ = run("ip", &["netns", "del", namespace]);
     }
     if layout.subnet.is_some() {
-        let _ = run("ip", &["link", "del", &layout.bridge()]);
+        let _ = run("ip", &["link", "del", &layout.uplink()]);
+        let _ = run("ip", &["netns", "del", &layout.switch()]);
     }
 }
 
@@ -133,6 +144,26 @@ mod tests {
         remove(&layout, &[place]);
         assert!(served && healed, "reachable before ({served}) and after ({healed})");
         assert!(!while_cut && dropped > 0, "cut, with a trace: {dropped} packets");
+    }
+
+    #[test]
+    #[expect(clippy::print_stdout, reason = "the count of tests lists what was skipped")]
+    fn places_reach_each_other_beside_a_docker_engine() {
+        if let Err(why) = can_isolate() {
+            println!("skipped: network namespaces: {why}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path(), true);
+        let places = [layout.server(1), layout.server(2)];
+        add_bridge(&layout).unwrap();
+        for place in &places {
+            add_place(&layout, place).unwrap();
+        }
+        let enter = format!("--net=/run/netns/{}", places[0].namespace.as_deref().unwrap());
+        let pinged = run("nsenter", &[&enter, "busybox", "ping", "-c", "1", "-W", "2", &places[1].address.to_string()]);
+        remove(&layout, &places);
+        pinged.unwrap();
     }
 
     #[test]
