@@ -15,6 +15,7 @@ pub mod fields;
 pub mod gateway;
 pub mod identity;
 pub mod kind;
+pub mod metrics;
 pub mod patch;
 pub mod pki;
 pub mod quantity;

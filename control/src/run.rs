@@ -24,6 +24,7 @@ use crate::identity::at_rest::Ring;
 use crate::identity::tokens::Tokens;
 use crate::identity::{MASTERS, User};
 use crate::kind;
+use crate::metrics::Metrics;
 use crate::pki::files::Shared;
 use crate::pki::signing::SigningKey;
 use crate::pki::{Pair, Subject, issue};
@@ -135,14 +136,16 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     bootstrap(&registry, config).await?;
     let tokens = Tokens::new(registry.clone(), SigningKey::read(&config.shared.signing_pem)?);
     let gateway = Gateway::new(registry.clone(), tokens.clone());
+    let metrics = Arc::new(Metrics::default());
     let reconciler = Reconciler {
         registry: registry.clone(),
         liveness: Arc::clone(gateway.liveness()),
         settings: Settings { ranges: config.ranges.clone(), ca_pem: config.shared.authority.cert_pem.clone() },
         enabled: config.controllers.clone(),
+        metrics: Arc::clone(&metrics),
     };
     let peers = Peers::new(store.clone(), server_client(config)?);
-    let api = Api::new(registry, Arc::clone(&gateway), peers, tokens);
+    let api = Api::new(registry, Arc::clone(&gateway), peers, tokens, metrics);
     let cluster = Arc::new(Cluster::new(store, config.shared.clone()));
     let dashboard = Dashboard::new(api.clone(), Arc::clone(&cluster));
     let pair = serving_pair(config)?;

@@ -1,6 +1,11 @@
 //! The words of the public interface: revisions, epochs, leadership, members, watches.
 
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
 use proto::mvccpb::Event;
 
 /// The store's counter: one per transaction that wrote something.
@@ -40,6 +45,29 @@ pub struct Member {
     pub context: Bytes,
 }
 
+/// How a member stands, for those who keep an eye on it.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Raft's term.
+    pub term: u64,
+    /// Who leads, when known.
+    pub leader: Option<MemberId>,
+    /// Whether it is this member.
+    pub leads: bool,
+    /// Index of the last entry applied.
+    pub applied: u64,
+    /// Index of the last entry in the log.
+    pub log_index: u64,
+    /// The newest revision here.
+    pub revision: Revision,
+    /// Size of the state's files, bytes.
+    pub size_bytes: u64,
+    /// Members of the group.
+    pub members: usize,
+    /// How long the log's syncs to disk took.
+    pub syncs: Arc<crate::durations::Durations>,
+}
+
 /// What to watch. `start_revision` 0 means from now on.
 #[derive(Clone, Debug, Default)]
 pub struct WatchSpec {
@@ -53,13 +81,50 @@ pub struct WatchSpec {
     pub prev_kv: bool,
 }
 
+/// An event, as all watchers share it.
+#[derive(Debug)]
+pub struct Occurrence {
+    event: Event,
+    note: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Occurrence {
+    /// Of an event.
+    pub fn new(event: Event) -> Self {
+        Occurrence { event, note: Mutex::new(None) }
+    }
+
+    /// What was made of it before by another reader, or is made of it now. Old events forget it.
+    pub fn note<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut note = self.note.lock();
+        if let Some(held) = note.clone().and_then(|held| held.downcast::<T>().ok()) {
+            return held;
+        }
+        let made = Arc::new(make());
+        *note = Some(made.clone());
+        made
+    }
+
+    pub(crate) fn forget(&self) {
+        *self.note.lock() = None;
+    }
+}
+
+impl Deref for Occurrence {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
 /// Events of whole revisions, in order, without gaps.
 #[derive(Clone, Debug)]
 pub struct WatchBatch {
     /// Everything up to here has been delivered (also set when `events` is empty: progress).
     pub revision: Revision,
     /// Shared with every other watcher.
-    pub events: Vec<std::sync::Arc<Event>>,
+    pub events: Vec<Arc<Occurrence>>,
 }
 
 /// Why a watch ended.

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod backup;
 pub mod config;
+pub mod durations;
 mod engine;
 pub mod error;
 pub mod etcd;

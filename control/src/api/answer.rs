@@ -1,10 +1,13 @@
 //! Answers: values and errors as HTTP responses.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
@@ -38,6 +41,36 @@ pub fn value(code: u16, value: &Value, how: &Representation) -> Response<Body> {
             whole(code, "application/json", text)
         }
         Format::Yaml => whole(code, "application/yaml", yaml::write(value)),
+    }
+}
+
+/// An answer with something that is kept until all of it is sent, or nobody wants it any more.
+pub fn while_sent<T: Send + Unpin + 'static>(response: Response<Body>, keep: T) -> Response<Body> {
+    response.map(|body| Kept { body, _keep: keep }.boxed_unsync())
+}
+
+struct Kept<T> {
+    body: Body,
+    _keep: T,
+}
+
+impl<T: Unpin> http_body::Body for Kept<T> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -54,6 +54,14 @@ impl Selection {
             || (self.labels.matches(object["metadata"]["labels"].as_object()) && self.fields.matches(object))
     }
 
+    /// Whether an object is wanted, as far as its namespace and name tell; none: they do not.
+    pub(crate) fn by_place(&self, (namespace, name): (&str, &str)) -> Option<bool> {
+        if self.is_plain() {
+            return Some(true);
+        }
+        self.fields.by_name(namespace, name).filter(|wanted| !wanted || self.labels.is_empty())
+    }
+
     /// The same for a stored object, which is decoded only as far as needed. `place`: its namespace and name.
     pub(crate) fn takes_stored(&self, place: (&str, &str), stored: &[u8]) -> Result<bool, Status> {
         match self.fields.by_name(place.0, place.1) {

@@ -1,6 +1,7 @@
 //! One path for every request: what it names, whether its user may, and where it is answered.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, USER_AGENT, VARY};
@@ -21,6 +22,7 @@ use crate::gateway::Gateway;
 use crate::identity::tokens::Tokens;
 use crate::identity::{User, impersonate};
 use crate::kind::{self, Kind};
+use crate::metrics::{Label, Metrics};
 use crate::registry::shell::{Registry, Target};
 use crate::status::Status;
 use crate::validate::{names, warnings};
@@ -34,6 +36,7 @@ pub struct Api {
     pub(crate) registry: Registry,
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) tokens: Tokens,
 }
 
@@ -80,8 +83,14 @@ fn pretty(mut how: Representation, parts: &Parts, query: &Query) -> Representati
 
 impl Api {
     /// Over the objects of a store, the nodes that are connected here, the other servers, and the tokens of accounts.
-    pub fn new(registry: Registry, gateway: Arc<Gateway>, peers: Arc<Peers>, tokens: Tokens) -> Self {
-        Api { registry, gateway, peers, tokens }
+    pub fn new(
+        registry: Registry,
+        gateway: Arc<Gateway>,
+        peers: Arc<Peers>,
+        tokens: Tokens,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Api { registry, gateway, peers, tokens, metrics }
     }
 
     /// Answers a request of an authenticated user.
@@ -92,36 +101,47 @@ impl Api {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        match self.answer(&parts, body, user).await {
+        let (target, query) = (path::parse(parts.uri.path()), Query::parse(parts.uri.query().unwrap_or_default()));
+        let label = Label::new(&parts.method, &target, &query);
+        let (running, started) = (self.metrics.begin(&label), Instant::now());
+        let response = match self.answer(&parts, &target, &query, body, user).await {
             Ok(response) => response,
             Err(status) => answer::error_in(&status, negotiate::format(header(&parts, ACCEPT))),
-        }
+        };
+        self.metrics.answered(&label, response.status().as_u16(), started.elapsed());
+        // Under way until the client has it all.
+        answer::while_sent(response, running)
     }
 
-    async fn answer<B>(&self, parts: &Parts, body: B, user: &User) -> Result<Response<Body>, Status>
+    async fn answer<B>(
+        &self,
+        parts: &Parts,
+        target: &path::Target,
+        query: &Query,
+        body: B,
+        user: &User,
+    ) -> Result<Response<Body>, Status>
     where
         B: HttpBody + Send,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let target = path::parse(parts.uri.path());
-        let attributes = attributes(parts, &target, &query)?;
+        let attributes = attributes(parts, target, query)?;
         let user = &self.acting(parts, user, &attributes)?;
         self.authorize(user, &attributes)?;
-        let path = match &target {
+        let path = match target {
             path::Target::Resource(path) => path,
             path::Target::Unserved(group) => return nothing_in(group),
-            path::Target::Other(place) => return self.elsewhere(parts, &query, place).await,
+            path::Target::Other(place) => return self.elsewhere(parts, query, place).await,
         };
         if path.group == metrics::GROUP {
             return metrics::answer(self, parts, &query, path).await;
         }
         let Some(kind) = kind::find(&path.group, &path.version, &path.resource) else { return nothing_in(&path.group) };
-        let verb = route(parts, kind, path, &query)?;
+        let verb = route(parts, kind, path, query)?;
         // What is written is written on the user's behalf; admission may have a word for them.
         let api = &Api { registry: self.registry.by(user), ..self.clone() };
-        let call = Call { api, user, kind, path, query: &query, verb, parts, body: Bytes::new() };
+        let call = Call { api, user, kind, path, query, verb, parts, body: Bytes::new() };
         let format = negotiate::format(header(parts, ACCEPT));
         let answered = call.answer(body).await.unwrap_or_else(|status| answer::error_in(&status, format));
         // Said with errors, too.
@@ -154,6 +174,10 @@ impl Api {
     async fn elsewhere(&self, parts: &Parts, query: &Query, place: &str) -> Result<Response<Body>, Status> {
         if let Some(response) = health::answer(self, query, place).await {
             return Ok(response);
+        }
+        if place == "/metrics" {
+            let text = self.metrics.text(&self.registry.store().figures(), self.gateway.sessions());
+            return Ok(answer::whole(200, "text/plain; version=0.0.4; charset=utf-8", text));
         }
         if let Some(response) = issuer::answer(self, place, header(parts, ACCEPT).unwrap_or_default()) {
             return response;

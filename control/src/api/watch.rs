@@ -1,7 +1,7 @@
 //! watch: a stream of events, from the store's own ring.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,11 +11,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::Timestamp;
+use proto::mvccpb::KeyValue;
 use proto::mvccpb::event::EventType;
-use proto::mvccpb::{Event, KeyValue};
 use serde_json::{Value, json};
 use store::Watcher;
-use store::api::{Revision, WatchError, WatchSpec};
+use store::api::{Occurrence, Revision, WatchError, WatchSpec};
 use tokio::time::Instant;
 
 use crate::api::answer::Body;
@@ -26,8 +26,9 @@ use crate::api::selection::{Rows, Selection, place};
 use crate::api::serve::Call;
 use crate::api::splice::{self, Part};
 use crate::kind::Kind;
-use crate::registry::key;
+use crate::metrics::Counter;
 use crate::registry::shell::{Registry, failed};
+use crate::registry::{event_view, key};
 use crate::status::Status;
 use crate::table::{self, Include, Style};
 
@@ -54,6 +55,19 @@ struct Stream {
     ready: VecDeque<Bytes>,
     deadline: Instant,
     ended: bool,
+    sent: Arc<Counter>,
+}
+
+const KINDS: [&str; 3] = ["ADDED", "MODIFIED", "DELETED"];
+const ADDED: usize = 0;
+const MODIFIED: usize = 1;
+const DELETED: usize = 2;
+
+/// What all watchers share of an event: what they sent, and its states before and after, decoded.
+#[derive(Default)]
+struct Shared {
+    lines: [OnceLock<Bytes>; KINDS.len()],
+    decoded: OnceLock<(Option<Value>, Option<Value>)>,
 }
 
 /// How objects are shown.
@@ -119,7 +133,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions, selection: Selection, vie
     let timeout =
         options.timeout_seconds.filter(|seconds| *seconds > 0).map_or_else(default_timeout, Duration::from_secs);
     Ok(Stream {
-        watcher: store.watch(&spec),
+        watcher: store.watch(&spec).sparse(),
         initial: initial.then(|| Rows::new(call, picture, None, selection.clone())),
         marked: marked && options.bookmarks,
         registry: call.api.registry.clone(),
@@ -130,6 +144,7 @@ async fn begin(call: &Call<'_>, options: &ListOptions, selection: Selection, vie
         ready: VecDeque::new(),
         deadline: Instant::now() + timeout,
         ended: false,
+        sent: call.api.metrics.events(call.kind),
     })
 }
 
@@ -142,7 +157,9 @@ impl Stream {
     /// The next lines; none when the watch is over.
     async fn piece(&mut self) -> Option<Bytes> {
         loop {
+            let waiting = self.ready.len();
             if let Some(piece) = joined(&mut self.ready) {
+                self.sent.add((waiting - self.ready.len()) as u64);
                 return Some(piece);
             }
             if self.ended {
@@ -162,8 +179,8 @@ impl Stream {
                 Ok(Err(error)) => self.end(&error),
                 Err(_) => {
                     self.ended = Instant::now() >= self.deadline;
-                    if self.bookmarks {
-                        self.bookmark(self.watcher.synced(), false);
+                    if let Some(reached) = self.watcher.progress().filter(|_| self.bookmarks) {
+                        self.bookmark(reached, false);
                     }
                 }
             }
@@ -175,7 +192,7 @@ impl Stream {
         let Some(mut rows) = self.initial.take() else { return };
         let mut bytes = 0;
         let written = rows.each(|stored, revision| {
-            let line = self.line("ADDED", stored, revision)?;
+            let line = self.line(KINDS[ADDED], stored, revision)?;
             bytes += line.len();
             self.ready.push_back(line);
             Ok(bytes < PIECE)
@@ -189,35 +206,54 @@ impl Stream {
     }
 
     /// What one change means to a client that sees only a selection.
-    fn event(&mut self, event: &Event) {
-        let Some(kv) = &event.kv else { return };
-        let written = self.change(event, kv);
-        match written {
+    fn event(&mut self, event: &Occurrence) {
+        match self.change(event) {
             Ok(Some(line)) => self.ready.push_back(line),
             Ok(None) => {}
             Err(status) => self.fail(&status),
         }
     }
 
-    fn change(&mut self, event: &Event, kv: &KeyValue) -> Result<Option<Bytes>, Status> {
-        let registry = self.registry.clone();
-        let old = event.prev_kv.as_ref().map(|kv| registry.opened_as(self.kind, kv)).transpose()?;
-        let new = if event.r#type() == EventType::Delete { None } else { Some(registry.opened_as(self.kind, kv)?) };
-        let place = place(self.kind, &kv.key);
-        let wanted = |stored: Option<&Cow<'_, [u8]>>| match stored {
-            Some(_) if self.selection.is_plain() => Ok(true),
-            Some(stored) => self.selection.takes_stored(place, stored),
-            None => Ok(false),
-        };
-        let (was, is) = (wanted(old.as_ref())?, wanted(new.as_ref())?);
-        let (kind, stored) = match (was, is) {
-            (false, true) => ("ADDED", new),
-            (true, true) => ("MODIFIED", new),
+    fn change(&mut self, event: &Occurrence) -> Result<Option<Bytes>, Status> {
+        let Some(kv) = &event.kv else { return Ok(None) };
+        // Objects that are shown as another kind are not what the others send.
+        let shared = if event_view::is_view(self.kind) { Arc::default() } else { event.note(Shared::default) };
+        let (kind, state) = match self.concerns(event, kv, &shared)? {
+            (false, true) => (ADDED, Some(kv)),
+            (true, true) => (MODIFIED, Some(kv)),
             // Gone, or gone from the selection: the last state, at the revision of its end.
-            (true, false) => ("DELETED", old),
+            (true, false) => (DELETED, event.prev_kv.as_ref()),
             (false, false) => return Ok(None),
         };
-        stored.map(|stored| self.line(kind, &stored, kv.mod_revision)).transpose()
+        let Some(state) = state else { return Ok(None) };
+        let line = Some(&shared.lines[kind]).filter(|_| matches!(self.view, Shown::Plain));
+        if let Some(held) = line.and_then(OnceLock::get) {
+            return Ok(Some(held.clone()));
+        }
+        let registry = self.registry.clone();
+        let made = self.line(KINDS[kind], &registry.opened_as(self.kind, state)?, kv.mod_revision)?;
+        Ok(Some(line.map_or_else(|| made.clone(), |line| line.get_or_init(|| made.clone()).clone())))
+    }
+
+    /// Whether the object was selected before an event, and is after it.
+    fn concerns(&self, event: &Occurrence, kv: &KeyValue, shared: &Shared) -> Result<(bool, bool), Status> {
+        let exists = (event.prev_kv.is_some(), event.r#type() != EventType::Delete);
+        match self.selection.by_place(place(self.kind, &kv.key)) {
+            Some(true) => return Ok(exists),
+            Some(false) => return Ok((false, false)),
+            None => {}
+        }
+        let decoded = match shared.decoded.get() {
+            Some(decoded) => decoded,
+            None => {
+                let decode = |kv: &KeyValue| self.registry.open_as(self.kind, kv).map(|stored| stored.value);
+                let old = event.prev_kv.as_ref().map(decode).transpose()?;
+                let new = Some(kv).filter(|_| exists.1).map(decode).transpose()?;
+                shared.decoded.get_or_init(|| (old, new))
+            }
+        };
+        let takes = |object: &Option<Value>| object.as_ref().is_some_and(|object| self.selection.takes(object));
+        Ok((takes(&decoded.0), takes(&decoded.1)))
     }
 
     /// An event about an object.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use parking_lot::Mutex;
+use proto::mvccpb::KeyValue;
 use proto::mvccpb::event::EventType;
-use proto::mvccpb::{Event, KeyValue};
 use serde_json::Value;
-use store::api::{WatchError, WatchSpec};
+use store::api::{Occurrence, WatchError, WatchSpec};
 use store::{Store, View, Watcher};
 
 use super::index::Index;
@@ -58,8 +58,8 @@ impl Followed {
         Followed { index: Arc::new(index), watcher: store.watch(&spec) }
     }
 
-    fn take(&mut self, events: &[Arc<Event>]) {
-        let ours = |event: &&Arc<Event>| event.kv.as_ref().is_some_and(|kv| place(kv).is_some());
+    fn take(&mut self, events: &[Arc<Occurrence>]) {
+        let ours = |event: &&Arc<Occurrence>| event.kv.as_ref().is_some_and(|kv| place(kv).is_some());
         for event in events.iter().filter(ours) {
             if let Some(kv) = &event.kv {
                 put(Arc::make_mut(&mut self.index), kv, event.r#type() == EventType::Delete);

@@ -98,6 +98,11 @@ impl Gateway {
         &self.liveness
     }
 
+    /// How many agents are connected to this server.
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.count()
+    }
+
     /// A container's log from its node; none when the node is not connected to this server.
     pub(crate) async fn log(&self, node: &str, request: LogRequest) -> Option<Log> {
         self.sessions.log(node, request).await

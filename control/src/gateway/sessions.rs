@@ -44,6 +44,11 @@ impl Sessions {
         session
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.nodes.lock().len()
+    }
+
     /// A session has ended; its logs end with it.
     pub(super) fn close(&self, node: &str, session: &Arc<Session>) {
         session.logs.lock().clear();

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::controllers::{Enabled, Observed, Settings, TABLE};
 use crate::gateway::liveness::Liveness;
 use crate::kind::ALL;
+use crate::metrics::Metrics;
 use crate::reconcile::queue::{Queue, Work};
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::Txn;
@@ -43,6 +44,8 @@ pub struct Reconciler {
     pub settings: Settings,
     /// Which rows of the table run.
     pub enabled: Enabled,
+    /// Where it is counted what they do.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Reconciler {
@@ -149,6 +152,9 @@ impl<'a> Round<'a> {
         loop {
             if commit.is_none() && self.world.revision >= self.committed {
                 let (works, txns) = self.plan();
+                for (controller, depth) in self.queue.depths() {
+                    self.shell.metrics.waiting(TABLE[controller].name, depth);
+                }
                 if !works.is_empty() {
                     let verdicts = self.shell.registry.commit(self.epoch, txns);
                     commit = Some(Box::pin(async move { (works, verdicts.await) }));
@@ -198,7 +204,9 @@ impl<'a> Round<'a> {
                 leading_for: now - self.since,
                 settings: &self.shell.settings,
             };
+            let started = Instant::now();
             let plan = (TABLE[work.controller].plan)(&observed, &work.key);
+            self.shell.metrics.planned(TABLE[work.controller].name, started.elapsed());
             if let Some(wait) = plan.wake_in {
                 self.queue.add_at(now + wait, work.clone());
             }

@@ -27,12 +27,14 @@ pub struct Queue {
     later: BTreeMap<Work, Instant>,
     times: BTreeSet<(Instant, Work)>,
     failures: BTreeMap<Work, u32>,
+    depths: BTreeMap<usize, usize>,
 }
 
 impl Queue {
     /// To be planned soon; once is enough.
     pub fn add(&mut self, work: Work) {
         if self.waiting.insert(work.clone()) {
+            *self.depths.entry(work.controller).or_default() += 1;
             self.ready.push_back(work);
         }
     }
@@ -75,7 +77,15 @@ impl Queue {
         }
         let work = self.ready.pop_front()?;
         self.waiting.remove(&work);
+        if let Some(depth) = self.depths.get_mut(&work.controller) {
+            *depth -= 1;
+        }
         Some(work)
+    }
+
+    /// How many keys are ready, by place in the table of controllers.
+    pub fn depths(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.depths.iter().map(|(controller, depth)| (*controller, *depth))
     }
 
     /// When something is due; none while nothing waits.
@@ -99,8 +109,10 @@ mod tests {
         for name in ["b", "a", "b"] {
             queue.add(work(name));
         }
+        assert_eq!(queue.depths().collect::<Vec<_>>(), [(0, 2)]);
         let taken: Vec<Work> = std::iter::from_fn(|| queue.take(now)).collect();
         assert_eq!(taken, [work("b"), work("a")]);
+        assert_eq!(queue.depths().collect::<Vec<_>>(), [(0, 0)]);
         assert_eq!(queue.next(now), None);
     }
 

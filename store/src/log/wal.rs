@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::durations::Durations;
 use crate::log::Error;
 use crate::log::disk::Disk;
 use crate::log::record::{PAYLOAD_BYTES_MAX, Record, size_of};
@@ -43,6 +44,7 @@ pub struct Log {
     /// Held while a call takes effect and is queued: memory and disk see the same order.
     order: Mutex<()>,
     writer: Option<JoinHandle<()>>,
+    syncs: Arc<Durations>,
 }
 
 impl Log {
@@ -56,7 +58,8 @@ impl Log {
         let disk = Arc::new(disk);
         let (contents, tail) = recovery::recover(&*disk)?;
         let standing = contents.standing();
-        let writer = Writer::open(disk, tail, standing, options.segment_bytes)?;
+        let syncs = Arc::new(Durations::default());
+        let writer = Writer::open(disk, tail, standing, options.segment_bytes, Arc::clone(&syncs))?;
         let failed = Arc::new(OnceLock::new());
         let told = failed.clone();
         let (jobs, queue) = sync_channel(QUEUE_MAX);
@@ -70,7 +73,13 @@ impl Log {
             jobs: Some(jobs),
             order: Mutex::new(()),
             writer: Some(writer),
+            syncs,
         })
+    }
+
+    /// How long its syncs to disk take.
+    pub fn syncs(&self) -> Arc<Durations> {
+        Arc::clone(&self.syncs)
     }
 
     /// Adds entries; they are readable when this returns, and durable when `durable` is called.

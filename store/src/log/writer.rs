@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::BytesMut;
 
+use crate::durations::Durations;
 use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::record::{Record, size_of};
@@ -33,6 +35,7 @@ pub(super) struct Writer<D: Disk> {
     /// Oldest first; the last is the one that is written.
     segments: VecDeque<Segment>,
     standing: Standing,
+    syncs: Arc<Durations>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -42,6 +45,7 @@ impl<D: Disk> Writer<D> {
         tail: Option<Tail>,
         standing: Standing,
         segment_bytes: u64,
+        syncs: Arc<Durations>,
     ) -> Result<Self, Error> {
         let (sequence, end, mut segments, fresh) = match tail {
             None => (1, SEGMENT_HEADER_BYTES, VecDeque::new(), true),
@@ -56,7 +60,7 @@ impl<D: Disk> Writer<D> {
         } else {
             disk.open(&name).map_err(|source| Error::Io { path: disk.describe(&name), source })?
         };
-        let mut writer = Writer { disk, file, spare, sequence, end, segment_bytes, segments, standing };
+        let mut writer = Writer { disk, file, spare, sequence, end, segment_bytes, segments, standing, syncs };
         if fresh {
             writer.restate()?;
         }
@@ -103,7 +107,9 @@ impl<D: Disk> Writer<D> {
         let name = segment::name(self.sequence);
         let io = |source| Error::Io { path: self.disk.describe(&name), source };
         self.file.write_at(buffer, self.end).map_err(io)?;
+        let started = Instant::now();
         self.file.sync().map_err(io)?;
+        self.syncs.observe(started.elapsed());
         self.end += buffer.len() as u64;
         buffer.clear();
         if self.end > self.segment_bytes / 2 {

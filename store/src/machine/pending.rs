@@ -10,7 +10,7 @@ use proto::command::refusal::Reason;
 use proto::mvccpb::event::EventType;
 use proto::mvccpb::{Event, KeyValue};
 
-use crate::api::Revision;
+use crate::api::{Occurrence, Revision};
 use crate::engine::{Batch, Family};
 use crate::machine::codec::{self, Header};
 use crate::machine::lease::Leases;
@@ -28,7 +28,7 @@ pub(crate) struct Pending<'a> {
     /// What is to be written.
     pub(crate) batch: Batch,
     /// What watchers are to be told.
-    pub(crate) events: Vec<(Revision, Arc<Event>)>,
+    pub(crate) events: Vec<(Revision, Arc<Occurrence>)>,
 }
 
 impl<'a> Pending<'a> {
@@ -143,7 +143,7 @@ impl Scratch<'_, '_> {
             } else {
                 pending.batch.delete(Family::Latest, kv.key.clone());
             }
-            pending.events.push((revision, Arc::new(event)));
+            pending.events.push((revision, Arc::new(Occurrence::new(event))));
         }
         pending.latest.extend(self.latest);
     }

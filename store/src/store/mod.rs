@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
-use crate::api::{Epoch, Leadership, Member, MemberId, Revision, WatchSpec};
+use crate::api::{Epoch, Figures, Leadership, Member, MemberId, Revision, WatchSpec};
 use crate::backup::{BackupError, Manifest};
 use crate::config::Config;
+use crate::durations::Durations;
 use crate::group::Group;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
@@ -56,6 +57,7 @@ struct Inner {
     lessor: Arc<Lessor>,
     datagrams: Arc<Datagrams>,
     leadership: watch::Receiver<Leadership>,
+    syncs: Arc<Durations>,
     tasks: TaskTracker,
     cancel: CancellationToken,
     /// Held until nobody uses the store any more.
@@ -180,6 +182,22 @@ impl Store {
     /// Who leads, and every change of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// How this member stands.
+    pub fn figures(&self) -> Figures {
+        let now = self.inner.group.raft.metrics().borrow_watched().clone();
+        Figures {
+            term: now.current_term,
+            leader: now.current_leader,
+            leads: now.current_leader == Some(self.id()),
+            applied: now.last_applied.map_or(0, |id| id.index),
+            log_index: now.last_log_index.unwrap_or(0),
+            revision: self.revision(),
+            size_bytes: self.inner.machine.size(),
+            members: now.membership_config.nodes().count(),
+            syncs: Arc::clone(&self.inner.syncs),
+        }
     }
 
     /// This member's id.

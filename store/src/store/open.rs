@@ -53,6 +53,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
 
     let log =
         Log::open(Folder::open(config.data_dir.join("log")).map_err(stopped)?, Options::default()).map_err(stopped)?;
+    let syncs = log.syncs();
     let machine = Machine::open(&config.data_dir.join("state"))?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
     adopt(&config, &identity, &machine)?;
@@ -83,7 +84,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
-    let inner = Inner { group, machine, lessor, datagrams, leadership, tasks, cancel, lock };
+    let inner = Inner { group, machine, lessor, datagrams, leadership, syncs, tasks, cancel, lock };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use proto::mvccpb::Event;
 use tokio::sync::watch;
 
-use crate::api::{Revision, WatchBatch, WatchError, WatchSpec};
+use crate::api::{Occurrence, Revision, WatchBatch, WatchError, WatchSpec};
 use crate::machine::codec;
 use crate::machine::view::{View, before};
 
@@ -31,6 +31,7 @@ pub struct Watcher {
     ring: Arc<Ring>,
     past: Arc<dyn Past>,
     revisions: watch::Receiver<Revision>,
+    topic: Option<ring::Topic>,
     bounds: (Bytes, Option<Bytes>),
     prev_kv: bool,
     /// The next revision to look at.
@@ -43,7 +44,31 @@ impl Watcher {
         let now = *revisions.borrow();
         let next = if spec.start_revision > 0 { spec.start_revision } else { now + 1 };
         let bounds = codec::bounds(&spec.key, &spec.range_end);
-        Watcher { ring, past, revisions, bounds, prev_kv: spec.prev_kv, next }
+        Watcher { ring, past, revisions, topic: None, bounds, prev_kv: spec.prev_kv, next }
+    }
+
+    /// The same, woken only by events near its range: `synced` stands still between them, `progress` goes on.
+    #[must_use]
+    pub fn sparse(mut self) -> Self {
+        self.topic = ring::topic_of(&self.bounds.0, self.bounds.1.as_deref());
+        if let Some(topic) = self.topic {
+            self.revisions = self.ring.topic(topic);
+        }
+        self
+    }
+
+    /// The newest revision, if everything up to it has been delivered; none while something waits or is to come first.
+    pub fn progress(&mut self) -> Option<Revision> {
+        let newest = *self.ring.revisions().borrow();
+        if self.next <= newest {
+            let (events, last) = self.ring.events(self.next, STEP, self.topic, |key| self.wants(key))?;
+            if !events.is_empty() || last < newest {
+                return None;
+            }
+            self.next = last + 1;
+        }
+        // A watch from a revision that is to come has reached none.
+        (self.next - 1 <= *self.ring.revisions().borrow()).then_some(self.next - 1)
     }
 
     /// The next events; cancel safe. Never returns an empty batch.
@@ -70,7 +95,7 @@ impl Watcher {
     }
 
     fn step(&self) -> Result<WatchBatch, WatchError> {
-        if let Some((events, revision)) = self.ring.events(self.next, STEP, |key| self.wants(key)) {
+        if let Some((events, revision)) = self.ring.events(self.next, STEP, self.topic, |key| self.wants(key)) {
             return Ok(WatchBatch { revision, events });
         }
         let view = self.past.view();
@@ -79,7 +104,8 @@ impl Watcher {
         }
         let (events, revision) = view.events(self.next, STEP);
         let wanted = events.into_iter().filter(|(_, event)| event.kv.as_ref().is_some_and(|kv| self.wants(&kv.key)));
-        let events = wanted.map(|(revision, event)| Arc::new(self.complete(&view, revision, event))).collect();
+        let events =
+            wanted.map(|(revision, event)| Arc::new(Occurrence::new(self.complete(&view, revision, event)))).collect();
         Ok(WatchBatch { revision, events })
     }
 

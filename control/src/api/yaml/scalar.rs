@@ -340,7 +340,7 @@ mod tests {
         ] {
             assert_eq!(written(text), format!("k: \"{text}\"\n"), "{text}");
         }
-        for text in ["1.2.3", "10Gi", "2026-13-01", "a:b", "nothing", "10.0.0.1", "1:60:", "0xg", "v1", "+x", "1:99"] {
+        for text in ["1.2.3", "10Gi", "2026-13-01", "a:b", "nothing", "10.0.0.1", "1:60", "0xg", "v1", "+x", "1:99"] {
             assert_eq!(written(text), format!("k: {text}\n"), "{text}");
         }
     }
