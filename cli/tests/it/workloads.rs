@@ -67,10 +67,11 @@ async fn a_deployment_is_scaled_rolled_evicted_and_ends_with_its_namespace() {
     until(&deployments, "web", "four pods serve", serving(4)).await;
 
     let image = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "c", "image": "sim:2" }] } } } });
-    deployments.patch("web", &PatchParams::default(), &Patch::Strategic(image)).await.expect("patched");
-    let rolled = |object: Option<&Deployment>| {
+    let patched = deployments.patch("web", &PatchParams::default(), &Patch::Strategic(image)).await.expect("patched");
+    let generation = patched.metadata.generation;
+    let rolled = move |object: Option<&Deployment>| {
         let status = object.and_then(|object| object.status.as_ref());
-        status.is_some_and(|status| status.observed_generation >= Some(3) && status.replicas == Some(4))
+        status.is_some_and(|status| status.observed_generation >= generation && status.replicas == Some(4))
             && serving(4).matches_object(object)
     };
     until(&deployments, "web", "four new pods serve", rolled).await;
