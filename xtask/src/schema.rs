@@ -42,6 +42,9 @@ pub(crate) fn generate(swagger: &Path, api: &Path, apimachinery: &Path, out: &Pa
             if word("x-kubernetes-map-type") == "atomic" {
                 line.push_str(" atomic");
             }
+            if word("x-kubernetes-map-type") == "granular" {
+                line.push_str(" granular");
+            }
             match go.as_ref().map(|go| go.get(field)) {
                 Some(Some((declared, kind))) => write_go(&mut line, facts, declared, kind)?,
                 // What Go's sources do not say is never filled in.

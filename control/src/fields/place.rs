@@ -50,7 +50,7 @@ impl Place {
         let atomic = facts.is_some_and(|facts| facts.atomic);
         match shape {
             Shape::Object(name) => match named(name) {
-                Some(kind) if atomic || kind.atomic => Form::AtomicMap,
+                Some(kind) if atomic || (kind.atomic && !facts.is_some_and(|facts| facts.granular)) => Form::AtomicMap,
                 Some(kind) => Form::Struct(kind),
                 None => Form::AtomicMap,
             },

@@ -77,6 +77,8 @@ pub struct Facts {
     pub set: bool,
     /// Changes only as a whole when applied.
     pub atomic: bool,
+    /// Changes field by field when applied, although its type is atomic.
+    pub granular: bool,
     /// How Go holds it.
     pub go: go::Go,
 }
@@ -202,6 +204,7 @@ fn parse_facts(words: &str) -> Facts {
                 "replace" => facts.replace = true,
                 "set" => facts.set = true,
                 "atomic" => facts.atomic = true,
+                "granular" => facts.granular = true,
                 other => {
                     facts.go.word(other);
                 }
