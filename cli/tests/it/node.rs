@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
 use crate::process::{PATIENCE, Server};
@@ -40,6 +40,7 @@ async fn accounts(client: Client) {
 
 async fn pod_lives_and_ends(client: Client, node: &str, container: serde_json::Value) {
     let nodes: Api<Node> = Api::all(client.clone());
+    let events: Api<Event> = Api::namespaced(client.clone(), "default");
     let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
     let pod = json!({ "metadata": { "name": "p" }, "spec": { "nodeName": node, "terminationGracePeriodSeconds": 3,
         "containers": [container] } });
@@ -47,6 +48,16 @@ async fn pod_lives_and_ends(client: Client, node: &str, container: serde_json::V
     accounts(client).await;
     pods.create(&PostParams::default(), &pod).await.expect("created");
     until(&pods, "p", "it runs", |pod| phase(pod) == Some("Running")).await;
+    let told = async {
+        loop {
+            let all = events.list(&ListParams::default()).await.expect("a list").items;
+            if all.iter().any(|event| event.reason.as_deref() == Some("Started")) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("people are told that its container started");
     let registered = nodes.get(node).await.expect("the node is there").status.expect("a status");
     assert!(registered.allocatable.expect("given").contains_key("cpu"));
     pods.delete("p", &DeleteParams::default()).await.expect("deleted");

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::agent::{PodStatus, Statuses};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::status::{Next, merged, next, registered};
+use super::status::{Next, merged, next, registered, told};
 use crate::kind;
 use crate::registry::commit::{Change, Part, Txn};
 use crate::registry::key::Key;
@@ -27,6 +28,8 @@ const QUEUE_MAX: usize = 1024;
 const BATCH_MAX: usize = 256;
 /// Statuses in one batch are of so many bytes together, about; an object may be several times its status.
 const BATCH_BYTES: usize = 512 << 10;
+/// Events of one session that wait to be written.
+const EVENTS_MAX: usize = 512;
 /// How often one status loses races before its session ends, and with it everything is said anew.
 const RACES_MAX: usize = 64;
 /// Who writes, in `managedFields`: the name that agents have in Kubernetes.
@@ -49,6 +52,8 @@ pub(crate) struct Taken {
     pods: BTreeMap<String, PodStatus>,
     /// The node's own status.
     pub(crate) node: Option<Value>,
+    /// Events (JSON).
+    pub(crate) events: Vec<Bytes>,
 }
 
 impl Taken {
@@ -66,6 +71,15 @@ impl Waiting {
             inner.node = Some(node.clone());
             *self.node.lock() = Some(node);
         }
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// Events to be written; of those beyond the bound nobody is told.
+    pub(crate) fn tell(&self, events: Vec<Bytes>) {
+        let mut inner = self.inner.lock();
+        let room = EVENTS_MAX.saturating_sub(inner.events.len());
+        inner.events.extend(events.into_iter().take(room));
         drop(inner);
         self.filled.notify_one();
     }
@@ -233,6 +247,36 @@ fn finish(job: Job, result: Result<(), Status>) {
 fn give_up(jobs: Vec<Job>, status: &Status) -> Vec<Job> {
     jobs.into_iter().for_each(|job| finish(job, Err(status.clone())));
     Vec::new()
+}
+
+/// Writes what a node tells people, in one log entry. Nothing depends on it: what the store refuses is lost.
+pub(crate) async fn events(registry: &Registry, node: &str, events: &[Bytes]) {
+    let kind = kind::core("events");
+    let view = registry.store().view();
+    let mut wanted: BTreeMap<(String, String), Value> = BTreeMap::new();
+    for event in events.iter().filter_map(|event| serde_json::from_slice::<Value>(event).ok()) {
+        let (namespace, name) = (meta_str(&event, "namespace").to_owned(), meta_str(&event, "name").to_owned());
+        let target = Target { kind, namespace: &namespace, name: &name, subresource: "" };
+        let stored = || registry.get(&view, target).ok().map(crate::registry::shell::Stored::shown);
+        let held = wanted.remove(&(namespace.clone(), name.clone())).or_else(stored);
+        if let Some(event) = told(node, event, held) {
+            wanted.insert((namespace, name), event);
+        }
+    }
+    drop(view);
+    let change = |object: Value| match meta_str(&object, "resourceVersion") {
+        "" => Change::Create { kind, object },
+        _ => Change::Update { kind, part: Part::Main, object },
+    };
+    let txns: Vec<Txn> =
+        wanted.into_values().map(|object| Txn { manager: MANAGER, changes: vec![change(object)] }).collect();
+    let lost = match registry.commit(0, txns).await {
+        Ok(verdicts) => verdicts.into_iter().find_map(Result::err),
+        Err(status) => Some(status),
+    };
+    if let Some(status) = lost {
+        tracing::debug!(node, message = status.message, "an event was not taken");
+    }
 }
 
 /// Creates a node's object, or brings it up to date: labels and annotations are merged, the status is the agent's.

@@ -167,6 +167,7 @@ impl Gateway {
                     }
                 }
                 Some(from_node::Message::Statuses(statuses)) => waiting.put(statuses),
+                Some(from_node::Message::Events(events)) => waiting.tell(events.event_json),
                 Some(from_node::Message::LogChunk(chunk)) => session.chunk(chunk),
                 Some(from_node::Message::Usage(report)) => self.reports.lock().heard(node, report, Instant::now()),
                 Some(from_node::Message::TokenRequest(asked)) => self.give(node, asked, down, &slots).await?,
@@ -215,6 +216,9 @@ impl Gateway {
             }
             self.committer.commit(node, pods).await.map_err(|status| status.message)?;
             send(down, to_node::Message::StatusAck(StatusAck { sequence })).await?;
+            if !taken.events.is_empty() {
+                commit::events(&self.registry, node, &taken.events).await;
+            }
         }
     }
 

@@ -63,6 +63,24 @@ pub(super) fn registered(mut object: Value, told: &Value) -> Value {
     object
 }
 
+/// An Event that a node tells of one of its pods, as it is stored: a new one, or one more of the same. None when the
+/// node speaks of something else, or for somebody else.
+pub(super) fn told(node: &str, event: Value, held: Option<Value>) -> Option<Value> {
+    let about = &event["involvedObject"];
+    let own = event["kind"] == "Event" && about["kind"] == "Pod" && event["source"]["host"].as_str() == Some(node);
+    let named = meta_str(&event, "name").strip_prefix(about["name"].as_str()?)?.starts_with('.');
+    if !own || !named || about["namespace"] != event["metadata"]["namespace"] {
+        return None;
+    }
+    let Some(mut held) = held else { return Some(event) };
+    if held["involvedObject"]["uid"] != about["uid"] {
+        return None;
+    }
+    held["count"] = (held["count"].as_i64().unwrap_or(1) + 1).into();
+    held["lastTimestamp"] = event["lastTimestamp"].clone();
+    Some(held)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +124,23 @@ mod tests {
         held["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         assert!(matches!(next("n", &pod, &done, Some(held.clone()), false), Next::Write(_)));
         assert_eq!(next("n", &pod, &done, Some(held), true), Next::Remove);
+    }
+
+    #[test]
+    fn events_are_counted_and_nodes_speak_for_themselves() {
+        let event = json!({ "kind": "Event", "metadata": { "name": "p.1", "namespace": "ns" }, "lastTimestamp": "2",
+            "involvedObject": { "kind": "Pod", "name": "p", "namespace": "ns", "uid": "u" },
+            "source": { "host": "n" }, "count": 1 });
+        assert_eq!(told("n", event.clone(), None), Some(event.clone()));
+        assert_eq!(told("m", event.clone(), None), None);
+        let mut held = event.clone();
+        held["lastTimestamp"] = "1".into();
+        let counted = told("n", event.clone(), Some(held.clone())).expect("one more");
+        assert_eq!((&counted["count"], &counted["lastTimestamp"]), (&2.into(), &"2".into()));
+        held["involvedObject"]["uid"] = "other".into();
+        assert_eq!(told("n", event.clone(), Some(held)), None);
+        let mut foreign = event;
+        foreign["metadata"]["namespace"] = "kube-system".into();
+        assert_eq!(told("n", foreign, None), None);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::agent::agent_client::AgentClient;
-use proto::agent::{FromNode, Heartbeat, Hello, ToNode, UsageReport, from_node, to_node};
+use proto::agent::{Events, FromNode, Heartbeat, Hello, ToNode, UsageReport, from_node, to_node};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -139,6 +139,10 @@ impl<R: Runtime> Session<'_, R> {
                 () = self.link.shared.outbox.wait(), if self.welcomed => {
                     while let Some(statuses) = self.link.shared.outbox.take() {
                         send(&sender, from_node::Message::Statuses(statuses)).await?;
+                    }
+                    let event_json = self.link.shared.outbox.take_events();
+                    if !event_json.is_empty() {
+                        send(&sender, from_node::Message::Events(Events { event_json })).await?;
                     }
                 }
                 Ok(()) = usage.changed(), if self.welcomed => {

@@ -111,6 +111,8 @@ pub enum Outcome {
     Begun,
     /// Done.
     Done,
+    /// The image is there; so long it was pulled, if it was.
+    Pulled(Option<std::time::Duration>),
     /// The sandbox has these addresses.
     Addresses(String, Vec<IpAddr>),
     /// An instance with this id was started.

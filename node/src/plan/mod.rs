@@ -9,6 +9,7 @@ pub mod container;
 pub mod container_status;
 pub mod downward;
 pub mod env;
+pub mod event;
 pub mod expand;
 pub mod hosts;
 pub mod memory;

@@ -121,9 +121,11 @@ pub fn post_start(container: &Container) -> Option<&LifecycleHandler> {
 ///
 /// FNV-1a, because the value outlives this build (it is a label). Only name and image count, the fields that may change in a running pod (source: kubelet's `HashContainer`).
 pub fn hash(container: &Container) -> String {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in container.name.bytes().chain([0]).chain(image(container).bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    format!("{hash:016x}")
+    let bytes: Vec<u8> = container.name.bytes().chain([0]).chain(image(container).bytes()).collect();
+    format!("{:016x}", fnv64(&bytes))
+}
+
+/// FNV-1a.
+pub(super) fn fnv64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

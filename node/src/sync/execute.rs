@@ -137,7 +137,7 @@ async fn image<R: Runtime>(shared: &Shared<R>, pod: &Pod, name: &str) -> Outcome
     let secrets = names.filter_map(|name| shared.mirror.get::<Secret>("secrets", namespace, name));
     let credentials: Vec<_> = secrets.flat_map(|secret| pull_secret::credentials(&secret)).collect();
     match shared.runtime.ensure_image(spec::image(container), policy, &credentials).await {
-        Ok(_) => Outcome::Done,
+        Ok(image) => Outcome::Pulled(image.pulled_in),
         Err(RuntimeError::Image { reason, message }) => Outcome::Failed(reason.to_owned(), message),
         Err(other) => Outcome::Failed("ErrImagePull".to_owned(), other.to_string()),
     }

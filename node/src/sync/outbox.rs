@@ -1,12 +1,15 @@
 //! What is to be told to a server: the newest status of each pod, whenever it has changed, and all of them when a
 //! session begins: meanwhile somebody may have written that the pods of a silent node do not serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use proto::agent::{PodStatus, Statuses};
 use tokio::sync::Notify;
+
+/// Events that wait at most.
+const EVENTS_MAX: usize = 256;
 
 /// The pods' statuses; bounded by the pods of the node, because the newest of a pod replaces the one before.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ struct Inner {
     pods: BTreeMap<String, Entry>,
     /// The node's own status (JSON).
     node: Option<(Bytes, Sent)>,
+    /// Events (JSON), told once: nobody acknowledges them.
+    events: VecDeque<Bytes>,
 }
 
 #[derive(Debug)]
@@ -52,6 +57,22 @@ impl Outbox {
     pub fn put_node(&self, status_json: Bytes) {
         self.inner.lock().node = Some((status_json, Sent::No));
         self.filled.notify_one();
+    }
+
+    /// Tells people of something; when nobody listens for long, the oldest is forgotten.
+    pub fn say(&self, event_json: Bytes) {
+        let mut inner = self.inner.lock();
+        if inner.events.len() >= EVENTS_MAX {
+            inner.events.pop_front();
+        }
+        inner.events.push_back(event_json);
+        drop(inner);
+        self.filled.notify_one();
+    }
+
+    /// What people are to be told.
+    pub fn take_events(&self) -> Vec<Bytes> {
+        self.inner.lock().events.drain(..).collect()
     }
 
     /// A pod is gone from the node: its last status is forgotten when it is committed.

@@ -18,7 +18,7 @@ use crate::plan::memory::{Health, Outcome, Progress};
 use crate::plan::observed::{Observed, State};
 use crate::plan::pod::{Plan, Step, plan};
 use crate::plan::probe::{Counter, Kind};
-use crate::plan::{spec, status, termination};
+use crate::plan::{event, spec, status, termination};
 use crate::runtime::Runtime;
 
 /// A worker looks again after this time even if it was told nothing: events can be lost.
@@ -86,7 +86,7 @@ pub async fn work<R: Runtime>(shared: Arc<Shared<R>>, mut wanted: watch::Receive
         tokio::select! {
             () = stop.cancelled() => {}
             changed = wanted.changed() => if changed.is_err() { break },
-            Some(ended) = worker.background.join_next() => if let Ok(Some(finished)) = ended { worker.finish(finished) },
+            Some(ended) = worker.background.join_next() => if let Ok(Some(finished)) = ended { worker.finish(&now_wanted.pod, finished) },
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -197,14 +197,29 @@ impl<R: Runtime> Worker<R> {
         if let Outcome::Failed(reason, message) = &outcome {
             tracing::warn!(pod = pod.metadata.name, ?step, reason, message, "a step failed");
         }
+        self.say(pod, event::of_step(pod, &step, &outcome));
         self.observed.memory.record(&step, outcome, Timestamp::now());
         !failed
     }
 
-    fn finish(&mut self, finished: Finished) {
+    /// Tells people.
+    fn say(&self, pod: &Pod, events: Vec<event::Told>) {
+        for told in events {
+            let json = serde_json::to_vec(&event::object(pod, &told, Timestamp::now())).expect("a value is JSON");
+            self.shared.outbox.say(json.into());
+        }
+    }
+
+    fn finish(&mut self, pod: &Pod, finished: Finished) {
         match finished {
-            Finished::Step(step, outcome) => self.observed.memory.record(&step, outcome, Timestamp::now()),
+            Finished::Step(step, outcome) => {
+                self.say(pod, event::of_step(pod, &step, &outcome));
+                self.observed.memory.record(&step, outcome, Timestamp::now());
+            }
             Finished::Probe { kind, container, id, verdict, message } => {
+                if !verdict {
+                    self.say(pod, vec![event::of_probe(kind, &container, &message)]);
+                }
                 self.probing.remove(&(container.clone(), kind));
                 let memory = self.observed.memory.containers.entry(container.clone()).or_default();
                 let health = memory.health.get_or_insert_with(Health::default);
@@ -227,7 +242,9 @@ impl<R: Runtime> Worker<R> {
 
     /// Tells the status if it differs from what was told last.
     fn tell(&mut self, pod: &Pod, now: Timestamp) {
-        self.observed.previous = status::status(pod, &self.observed, now);
+        let next = status::status(pod, &self.observed, now);
+        self.say(pod, event::of_status(pod, &self.observed.previous, &next));
+        self.observed.previous = next;
         let json = serde_json::to_vec(&self.observed.previous).expect("a status is plain data");
         let terminated = self.observed.memory.finished;
         if json == self.told && !terminated {
