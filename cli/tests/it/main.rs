@@ -9,5 +9,6 @@ mod members;
 mod node;
 mod objects;
 mod process;
+mod reads;
 mod usage;
 mod workloads;

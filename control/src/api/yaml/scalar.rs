@@ -305,8 +305,6 @@ fn literal(writer: &mut Writer, text: &str, indent: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     fn written(text: &str) -> String {
         super::super::write(&serde_json::json!({ "k": text }))
     }
