@@ -79,7 +79,7 @@ impl std::str::FromStr for Wish {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Wish, String> {
-        match text.split_once('=') {
+        match text.strip_prefix("jsonpath=").unwrap_or(text).split_once('=') {
             None if text == "delete" => Ok(Wish::Gone),
             None if text == "create" => Ok(Wish::There),
             Some(("condition", rest)) => {
@@ -87,7 +87,6 @@ impl std::str::FromStr for Wish {
                 Ok(Wish::Condition(name.to_owned(), value.to_owned()))
             }
             Some((path, value)) => {
-                let path = path.strip_prefix("jsonpath").map_or(path, |path| path.trim_start_matches('='));
                 let path = path.trim_matches(|letter| matches!(letter, '{' | '}' | '\'')).trim_start_matches('.');
                 Ok(Wish::Field(format!("/{}", path.replace('.', "/")), value.to_owned()))
             }

@@ -212,7 +212,7 @@ mod tests {
         assert_eq!((found[&(String::new(), 3607)].as_str(), result), ("first", Ok(())));
         assert_eq!(tokens.of(&pod).await.0.len(), 1);
         assert!(tokens.inner.lock().queue.is_empty(), "a token that holds is not asked for");
-        tokens.inner.lock().held.values_mut().for_each(|held| held.made_ms -= 4 * 3607 * 1000);
+        tokens.inner.lock().held.values_mut().for_each(|held| held.made_ms -= 9 * 3607 * 1000);
         assert_eq!(tokens.of(&pod).await.0[&(String::new(), 3607)], "first", "it serves until the next one is there");
         let asked = tokens.next().await;
         tokens.answered(response(asked[0].id, "second", 3607));

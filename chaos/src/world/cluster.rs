@@ -82,8 +82,37 @@ impl Cluster {
         for process in self.of_role("engine") {
             engine::remove(process);
         }
+        for mounted in mounts_below(&self.dir) {
+            // Volumes in memory: the agents that made them are gone.
+            let _ = nix::mount::umount2(&mounted, nix::mount::MntFlags::MNT_DETACH);
+        }
         let layout = self.layout();
         network::remove(&layout, &Cluster::places(&layout));
         std::fs::remove_file(self.dir.join("cluster.json")).context("cluster.json")
+    }
+}
+
+/// What is mounted below a folder, the innermost first.
+fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut found: Vec<PathBuf> = mount_points(&table).filter(|point| point.starts_with(dir)).collect();
+    found.sort();
+    found.reverse();
+    found
+}
+
+/// Field 5 of each line of `/proc/PID/mountinfo`. Source: proc_pid_mountinfo(5).
+fn mount_points(table: &str) -> impl Iterator<Item = PathBuf> + '_ {
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_read() {
+        let table = "22 1 0:5 / /a/b rw - tmpfs tmpfs rw\n23 1 0:6 / /a/b/c rw shared:1 - ext4 /dev/x rw\n";
+        assert_eq!(mount_points(table).collect::<Vec<_>>(), [PathBuf::from("/a/b"), PathBuf::from("/a/b/c")]);
     }
 }

@@ -66,9 +66,11 @@ fn tokens_are_listed_and_revoked_and_then_worthless() {
     server.start(None);
     let made = server.ask_json(&["token", "create", "--ttl", "60"]);
     let (id, token) = (made["id"].as_str().expect("an id"), made["token"].as_str().expect("a token"));
-    assert_eq!(server.ask_json(&["token", "list"])["tokens"][0]["id"], id);
+    let listed = server.ask_json(&["token", "list"]);
+    let known = listed["tokens"].as_array().expect("a list");
+    assert!(known.iter().any(|token| token["id"] == id), "{listed}");
     assert!(server.ask(&["token", "revoke", id]).status.success());
-    assert_eq!(server.ask(&["token", "revoke", id]).status.code(), Some(4), "refused: it is not known any more");
+    assert_eq!(server.ask(&["token", "revoke", id]).status.code(), Some(1), "it is not known any more");
     let other = tempfile::tempdir().expect("a directory");
     let joined = std::process::Command::new(env!("CARGO_BIN_EXE_raftsman"))
         .args(["join", token, "--name", "b", "--bind", "127.0.0.1", "--data-dir"])
