@@ -30,8 +30,10 @@ struct Measured {
     memory_mib: f64,
 }
 
-/// Columns of a measurement: what it is called, and where it lies.
-const COLUMNS: &[(&str, fn(&Measured) -> f64)] = &[
+/// A column of a measurement: what it is called, and where it lies.
+type Column = (&'static str, fn(&Measured) -> f64);
+
+const COLUMNS: &[Column] = &[
     ("puts/s", |measured| measured.rate),
     ("p50 ms", |measured| measured.p50_ms),
     ("p99 ms", |measured| measured.p99_ms),

@@ -135,7 +135,7 @@ impl Api {
             path::Target::Other(place) => return self.elsewhere(parts, query, place).await,
         };
         if path.group == metrics::GROUP {
-            return metrics::answer(self, parts, &query, path).await;
+            return metrics::answer(self, parts, query, path).await;
         }
         let Some(kind) = kind::find(&path.group, &path.version, &path.resource) else { return nothing_in(&path.group) };
         let verb = route(parts, kind, path, query)?;

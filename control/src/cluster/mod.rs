@@ -183,8 +183,9 @@ impl Cluster {
     }
 
     fn alarms(&self, led: bool) -> Vec<String> {
-        let leaderless = (!led).then(|| "no leader: writes are refused until a majority of the servers is back");
-        let full = self.store.no_space().then(|| "NOSPACE: this server's disk is full; writes are refused, free some");
+        let leaderless = (!led).then_some("no leader: writes are refused until a majority of the servers is back");
+        let full =
+            self.store.no_space().then_some("NOSPACE: this server's disk is full; writes are refused, free some");
         leaderless.into_iter().chain(full).map(str::to_owned).collect()
     }
 

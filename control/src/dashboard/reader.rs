@@ -42,9 +42,9 @@ impl Source for Reader {
         let namespace = if kind.namespaced { namespace } else { "" };
         self.may("list", kind, namespace, "")?;
         let prefix = key::prefix(kind, namespace);
-        let mut rows = self.view.range(prefix.as_bytes(), &key::range_end(&prefix));
+        let rows = self.view.range(prefix.as_bytes(), &key::range_end(&prefix));
         let mut listing = Listing::default();
-        while let Some(kv) = rows.next() {
+        for kv in rows {
             if listing.items.len() == OBJECTS_MAX {
                 listing.more = true;
                 break;

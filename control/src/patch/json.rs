@@ -16,11 +16,14 @@ const COPIED_BYTES_MAX: usize = 3 << 20;
 /// What a client may say of an operation.
 const MEMBERS: [&str; 4] = ["op", "path", "from", "value"];
 
+/// Operations, as they were sent.
+type Operations = Vec<Map<String, Value>>;
+
 /// The operations of a patch, and what nobody reads in them.
 ///
 /// # Errors
 /// 400 for what is no list of operations, 413 for too many.
-pub(super) fn operations(patch: Value) -> Result<(Vec<Map<String, Value>>, Vec<String>), Status> {
+pub(super) fn operations(patch: Value) -> Result<(Operations, Vec<String>), Status> {
     let wrong = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let Value::Array(list) = patch else {
         let why = format!("json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp", sort(&patch));
@@ -84,7 +87,7 @@ fn step(document: &mut Value, operation: &Map<String, Value>, copied: &mut usize
     match word("op")? {
         "add" => Spot::find(document, path?)?.add(value()),
         "remove" => Spot::find(document, path?)?.remove().map(|_| ()),
-        "replace" if path? == "" => {
+        "replace" if path?.is_empty() => {
             let value = value();
             (value.is_object() || value.is_array()).then(|| *document = value)
         }
@@ -106,7 +109,7 @@ fn step(document: &mut Value, operation: &Map<String, Value>, copied: &mut usize
             (*copied <= COPIED_BYTES_MAX).then_some(())?;
             Spot::find(document, path?)?.add(held)
         }
-        "test" if path? == "" => (*document == value()).then_some(()),
+        "test" if path?.is_empty() => (*document == value()).then_some(()),
         "test" => (Spot::find(document, path?)?.get()? == value()).then_some(()),
         _ => None,
     }
