@@ -202,6 +202,10 @@ impl Registry {
     pub async fn create(&self, target: Target<'_>, mut object: Value, by: By<'_>) -> Result<Value, Status> {
         let kind = target.kind;
         let view = self.latest().await?;
+        // A new object has no end yet that anybody could own.
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            metadata(&mut object).remove(field);
+        }
         by.track(target, None, &mut object);
         self.admit(&view, Operation::Create, target, None, &mut object)?;
         // Namespaces are named by paths as if they lay in themselves.
