@@ -99,7 +99,7 @@ impl Wish {
     fn holds(&self, object: Option<&Value>) -> bool {
         let same = |value: &Value, wanted: &str| match value.as_str() {
             Some(text) => text.eq_ignore_ascii_case(wanted),
-            None => *value == wanted,
+            None => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *value),
         };
         match (self, object) {
             (Wish::Gone, object) => object.is_none(),
