@@ -139,12 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&mut errors);
-        errors.into_list().into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
-    }
+    use crate::validate::field::said;
 
     #[test]
     fn types_ask_for_their_keys() {

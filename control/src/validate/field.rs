@@ -143,3 +143,11 @@ impl Errors {
 fn with(text: String, why: &str) -> String {
     if why.is_empty() { text } else { format!("{text}: {why}") }
 }
+
+/// What a check says, a line for each broken rule: for the tests of all kinds.
+#[cfg(test)]
+pub(crate) fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
+    let mut errors = Errors::default();
+    check(&mut errors);
+    errors.into_list().into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
+}

@@ -108,12 +108,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn said(check: impl Fn(&mut Errors)) -> Vec<String> {
-        let mut errors = Errors::default();
-        check(&mut errors);
-        errors.into_list().into_iter().map(|error| format!("{}: {}", error.field, error.message)).collect()
-    }
+    use crate::validate::field::said;
 
     fn fine() -> Value {
         json!({ "provisioner": "example.com/p", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate" })
