@@ -2,21 +2,7 @@
 //!
 //! Source: k8s.io/kubernetes `pkg/apis/{core,rbac}/types.go`, k8s.io/apimachinery `pkg/apis/meta/v1/types.go`.
 
-use crate::validate::show::{LABEL_SELECTOR, Member, Struct};
-
-/// A field as it is called in Go and in objects, and what is shown where there is none: `""` leaves it out.
-const fn member(shown: &'static str, field: &'static str, zero: &'static str) -> Member {
-    Member { shown, field, zero, of: None }
-}
-
-const fn nested(shown: &'static str, field: &'static str, zero: &'static str, of: &'static Struct) -> Member {
-    Member { shown, field, zero, of: Some(of) }
-}
-
-/// Pointers, lists and maps.
-const NIL: &str = "null";
-/// Strings.
-const EMPTY: &str = "\"\"";
+use crate::validate::show::{EMPTY, LABEL_SELECTOR, NIL, Struct, member, nested};
 
 /// `metav1.OwnerReference`
 pub const OWNER_REFERENCE: Struct = Struct(&[

@@ -103,18 +103,25 @@ pub struct Member {
     pub of: Option<&'static Struct>,
 }
 
-const fn member(shown: &'static str, field: &'static str, zero: &'static str) -> Member {
+/// A field as it is called in Go and in objects, and what is shown where there is none: `""` leaves it out.
+pub(super) const fn member(shown: &'static str, field: &'static str, zero: &'static str) -> Member {
     Member { shown, field, zero, of: None }
 }
 
-const fn nested(shown: &'static str, field: &'static str, zero: &'static str, of: &'static Struct) -> Member {
+/// The same for one that is a struct, or a list of them.
+pub(super) const fn nested(
+    shown: &'static str,
+    field: &'static str,
+    zero: &'static str,
+    of: &'static Struct,
+) -> Member {
     Member { shown, field, zero, of: Some(of) }
 }
 
 /// Pointers, lists and maps.
-const NIL: &str = "null";
+pub(super) const NIL: &str = "null";
 /// Strings.
-const EMPTY: &str = "\"\"";
+pub(super) const EMPTY: &str = "\"\"";
 /// `omitempty`.
 const OMITTED: &str = "";
 
