@@ -12,6 +12,7 @@ pub mod error;
 pub mod etcd;
 mod group;
 pub mod listener;
+mod lock;
 pub mod log;
 mod machine;
 pub mod pem;

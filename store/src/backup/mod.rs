@@ -119,7 +119,7 @@ pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupErr
     let content = |what: &str| BackupError::Content(what.to_owned());
     let first = reader.record()?.ok_or_else(|| content("it is empty"))?;
     let manifest: Manifest = serde_json::from_slice(&first).map_err(|error| BackupError::Content(error.to_string()))?;
-    let engine = Rocks::open(&compaction::current_generation(&data_dir.join("state"))?).map_err(Error::from)?;
+    let engine = Rocks::open(&compaction::current_generation(&data_dir.join("state"))?, None).map_err(Error::from)?;
     let mut batch = Batch::default();
     for _ in 0..manifest.leases {
         let record = reader.record()?.ok_or_else(|| content("leases are missing"))?;
@@ -183,7 +183,7 @@ pub fn manifest(source: impl Read) -> Result<Manifest, BackupError> {
 /// As `restore`, and when the store that comes up holds something else than the backup says.
 pub fn verify(source: impl Read, scratch: &Path) -> Result<Manifest, BackupError> {
     let manifest = restore(source, scratch)?;
-    let machine = crate::machine::Machine::open(&scratch.join("state"))?;
+    let machine = crate::machine::Machine::open(&scratch.join("state"), None)?;
     let view = machine.view();
     let found = view.range(&[0], &[0]).count() as u64;
     if found != manifest.keys || view.revision() < manifest.revision {

@@ -1,5 +1,6 @@
 //! RocksDB as the engine. Its own log is off: the Raft log replays what a crash takes, from the last flush on.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use rocksdb::{
 use self_cell::self_cell;
 
 use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
+use crate::lock::Lock;
 
 /// Memory of unflushed writes, bytes; also how much log a restart replays.
 const WRITE_BUFFER_BYTES: usize = 64 << 20;
@@ -19,15 +21,30 @@ const CACHE_BYTES: usize = 128 << 20;
 
 /// A RocksDB database.
 pub(crate) struct Rocks {
-    db: Arc<DB>,
+    db: Arc<Owned>,
+}
+
+/// An open database; what reads it keeps its directory locked.
+struct Owned {
+    // Fields go in order: the lock outlives the files.
+    db: DB,
+    _lock: Option<Lock>,
+}
+
+impl Deref for Owned {
+    type Target = DB;
+
+    fn deref(&self) -> &DB {
+        &self.db
+    }
 }
 
 impl Rocks {
-    /// Opens the database in a directory, making it when absent.
+    /// Opens the database in a directory, making it when absent; keeps the lock as long as it is open.
     ///
     /// # Errors
     /// When the disk fails or the files are damaged.
-    pub(crate) fn open(dir: &Path) -> Result<Self, Broken> {
+    pub(crate) fn open(dir: &Path, lock: Option<Lock>) -> Result<Self, Broken> {
         let cache = Cache::new_lru_cache(CACHE_BYTES);
         let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&cache)));
         let mut options = Options::default();
@@ -39,7 +56,7 @@ impl Rocks {
         options.set_keep_log_file_num(2);
         options.set_max_open_files(512);
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(broken)?;
-        Ok(Rocks { db: Arc::new(db) })
+        Ok(Rocks { db: Arc::new(Owned { db, _lock: lock }) })
     }
 }
 
@@ -72,7 +89,7 @@ type Frozen<'a> = rocksdb::Snapshot<'a>;
 
 self_cell!(
     struct Held {
-        owner: Arc<DB>,
+        owner: Arc<Owned>,
         #[not_covariant]
         dependent: Frozen,
     }

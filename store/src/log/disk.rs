@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use crate::lock::Lock;
+
 /// A folder of files.
 pub trait Disk: Send + Sync + 'static {
     /// An open file.
@@ -94,6 +96,7 @@ pub trait DiskFile: Send + Sync + 'static {
 /// A real folder.
 pub struct Folder {
     path: PathBuf,
+    _lock: Option<Lock>,
 }
 
 impl Folder {
@@ -103,7 +106,13 @@ impl Folder {
     /// As the file system's.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
-        Ok(Folder { path })
+        Ok(Folder { path, _lock: None })
+    }
+
+    /// Keeps the data directory that it lies in locked as long as it is in use.
+    #[must_use]
+    pub fn owned(self, lock: Lock) -> Self {
+        Folder { _lock: Some(lock), ..self }
     }
 }
 

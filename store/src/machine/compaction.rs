@@ -68,7 +68,7 @@ impl Machine {
     /// # Errors
     /// When it is damaged, or of a newer format.
     pub(crate) fn position_in(dir: &Path) -> Result<Position, Error> {
-        Ok(Machine::over(std::sync::Arc::new(Rocks::open(dir)?), None)?.position())
+        Ok(Machine::over(std::sync::Arc::new(Rocks::open(dir, None)?))?.position())
     }
 
     /// Replaces the whole state by a checkpoint, which is moved away from `dir`. A crash leaves the old or the new one.
@@ -77,13 +77,14 @@ impl Machine {
     /// When the disk fails.
     pub(crate) fn install(&self, dir: &Path) -> Result<(), Error> {
         let home =
-            self.inner.dir.as_ref().ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
+            self.inner.home.as_ref().ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
+        let (home, lock) = (&home.dir, home.lock.clone());
         let mut leases = self.inner.leases.lock();
         let old = current_generation(home)?;
         let number = generation_number(&old).unwrap_or(0) + 1;
         let new = home.join(format!("gen-{number}"));
         fs::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
-        let engine = std::sync::Arc::new(Rocks::open(&new)?);
+        let engine = std::sync::Arc::new(Rocks::open(&new, lock)?);
         let view = View::new(engine.snapshot());
         *leases = Leases::load(view.snapshot());
         *self.inner.engine.write() = engine;

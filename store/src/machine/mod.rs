@@ -28,6 +28,7 @@ use crate::Error;
 use crate::api::{Revision, WatchSpec};
 use crate::engine::rocks::Rocks;
 use crate::engine::{Broken, Engine, Family};
+use crate::lock::Lock;
 use crate::watch::{Past, Ring, Watcher};
 use codec::{FORMAT, HEADER_KEY};
 use lease::Leases;
@@ -76,7 +77,13 @@ struct Inner {
     leases: Mutex<Leases>,
     ring: Arc<Ring>,
     /// Where generations of the engine lie; none in memory.
-    dir: Option<PathBuf>,
+    home: Option<Home>,
+}
+
+/// Where generations of the engine lie.
+struct Home {
+    dir: PathBuf,
+    lock: Option<Lock>,
 }
 
 impl From<Broken> for Error {
@@ -92,20 +99,24 @@ impl Past for Inner {
 }
 
 impl Machine {
-    /// Opens the current generation that lies in a directory, or begins one.
+    /// Opens the current generation that lies in a directory, or begins one; its files keep the lock.
     ///
     /// # Errors
     /// When the disk fails, or the layout is newer than this program.
-    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let engine = Rocks::open(&compaction::current_generation(dir)?)?;
-        Machine::over(Arc::new(engine), Some(dir.to_owned()))
+    pub(crate) fn open(dir: &Path, lock: Option<Lock>) -> Result<Self, Error> {
+        let engine = Rocks::open(&compaction::current_generation(dir)?, lock.clone())?;
+        Machine::with(Arc::new(engine), Some(Home { dir: dir.to_owned(), lock }))
     }
 
-    /// Over any engine.
+    /// Over an engine that no snapshot will replace.
     ///
     /// # Errors
     /// When the layout is newer than this program.
-    pub(crate) fn over(engine: Arc<dyn Engine>, dir: Option<PathBuf>) -> Result<Self, Error> {
+    pub(crate) fn over(engine: Arc<dyn Engine>) -> Result<Self, Error> {
+        Machine::with(engine, None)
+    }
+
+    fn with(engine: Arc<dyn Engine>, home: Option<Home>) -> Result<Self, Error> {
         let view = View::new(engine.snapshot());
         let found = view.header().format;
         if found > FORMAT {
@@ -115,7 +126,7 @@ impl Machine {
         }
         let ring = Arc::new(Ring::new(view.revision()));
         let leases = Mutex::new(Leases::load(view.snapshot()));
-        Ok(Machine { inner: Arc::new(Inner { engine: RwLock::new(engine), leases, ring, dir }) })
+        Ok(Machine { inner: Arc::new(Inner { engine: RwLock::new(engine), leases, ring, home }) })
     }
 
     /// What was applied last.

@@ -174,7 +174,7 @@ fn walk(machine: &Machine, steps: &[Step], chunk: usize) {
 
 /// Watching from any readable revision on gives exactly the differences, from the ring and from the history.
 fn watch_rebuilds(machine: &Machine, states: &[State], compacted: i64) {
-    let reopened = Machine::over(machine.inner.engine.read().clone(), None).expect("the format is known");
+    let reopened = Machine::over(machine.inner.engine.read().clone()).expect("the format is known");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for machine in [machine, &reopened] {
         let start = compacted.max(1);
@@ -208,7 +208,7 @@ proptest! {
 
     #[test]
     fn every_readable_revision_is_as_it_was(steps in steps(), chunk in 1_usize..8) {
-        walk(&Machine::over(Arc::new(Memory::default()), None).expect("a new machine"), &steps, chunk);
+        walk(&Machine::over(Arc::new(Memory::default())).expect("a new machine"), &steps, chunk);
     }
 }
 
@@ -217,7 +217,7 @@ fn rocksdb_holds_the_same_over_restarts() {
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(6));
     let walk_on_disk = |(steps, chunk): (Vec<Step>, usize)| {
         let dir = tempfile::tempdir().expect("a directory");
-        walk(&Machine::open(dir.path()).expect("a new machine"), &steps, chunk);
+        walk(&Machine::open(dir.path(), None).expect("a new machine"), &steps, chunk);
         Ok(())
     };
     runner.run(&(steps(), 1_usize..8), walk_on_disk).expect("the model agrees");
@@ -226,18 +226,18 @@ fn rocksdb_holds_the_same_over_restarts() {
 #[test]
 fn a_crash_takes_data_and_position_back_together() {
     let engine = Arc::new(Memory::default());
-    let machine = Machine::over(engine.clone(), None).expect("a new machine");
+    let machine = Machine::over(engine.clone()).expect("a new machine");
     machine.apply(&[entry(1, Request::Put(put(0, 1)))]).expect("applied");
     machine.flush().expect("flushed");
     machine.apply(&[entry(2, Request::Put(put(0, 2)))]).expect("applied");
-    let after = Machine::over(Arc::new(engine.crash()), None).expect("the format is known");
+    let after = Machine::over(Arc::new(engine.crash())).expect("the format is known");
     assert_eq!(after.position().applied.as_ref(), 1_u64.to_be_bytes());
     assert_eq!(after.view().get(&key(0)).expect("kept").value.as_ref(), [1]);
 }
 
 #[test]
 fn a_deposed_leader_is_refused_in_apply() {
-    let machine = Machine::over(Arc::new(Memory::default()), None).expect("a new machine");
+    let machine = Machine::over(Arc::new(Memory::default())).expect("a new machine");
     let fenced = |epoch| {
         let command = Command { epoch, time_ms: 0, request: Some(Request::Put(put(0, 1))) };
         Entry { applied: Bytes::new(), term: 3, body: Body::Command(command) }
@@ -251,7 +251,7 @@ fn a_deposed_leader_is_refused_in_apply() {
 
 #[test]
 fn a_lease_takes_its_keys_along() {
-    let machine = Machine::over(Arc::new(Memory::default()), None).expect("a new machine");
+    let machine = Machine::over(Arc::new(Memory::default())).expect("a new machine");
     let grant = pb::LeaseGrantRequest { id: 7, ttl: 5 };
     let leased = |number| Request::Put(pb::PutRequest { lease: 7, ..put(number, 1) });
     let outcomes = machine
@@ -266,7 +266,7 @@ fn a_lease_takes_its_keys_along() {
         .expect("applied");
     assert_eq!(outcomes.iter().map(refused).collect::<Vec<_>>(), [true, false, true, false, false, false]);
     assert_eq!(machine.lease(7), Some((5, vec![key(0)])), "a put without the lease detaches the key");
-    let reopened = Machine::over(machine.inner.engine.read().clone(), None).expect("the format is known");
+    let reopened = Machine::over(machine.inner.engine.read().clone()).expect("the format is known");
     assert_eq!(reopened.lease(7), machine.lease(7));
     machine.apply(&[entry(7, Request::LeaseRevoke(pb::LeaseRevokeRequest { id: 7 }))]).expect("applied");
     assert_eq!((machine.view().get(&key(0)), machine.lease(7)), (None, None));
@@ -276,9 +276,9 @@ fn a_lease_takes_its_keys_along() {
 #[test]
 fn a_checkpoint_replaces_the_whole_state() {
     let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    let source = Machine::open(one.path()).expect("a new machine");
+    let source = Machine::open(one.path(), None).expect("a new machine");
     source.apply(&[entry(1, Request::Put(put(0, 1))), entry(2, Request::Put(put(1, 1)))]).expect("applied");
-    let target = Machine::open(two.path()).expect("a new machine");
+    let target = Machine::open(two.path(), None).expect("a new machine");
     target.apply(&[entry(1, Request::Put(put(5, 9)))]).expect("applied");
     let old = target.view();
     let position = source.checkpoint(&one.path().join("copy")).expect("copied");
@@ -287,6 +287,6 @@ fn a_checkpoint_replaces_the_whole_state() {
     assert_eq!(target.position(), source.position());
     assert!(old.get(&key(5)).is_some(), "a view from before still reads");
     drop((target, old));
-    let reopened = Machine::open(two.path()).expect("the new generation");
+    let reopened = Machine::open(two.path(), None).expect("the new generation");
     assert_eq!((reopened.view().revision(), reopened.view().get(&key(5))), (3, None));
 }

@@ -1,4 +1,4 @@
-//! Whose data directory this is: locked by one process, named by ids that are never used twice.
+//! Whose data directory this is: named by ids that are never used twice.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -23,32 +23,8 @@ pub(crate) struct Identity {
     pub(crate) cluster_id: Option<u64>,
 }
 
-/// Held while the process lives: nobody else may write here.
-pub(crate) struct Lock {
-    _file: File,
-}
-
 fn failed(path: &Path, error: &io::Error) -> Error {
     Error::Stopped(format!("{}: {error}", path.display()))
-}
-
-/// Makes the directory when absent and takes its lock.
-///
-/// # Errors
-/// When another process holds it.
-pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
-    fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
-    let path = dir.join("lock");
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| failed(&path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(fs::TryLockError::WouldBlock) => Err(Error::Stopped(format!(
-            "{} is in use by another process; stop it first, or choose another data directory",
-            dir.display()
-        ))),
-        Err(fs::TryLockError::Error(error)) => Err(failed(&path, &error)),
-    }
 }
 
 /// Reads the identity, or makes a new one.
@@ -115,14 +91,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_process_one_identity() {
+    fn an_identity_is_made_once() {
         let dir = tempfile::tempdir().expect("a directory");
-        let held = lock(dir.path()).expect("nobody else is here");
-        assert!(lock(dir.path()).is_err_and(|error| error.to_string().contains("in use by another process")));
         let identity = load(dir.path()).expect("made");
         assert_eq!(load(dir.path()).expect("read"), identity);
-        drop(held);
-        lock(dir.path()).expect("free again");
     }
 
     #[test]

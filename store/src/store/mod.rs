@@ -60,9 +60,6 @@ struct Inner {
     syncs: Arc<Durations>,
     tasks: TaskTracker,
     cancel: CancellationToken,
-    /// Held until nobody uses the store any more.
-    #[expect(dead_code, reason = "its lifetime is what counts")]
-    lock: identity::Lock,
 }
 
 impl Store {

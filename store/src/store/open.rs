@@ -23,6 +23,7 @@ use crate::group::lessor::Lessor;
 use crate::group::space::Space;
 use crate::group::{Group, leadership, members};
 use crate::listener::serve;
+use crate::lock::Lock;
 use crate::log::disk::Folder;
 use crate::log::{Log, Options};
 use crate::machine::Machine;
@@ -45,22 +46,22 @@ fn stopped(error: impl std::fmt::Display) -> Error {
 }
 
 pub(super) async fn open(config: Config) -> Result<Store, Error> {
-    let lock = identity::lock(&config.data_dir)?;
+    let lock = Lock::take(&config.data_dir)?;
     let identity = identity::load(&config.data_dir)?;
     let id = identity.member_id;
     let cluster = Arc::new(identity.cluster_id.map_or_else(OnceLock::new, OnceLock::from));
     let peers = Arc::new(Peers::new(&config.tls, cluster.clone()).map_err(stopped)?);
 
-    let log =
-        Log::open(Folder::open(config.data_dir.join("log")).map_err(stopped)?, Options::default()).map_err(stopped)?;
+    let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
+    let log = Log::open(folder, Options::default()).map_err(stopped)?;
     let syncs = log.syncs();
-    let machine = Machine::open(&config.data_dir.join("state"))?;
+    let machine = Machine::open(&config.data_dir.join("state"), Some(lock))?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
     adopt(&config, &identity, &machine)?;
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
-    let patience = 10 * config.election_timeout;
-    let network = Network { peers: peers.clone(), patience: config.election_timeout };
+    let patience = 15 * config.election_timeout;
+    let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout };
     let raft =
         Raft::new(id, Arc::new(raft_config(&config)?), network, Journal::new(log), state).await.map_err(stopped)?;
     let group = Arc::new(Group::new(id, raft.clone(), peers, patience, Space::new(config.data_dir.clone())));
@@ -84,7 +85,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
-    let inner = Inner { group, machine, lessor, datagrams, leadership, syncs, tasks, cancel, lock };
+    let inner = Inner { group, machine, lessor, datagrams, leadership, syncs, tasks, cancel };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;
@@ -128,7 +129,7 @@ fn raft_config(config: &Config) -> Result<openraft::Config, Error> {
         cluster_name: "raftsman".to_owned(),
         heartbeat_interval: millis(config.heartbeat_interval),
         election_timeout_min: election,
-        election_timeout_max: 2 * election,
+        election_timeout_max: election * 3 / 2,
         enable_pre_vote: Some(true),
         quorum_loss_probe_interval: Some(4 * election),
         // True would resume a leadership without an election.

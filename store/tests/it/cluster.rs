@@ -65,7 +65,20 @@ pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
 }
 
 pub(crate) async fn open(place: &Place) -> Store {
-    tokio::time::timeout(PATIENCE, Store::open(place.config.clone())).await.expect("in time").expect("opens")
+    opened(&place.config).await
+}
+
+/// Opens a store once the last task of the one before, killed or closed, has let go of the directory.
+pub(crate) async fn opened(config: &Config) -> Store {
+    let attempts = async {
+        loop {
+            match Store::open(config.clone()).await {
+                Err(Error::Stopped(why)) if why.contains("in use") => tokio::task::yield_now().await,
+                opened => return opened,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, attempts).await.expect("in time").expect("opens")
 }
 
 pub(crate) fn put(key: &str, value: &str) -> pb::TxnRequest {

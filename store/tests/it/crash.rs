@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use store::{Error, Store};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cluster::{PATIENCE, Place, leadership, open, place, put, voters};
+use crate::cluster::{PATIENCE, Place, leadership, open, opened, place, put, voters};
 
 /// How long writes may fail when the leader dies, on a machine that is busy with other tests.
 const OUTAGE_MAX: Duration = Duration::from_secs(3);
@@ -19,16 +19,7 @@ impl Member {
     async fn start(place: &Place) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let config = place.config.clone();
-        // A killed member's directory is free once the last of its tasks is gone.
-        let opened = runtime.spawn(async move {
-            loop {
-                match Store::open(config.clone()).await {
-                    Err(Error::Stopped(why)) if why.contains("in use") => tokio::task::yield_now().await,
-                    opened => return opened,
-                }
-            }
-        });
-        let store = tokio::time::timeout(PATIENCE, opened).await.expect("in time").expect("no panic").expect("opens");
+        let store = runtime.spawn(async move { opened(&config).await }).await.expect("no panic");
         Member { runtime, store }
     }
 
