@@ -20,10 +20,10 @@ use tracing_subscriber::EnvFilter;
 use crate::exit::{Failure, say};
 use crate::flags::{ServerFlags, Settings};
 
-/// Leader heartbeats. Writes stop for about three election timeouts when a leader dies.
+/// Leader heartbeats. Writes stop for at most three election timeouts when a leader dies.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 /// See `HEARTBEAT`.
-const ELECTION: Duration = Duration::from_millis(250);
+const ELECTION: Duration = Duration::from_millis(175);
 /// Log entries between snapshots.
 const SNAPSHOT_ENTRIES: u64 = 20_000;
 /// Keys that only the Kubernetes API writes.

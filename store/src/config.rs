@@ -21,7 +21,8 @@ pub struct Config {
     pub tls: PeerTls,
     /// What to do when the data directory has no identity yet; ignored otherwise.
     pub bootstrap: Bootstrap,
-    /// Leader heartbeats. Election timeouts are drawn from `election_timeout..2*election_timeout`.
+    /// Leader heartbeats. A leader that was heard of keeps its votes for 1.5 election timeouts; then others wait for 1 to
+    /// 1.5 more before they stand: writes stop for at most three when a leader dies.
     pub heartbeat_interval: Duration,
     /// See `heartbeat_interval`.
     pub election_timeout: Duration,
