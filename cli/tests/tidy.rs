@@ -217,6 +217,24 @@ fn libraries_with_an_owner_are_named_only_there() {
 }
 
 #[test]
+fn documents_name_places_that_are_there() {
+    let crates: Vec<String> = LAYERS.iter().map(|(name, _)| format!("{name}/")).collect();
+    let mut errors = Vec::new();
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        for (index, line) in text.lines().enumerate() {
+            // Every second part of a line lies between backticks.
+            for word in line.split('`').skip(1).step_by(2).filter(|word| !word.contains([' ', '*'])) {
+                if crates.iter().any(|name| word.starts_with(name.as_str())) && !root().join(word).exists() {
+                    errors.push(format!("{document}:{}: there is no `{word}`", index + 1));
+                }
+            }
+        }
+    }
+    report(&errors);
+}
+
+#[test]
 fn no_work_is_left_as_a_note() {
     let mut errors = Vec::new();
     for (path, text) in sources().into_iter().filter(|(path, _)| path != "cli/tests/tidy.rs") {
