@@ -62,6 +62,7 @@ const PURE: &[&str] = &[
     "control/src/defaults/",
     "control/src/fields/",
     "control/src/gateway/index.rs",
+    "control/src/gateway/round.rs",
     "control/src/gateway/select.rs",
     "control/src/gateway/status.rs",
     "control/src/gateway/usage.rs",

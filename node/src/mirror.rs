@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
+use prost::Message;
 use proto::agent::{Object, Reference, Update};
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
@@ -27,6 +29,16 @@ pub enum Changed {
     Objects(Arc<[Key]>),
     /// Possibly everything.
     Everything,
+}
+
+impl Changed {
+    /// Whether an object may be among them of which this says yes.
+    pub fn concerns(&self, wanted: impl Fn(&Key) -> bool) -> bool {
+        match self {
+            Changed::Objects(keys) => keys.iter().any(wanted),
+            Changed::Everything => true,
+        }
+    }
 }
 
 /// Why an update was not taken.
@@ -63,7 +75,8 @@ pub struct Mirror {
 struct Objects {
     epoch: u64,
     revision: i64,
-    all: BTreeMap<Key, Arc<Object>>,
+    /// Each as it came: an encoded `Object`.
+    all: BTreeMap<Key, Bytes>,
 }
 
 impl Objects {
@@ -77,11 +90,12 @@ impl Objects {
             self.all.remove(&key);
             changed.push(key);
         }
-        for object in update.upserts {
-            let Some(reference) = object.reference.clone() else { continue };
+        for bytes in update.upserts {
+            let Some(reference) = object(&bytes).and_then(|object| object.reference) else { continue };
             let key = key(reference);
             changed.push(key.clone());
-            self.all.insert(key, Arc::new(object));
+            // A copy: a small object must not keep the whole message that brought it.
+            self.all.insert(key, Bytes::copy_from_slice(&bytes));
         }
         (self.epoch, self.revision) = (update.epoch, update.revision);
         changed
@@ -92,10 +106,15 @@ impl Objects {
             epoch: self.epoch,
             revision: self.revision,
             reset: true,
-            upserts: self.all.values().map(|o| Object::clone(o)).collect(),
+            upserts: self.all.values().cloned().collect(),
             deletes: Vec::new(),
         }
     }
+}
+
+fn object(bytes: &Bytes) -> Option<Object> {
+    let decoded = Object::decode(bytes.clone());
+    decoded.inspect_err(|error| tracing::warn!(%error, "something that is no object is ignored")).ok()
 }
 
 fn key(reference: Reference) -> Key {
@@ -154,8 +173,8 @@ impl Mirror {
     /// One object, decoded; None also when it does not decode.
     pub fn get<T: DeserializeOwned>(&self, resource: &str, namespace: &str, name: &str) -> Option<T> {
         let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
-        let object = self.objects.read().all.get(&key).cloned()?;
-        decode(&object)
+        let bytes = self.objects.read().all.get(&key).cloned()?;
+        decode(&bytes)
     }
 
     /// All objects of a resource, of one namespace or of all; those that do not decode are left out.
@@ -166,13 +185,14 @@ impl Mirror {
             .all
             .range(from..)
             .take_while(|((r, ns, _), _)| r == resource && namespace.is_none_or(|wanted| wanted == ns));
-        let found: Vec<_> = of_resource.map(|(_, object)| Arc::clone(object)).collect();
+        let found: Vec<Bytes> = of_resource.map(|(_, bytes)| bytes.clone()).collect();
         drop(objects);
-        found.iter().filter_map(|object| decode(object)).collect()
+        found.iter().filter_map(decode).collect()
     }
 }
 
-fn decode<T: DeserializeOwned>(object: &Object) -> Option<T> {
+fn decode<T: DeserializeOwned>(bytes: &Bytes) -> Option<T> {
+    let object = object(bytes)?;
     match serde_json::from_slice(&object.json) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -202,12 +222,14 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    fn pod(name: &str, revision: i64, object: &Value) -> Bytes {
+        let reference = Reference { resource: "pods".into(), namespace: "ns".into(), name: name.into() };
+        let json = serde_json::to_vec(object).expect("JSON").into();
+        Object { reference: Some(reference), revision, json }.encode_to_vec().into()
+    }
+
     fn update(epoch: u64, revision: i64, reset: bool, names: &[&str]) -> Update {
-        let object = |name: &&str| Object {
-            reference: Some(Reference { resource: "pods".into(), namespace: "ns".into(), name: (*name).into() }),
-            revision,
-            json: serde_json::to_vec(&json!({"metadata": {"name": name}})).expect("JSON").into(),
-        };
+        let object = |name: &&str| pod(name, revision, &json!({"metadata": {"name": name}}));
         Update { epoch, revision, reset, upserts: names.iter().map(object).collect(), deletes: Vec::new() }
     }
 
@@ -242,8 +264,7 @@ mod tests {
         let big = "x".repeat(64 << 10);
         for revision in 1..=100 {
             let mut change = update(1, revision, false, &["a"]);
-            change.upserts[0].json =
-                serde_json::to_vec(&json!({"metadata": {"name": "a"}, "x": big})).expect("JSON").into();
+            change.upserts[0] = pod("a", revision, &json!({"metadata": {"name": "a"}, "x": big}));
             mirror.apply(change).await.expect("taken");
         }
         drop(mirror);

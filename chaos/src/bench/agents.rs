@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, ListParams};
 use node::config::{Config, Engine, Identity};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::objects;
@@ -21,10 +22,9 @@ use crate::work::deployment::connect;
 use crate::world::bring_up;
 use crate::world::cluster::Cluster;
 
-/// Nodes of both cases.
-const NODES: usize = 1_000;
-/// Pods of both cases.
-const PODS: usize = 3_000;
+/// Between questions: what is asked of every node costs more than what is asked of pods that are left.
+const SELDOM: Duration = Duration::from_millis(500);
+const OFTEN: Duration = Duration::from_millis(50);
 /// Agents that join at the same time.
 const JOINING: usize = 16;
 /// Room for a range of addresses for each of a thousand nodes.
@@ -61,14 +61,14 @@ async fn one(token: Token, number: usize, dir: PathBuf) -> anyhow::Result<Config
 }
 
 impl Agents {
-    async fn start(cluster: &Cluster, binary: &Path) -> anyhow::Result<Agents> {
+    async fn start(cluster: &Cluster, binary: &Path, nodes: usize) -> anyhow::Result<Agents> {
         let text = bring_up::token(binary, &cluster.layout().server(1), "node")?;
         let token: Token = text.parse().map_err(anyhow::Error::msg)?;
         let (dir, stop) = (memory_dir(), CancellationToken::new());
         let mut agents = Agents { tasks: JoinSet::new(), stop, dir };
-        for first in (0..NODES).step_by(JOINING) {
+        for first in (0..nodes).step_by(JOINING) {
             let mut joining = JoinSet::new();
-            for number in first..(first + JOINING).min(NODES) {
+            for number in first..(first + JOINING).min(nodes) {
                 joining.spawn(one(token.clone(), number, agents.dir.clone()));
             }
             for config in joining.join_all().await {
@@ -94,10 +94,12 @@ impl Agents {
 async fn until<F: Future<Output = anyhow::Result<usize>>>(
     wanted: usize,
     what: &str,
+    between: Duration,
     count: impl Fn() -> F,
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let mut tick = tokio::time::interval(between);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let found = count().await?;
@@ -119,22 +121,38 @@ async fn ready_nodes(client: &kube::Client) -> anyhow::Result<usize> {
 }
 
 /// How many pods these fields do not select: counting what is left costs the server little near the end.
-async fn pods_besides(client: &kube::Client, fields: &str) -> anyhow::Result<usize> {
+async fn pods_besides(client: &kube::Client, all: usize, fields: &str) -> anyhow::Result<usize> {
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
     let left = pods.list_metadata(&ListParams::default().fields(fields)).await?.items.len();
-    Ok(PODS.saturating_sub(left))
+    Ok(all.saturating_sub(left))
+}
+
+/// The agents of a case, once all of their nodes are ready; with a row that says how long that took.
+async fn joined(bench: &mut Bench, cluster: &Cluster, client: &kube::Client, case: &str) -> anyhow::Result<Agents> {
+    let ((nodes, _), pids) = (bench.options.scale(), servers(cluster));
+    let (cpu, began) = (probe::cpu(&pids), Instant::now());
+    let agents = Agents::start(cluster, &bench.binary, nodes).await?;
+    until(nodes, "nodes are Ready", SELDOM, || ready_nodes(client)).await?;
+    let (elapsed, cpu) = (began.elapsed().as_secs_f64(), (probe::cpu(&pids) - cpu).as_secs_f64());
+    bench.row(case, "nodes joined/s", vec![nodes as f64 / elapsed], Vec::new());
+    bench.row(case, "server cpu ms/node", vec![cpu * 1e3 / nodes as f64], Vec::new());
+    Ok(agents)
+}
+
+fn servers(cluster: &Cluster) -> Vec<i32> {
+    cluster.of_role("server").map(|server| server.pid).collect()
 }
 
 /// Pods wait while no scheduler runs; then the server is started with one.
 pub(super) fn schedule(bench: &mut Bench) -> anyhow::Result<()> {
-    let off = "--controllers=*,-scheduler,-node-lifecycle";
+    let (nodes, pods) = bench.options.scale();
+    let off = "--controllers=*,-scheduler,-node-lifecycle-controller";
     let mut cluster = bench.servers("schedule", 1, &[POD_CIDR, off])?;
     let runtime = runtime()?;
     let client = runtime.block_on(connect(&cluster.kubeconfig(), None))?;
     let agents = runtime.block_on(async {
-        let agents = Agents::start(&cluster, &bench.binary).await?;
-        until(NODES, "nodes are Ready", || ready_nodes(&client)).await?;
-        objects::create(&cluster, PODS, "10m").await?;
+        let agents = joined(bench, &cluster, &client, "agents join").await?;
+        objects::create(&cluster, pods, "10m").await?;
         anyhow::Ok(agents)
     })?;
     runtime.block_on(agents.end())?;
@@ -142,43 +160,53 @@ pub(super) fn schedule(bench: &mut Bench) -> anyhow::Result<()> {
     // Without agents, so that only the scheduler is measured: nobody takes silent nodes for dead.
     for process in &mut cluster.processes {
         for word in process.command.iter_mut().filter(|word| **word == off) {
-            *word = "--controllers=*,-node-lifecycle".to_owned();
+            *word = "--controllers=*,-node-lifecycle-controller".to_owned();
         }
     }
     let began = Instant::now();
     restart(&mut cluster)?;
     let pid = [cluster.process("server-1")?.pid];
-    let done = runtime.block_on(until(PODS, "pods are bound", || pods_besides(&client, "spec.nodeName=")));
+    let done = runtime.block_on(until(pods, "pods are bound", OFTEN, || pods_besides(&client, pods, "spec.nodeName=")));
     let (elapsed, cpu) = (began.elapsed().as_secs_f64(), probe::cpu(&pid).as_secs_f64());
     drop(runtime);
     remove(&cluster)?;
     done?;
-    bench.row("3,000 on 1,000 nodes", "scheduled/s, with start", vec![PODS as f64 / elapsed], Vec::new());
-    bench.row("3,000 on 1,000 nodes", "server cpu us/pod", vec![cpu * 1e6 / PODS as f64], Vec::new());
+    let case = format!("{pods} on {nodes} nodes");
+    bench.row(&case, "scheduled/s, with start", vec![pods as f64 / elapsed], Vec::new());
+    bench.row(&case, "server cpu us/pod", vec![cpu * 1e6 / pods as f64], Vec::new());
     Ok(())
 }
 
 /// Pods are created while everything runs; until the API says Running of each.
 pub(super) fn running(bench: &mut Bench) -> anyhow::Result<()> {
+    let (_, pods) = bench.options.scale();
     let cluster = bench.servers("running", 1, &[POD_CIDR])?;
-    let pids: Vec<i32> = cluster.of_role("server").map(|server| server.pid).collect();
+    let pids = servers(&cluster);
     let runtime = runtime()?;
     let measured = runtime.block_on(async {
         let client = connect(&cluster.kubeconfig(), None).await?;
-        let agents = Agents::start(&cluster, &bench.binary).await?;
-        until(NODES, "nodes are Ready", || ready_nodes(&client)).await?;
+        let agents = joined(bench, &cluster, &client, "agents join, controllers").await?;
         let (cpu, began) = (probe::cpu(&pids), Instant::now());
-        objects::create(&cluster, PODS, "10m").await?;
-        until(PODS, "pods run", || pods_besides(&client, "status.phase!=Running")).await?;
-        let measured = (began.elapsed().as_secs_f64(), (probe::cpu(&pids) - cpu).as_secs_f64(), probe::memory(&pids));
+        objects::create(&cluster, pods, "10m").await?;
+        let created = began.elapsed().as_secs_f64();
+        until(pods, "pods run", OFTEN, || pods_besides(&client, pods, "status.phase!=Running")).await?;
+        let measured =
+            (created, began.elapsed().as_secs_f64(), (probe::cpu(&pids) - cpu).as_secs_f64(), probe::memory(&pids));
         agents.end().await?;
         anyhow::Ok(measured)
     });
     drop(runtime);
     remove(&cluster)?;
-    let (elapsed, cpu, memory) = measured?;
-    bench.row("3,000 pods to Running", "s", vec![elapsed], Vec::new());
-    bench.row("3,000 pods to Running", "server cpu ms/pod", vec![cpu * 1e3 / PODS as f64], Vec::new());
-    bench.row("3,000 pods to Running", "server memory MiB", vec![memory], Vec::new());
+    let (created, elapsed, cpu, memory) = measured?;
+    let case = format!("{pods} pods to Running");
+    let rows = [
+        ("s until created", created),
+        ("s until they run", elapsed),
+        ("server cpu ms/pod", cpu * 1e3 / pods as f64),
+        ("server memory MiB", memory),
+    ];
+    for (what, figure) in rows {
+        bench.row(&case, what, vec![figure], Vec::new());
+    }
     Ok(())
 }

@@ -33,6 +33,12 @@ pub(crate) struct Options {
     /// Seconds of each measurement of a rate
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// Simulated nodes of `schedule` and `running`
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    nodes: u32,
+    /// Pods of `schedule` and `running`
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pods: u32,
     /// Where servers keep their data: its disk is part of what is measured
     #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-bench"))]
     dir: PathBuf,
@@ -44,6 +50,11 @@ pub(crate) struct Options {
 impl Options {
     fn measured(&self) -> Duration {
         Duration::from_secs(self.seconds)
+    }
+
+    /// How many nodes and pods.
+    fn scale(&self) -> (usize, usize) {
+        (self.nodes as usize, self.pods as usize)
     }
 }
 
@@ -68,12 +79,8 @@ const CASES: &[Case] = &[
     Case { name: "outage", about: "writes stop while a killed leader is replaced", run: outage::run },
     Case { name: "start", about: "from the process's start to ready, and memory when idle", run: start::run },
     Case { name: "pods", about: "pods created, listed and watched through the Kubernetes API", run: objects::run },
-    Case { name: "schedule", about: "3,000 waiting pods bound to 1,000 nodes", run: agents::schedule },
-    Case {
-        name: "running",
-        about: "3,000 pods from created to Running on 1,000 simulated agents",
-        run: agents::running,
-    },
+    Case { name: "schedule", about: "pods that wait, bound to nodes by a server that starts", run: agents::schedule },
+    Case { name: "running", about: "pods from created to Running on simulated agents", run: agents::running },
 ];
 
 /// Runs the cases and prints their rows.

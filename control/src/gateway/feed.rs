@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::agent::{Hello, Object, Reference, ToNode, Update, to_node};
+use proto::agent::{Hello, ToNode, Update, to_node};
 use tokio::sync::mpsc;
 
-use super::router::Router;
-use super::select::{Key, Shown, Told};
+use super::round::merged;
+use super::router::{Next, Router};
+use super::select::reference;
 use crate::registry::shell::Registry;
 
 /// A replica that is behind what the agent knows may take so long to catch up.
@@ -30,30 +31,29 @@ pub(crate) async fn feed(
     };
     let ready = tokio::time::timeout(CATCH_UP, ready).await;
     ready.map_err(|_| "this server is behind what the node knows".to_owned())??;
-    let (mut subscription, told, mut revision) = router.open(&hello.node);
-    let mut epoch = leadership.borrow().epoch;
-    send(down, update(epoch, revision, true, told)).await?;
+    let (mut subscription, first) = router.open(&hello.node);
+    let (mut epoch, mut revision) = (leadership.borrow().epoch, first.revision);
+    let Update { upserts, deletes, .. } = news(&hello.node, first);
+    send(down, Update { epoch, revision, reset: true, upserts, deletes }).await?;
     loop {
         let next = subscription.next().await;
-        let (told, at) = next.ok_or_else(|| "this server cannot follow: everything is told anew".to_owned())?;
-        if told != Told::default() {
-            epoch = leadership.borrow().epoch.max(epoch);
-            // What was told first may have been newer than the first changes after it.
-            revision = revision.max(at);
-            send(down, update(epoch, revision, false, told)).await?;
+        let next = next.ok_or_else(|| "this server cannot follow: everything is told anew".to_owned())?;
+        epoch = leadership.borrow().epoch.max(epoch);
+        // What was told first may have been newer than the first changes after it.
+        revision = revision.max(next.revision);
+        let Update { upserts, deletes, .. } = news(&hello.node, next);
+        if !upserts.is_empty() || !deletes.is_empty() {
+            send(down, Update { epoch, revision, reset: false, upserts, deletes }).await?;
         }
     }
 }
 
-fn update(epoch: u64, revision: i64, reset: bool, told: Told) -> Update {
-    let reference = |(resource, namespace, name): Key| Reference { resource, namespace, name };
-    let object = |(key, shown): (Key, Arc<Shown>)| Object {
-        reference: Some(reference(key)),
-        revision: shown.revision,
-        json: shown.json.clone(),
-    };
-    let upserts = told.upserts.into_iter().map(object).collect();
-    Update { epoch, revision, reset, upserts, deletes: told.deletes.into_iter().map(reference).collect() }
+/// What all are told, then what this node is told alone; the rest of the update is open.
+fn news(node: &str, next: Next) -> Update {
+    let (mut upserts, mut deletes) = merged(&next.rounds, node);
+    upserts.extend(next.told.upserts.into_values().map(|shown| shown.object.clone()));
+    deletes.extend(next.told.deletes.iter().map(reference));
+    Update { upserts, deletes, ..Update::default() }
 }
 
 async fn send(down: &mpsc::Sender<ToNode>, update: Update) -> Result<(), String> {

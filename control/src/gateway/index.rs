@@ -3,9 +3,9 @@
 //! Without it every session would look at every pod of the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::select::{Change, Key, Shown, WHOLE};
+use super::round::{Round, Whole};
+use super::select::{Change, Key, WHOLE};
 
 /// Names a session.
 pub(super) type Id = u64;
@@ -13,8 +13,7 @@ pub(super) type Id = u64;
 /// What all sessions of a server need to know together.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Objects of which every node is told.
-    whole: BTreeMap<Key, Arc<Shown>>,
+    whole: Whole,
     /// Where each pod runs, and what runs where.
     node_of: BTreeMap<Key, String>,
     pods_on: BTreeMap<String, BTreeSet<Key>>,
@@ -31,19 +30,14 @@ impl Index {
         let (key, shown) = (&change.key, change.shown.as_ref());
         match key.0.as_str() {
             "pods" => self.put_pod(key, shown.and_then(|shown| shown.node.as_deref())),
-            kind if WHOLE.contains(&kind) => {
-                if kind == "nodes" {
-                    if shown.is_some_and(|shown| shown.given_up) {
-                        self.given_up.insert(key.2.clone());
-                    } else {
-                        self.given_up.remove(&key.2);
-                    }
+            "nodes" => {
+                if shown.is_some_and(|shown| shown.given_up) {
+                    self.given_up.insert(key.2.clone());
+                } else {
+                    self.given_up.remove(&key.2);
                 }
-                match shown {
-                    Some(shown) => self.whole.insert(key.clone(), Arc::clone(shown)),
-                    None => self.whole.remove(key),
-                };
             }
+            kind if WHOLE.contains(&kind) => self.whole.put(key, shown),
             _ => {}
         }
     }
@@ -63,10 +57,11 @@ impl Index {
 
     /// Whether anybody could want to know of an object.
     pub(super) fn concerns(&self, key: &Key) -> bool {
-        key.0 == "pods" || WHOLE.contains(&key.0.as_str()) || self.by_need.contains_key(key)
+        let always = ["pods", "nodes"].contains(&key.0.as_str()) || WHOLE.contains(&key.0.as_str());
+        always || self.by_need.contains_key(key)
     }
 
-    /// Takes changes in; whom to tell what.
+    /// Takes changes in; whom to tell what. What all are told waits for a round.
     pub(super) fn route(&mut self, changes: Vec<Change>) -> BTreeMap<Id, Vec<Change>> {
         let mut told: BTreeMap<Id, Vec<Change>> = BTreeMap::new();
         for change in changes {
@@ -87,22 +82,28 @@ impl Index {
                 let node = self.node_of.get(key);
                 node.and_then(|node| self.by_node.get(node)).cloned().unwrap_or_default()
             }
-            kind if WHOLE.contains(&kind) => self.sessions.keys().copied().collect(),
+            "nodes" => self.by_node.get(&key.2).cloned().unwrap_or_default(),
             _ => self.by_need.get(key).cloned().unwrap_or_default(),
         }
     }
 
-    /// A session begins: all that every node is told, and the names of its pods.
-    pub(super) fn open(&mut self, id: Id, node: &str) -> (Vec<Change>, BTreeSet<Key>) {
+    /// A session begins: all that every node is told, and the names of what it is told alone.
+    pub(super) fn open(&mut self, id: Id, node: &str) -> (Round, BTreeSet<Key>) {
         self.sessions.insert(id, (node.to_owned(), BTreeSet::new()));
         self.by_node.entry(node.to_owned()).or_default().insert(id);
-        let change = |(key, shown): (&Key, &Arc<Shown>)| Change {
-            key: key.clone(),
-            revision: shown.revision,
-            shown: Some(Arc::clone(shown)),
-        };
-        let whole = self.whole.iter().map(change).collect();
-        (whole, self.pods_on.get(node).cloned().unwrap_or_default())
+        let mut own = self.pods_on.get(node).cloned().unwrap_or_default();
+        own.insert(("nodes".to_owned(), String::new(), node.to_owned()));
+        (self.whole.all(), own)
+    }
+
+    /// Whether all have to be told something.
+    pub(super) fn round_waits(&self) -> bool {
+        self.whole.waits()
+    }
+
+    /// What all are told next, if anything, and how many they are.
+    pub(super) fn round(&mut self) -> (Option<Round>, usize) {
+        (self.whole.round(), self.sessions.len())
     }
 
     /// A session ends.
@@ -149,7 +150,10 @@ fn take<K: Ord + Clone, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, val
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::gateway::select::Shown;
     use serde_json::{Value, json};
 
     fn key(resource: &str, name: &str) -> Key {
@@ -157,7 +161,7 @@ mod tests {
     }
 
     fn change(key: Key, revision: i64, object: Option<Value>) -> Change {
-        let shown = object.map(|object| Arc::new(Shown::of(&key, revision, &object)));
+        let shown = object.map(|object| Arc::new(Shown::of(&key, revision, object)));
         Change { key, revision, shown }
     }
 
@@ -177,15 +181,18 @@ mod tests {
         index.open(b, "b");
         assert!(told(&mut index, change(key("pods", "p"), 1, Some(json!({ "spec": {} })))).is_empty());
         assert_eq!(told(&mut index, change(key("pods", "p"), 2, on("a"))), [a]);
-        assert_eq!(told(&mut index, change(key("services", "s"), 3, Some(json!({})))), [a, b]);
+        assert_eq!(told(&mut index, change(("nodes".into(), String::new(), "b".into()), 3, Some(json!({})))), [b]);
+        assert!(told(&mut index, change(key("services", "s"), 3, Some(json!({})))).is_empty(), "a round tells it");
+        assert!(index.round_waits() && index.round().0.is_some_and(|round| round.size() > 0));
         let secret = |revision| change(key("secrets", "x"), revision, Some(json!({})));
         assert!(told(&mut index, secret(4)).is_empty());
         index.need(b, &key("secrets", "x"));
         assert_eq!(told(&mut index, secret(5)), [b]);
         index.keep(b, &BTreeSet::new());
         assert!(!index.concerns(&key("secrets", "x")));
-        let (whole, pods) = index.open(c, "a");
-        assert_eq!((whole.len(), pods), (1, [key("pods", "p")].into()));
+        let (whole, own) = index.open(c, "a");
+        let node = ("nodes".to_owned(), String::new(), "a".to_owned());
+        assert!(whole.size() > 0 && own == [key("pods", "p"), node].into());
         assert_eq!(told(&mut index, change(key("pods", "p"), 6, None)), [a, c], "the end is told as well");
         index.need(a, &key("secrets", "x"));
         index.close(a);

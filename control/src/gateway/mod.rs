@@ -5,6 +5,7 @@ mod exchange;
 mod feed;
 mod index;
 pub mod liveness;
+mod round;
 mod router;
 pub(crate) mod select;
 mod sessions;

@@ -1,22 +1,35 @@
-//! What changes for one node: pure, from changed objects to what its agent is told.
+//! PURE: what changes for one node: from changed objects to what its agent is told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
+use prost::Message;
+use proto::agent::{Object, Reference};
+use serde_json::{Value, json};
 
 /// Resource, namespace, name.
 pub(crate) type Key = (String, String, String);
 
+/// What of a Node every other one is told: agents know it as the Node.
+pub(crate) const ROUTES: &str = "routes";
 /// Kinds of which a node needs every object.
-pub(crate) const WHOLE: [&str; 3] = ["nodes", "services", "endpointslices"];
+pub(crate) const WHOLE: [&str; 3] = [ROUTES, "services", "endpointslices"];
+
+/// How agents name what has a key here.
+pub(crate) fn reference((resource, namespace, name): &Key) -> Reference {
+    let resource = if resource == ROUTES { "nodes" } else { resource }.to_owned();
+    Reference { resource, namespace: namespace.clone(), name: name.clone() }
+}
 
 /// An object as agents are told of it; shared by all that are.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Shown {
     pub(crate) revision: i64,
-    pub(crate) json: Bytes,
+    /// As it is sent: an encoded [`Object`].
+    pub(crate) object: Bytes,
+    /// The part of it that is the object itself.
+    json: Bytes,
     /// Of a pod: where it runs.
     pub(crate) node: Option<String>,
     /// Of a node: somebody wrote that it is silent.
@@ -26,16 +39,49 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn of(key: &Key, revision: i64, object: &Value) -> Shown {
+    pub(crate) fn of(key: &Key, revision: i64, mut object: Value) -> Shown {
         let conditions = object["status"]["conditions"].as_array().filter(|_| key.0 == "nodes");
         let unknown = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "Unknown";
-        Shown {
-            revision,
-            json: serde_json::to_vec(object).expect("a value is JSON").into(),
-            node: object["spec"]["nodeName"].as_str().filter(|_| key.0 == "pods").map(str::to_owned),
-            given_up: conditions.into_iter().flatten().any(unknown),
-            needs: needs(key, object),
+        let given_up = conditions.into_iter().flatten().any(unknown);
+        let node = object["spec"]["nodeName"].as_str().filter(|_| key.0 == "pods").map(str::to_owned);
+        let needs = needs(key, &object);
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
         }
+        Shown { node, given_up, needs, ..Shown::encoded(key, revision, &object) }
+    }
+
+    /// What a route to a node is made of; none while it has no address.
+    pub(crate) fn route(name: &str, revision: i64, node: &Value) -> Option<Shown> {
+        let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
+        let internal: Vec<&Value> = addresses.filter(|address| address["type"] == "InternalIP").collect();
+        if internal.is_empty() {
+            return None;
+        }
+        let spec: serde_json::Map<String, Value> = ["podCIDR", "podCIDRs"]
+            .iter()
+            .filter_map(|field| Some(((*field).to_owned(), node["spec"].get(*field)?.clone())))
+            .collect();
+        let object = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }, "spec": spec,
+            "status": { "addresses": internal },
+        });
+        let key = (ROUTES.to_owned(), String::new(), name.to_owned());
+        Some(Shown::encoded(&key, revision, &object))
+    }
+
+    fn encoded(key: &Key, revision: i64, object: &Value) -> Shown {
+        let json: Bytes = serde_json::to_vec(object).expect("a value is JSON").into();
+        let length = json.len();
+        let object = Bytes::from(Object { reference: Some(reference(key)), revision, json }.encode_to_vec());
+        // Fields are written in the order of their numbers: the last one ends the message.
+        let json = object.slice(object.len() - length..);
+        Shown { revision, object, json, ..Shown::default() }
+    }
+
+    /// Whether agents would be told the same, but for the revision.
+    pub(crate) fn same(&self, other: &Shown) -> bool {
+        self.json == other.json
     }
 }
 
@@ -92,7 +138,7 @@ impl Selection {
     fn wants(&self, key: &Key, shown: &Shown) -> bool {
         match key.0.as_str() {
             "pods" => shown.node.as_ref() == Some(&self.node),
-            whole if WHOLE.contains(&whole) => true,
+            "nodes" => key.2 == self.node,
             _ => self.needs.values().any(|needs| needs.contains(key)),
         }
     }
@@ -133,9 +179,8 @@ impl Selection {
                     self.put(key, shown, told);
                 }
             }
-            let whole = |key: &Key| key.0 == "pods" || WHOLE.contains(&key.0.as_str());
-            let idle: Vec<Key> =
-                self.held.keys().filter(|key| !whole(key) && !needed.contains(*key)).cloned().collect();
+            let own = |key: &Key| key.0 == "pods" || key.0 == "nodes";
+            let idle: Vec<Key> = self.held.keys().filter(|key| !own(key) && !needed.contains(*key)).cloned().collect();
             for key in idle {
                 self.put(key, None, told);
             }
@@ -213,15 +258,15 @@ mod tests {
     }
 
     fn change(key: Key, revision: i64, object: Option<Value>) -> Change {
-        let shown = object.map(|object| Arc::new(Shown::of(&key, revision, &object)));
+        let shown = object.map(|object| Arc::new(Shown::of(&key, revision, object)));
         Change { key, revision, shown }
     }
 
     fn look(key: &Key) -> Option<Arc<Shown>> {
         match key.2.as_str() {
-            "data" => Some(Arc::new(Shown::of(key, 3, &json!({ "spec": { "volumeName": "disk" } })))),
+            "data" => Some(Arc::new(Shown::of(key, 3, json!({ "spec": { "volumeName": "disk" } })))),
             "pull" => None,
-            _ => Some(Arc::new(Shown::of(key, 2, &json!({})))),
+            _ => Some(Arc::new(Shown::of(key, 2, json!({})))),
         }
     }
 
@@ -242,11 +287,45 @@ mod tests {
     }
 
     #[test]
-    fn other_nodes_pods_are_not_told_and_services_are() {
+    fn other_nodes_pods_are_not_told_and_the_own_node_is() {
         let mut selection = Selection::new("n");
-        let changes = [change(key("pods", "p"), 5, Some(pod("m"))), change(key("services", "s"), 5, Some(json!({})))];
-        let told = selection.step(&changes, look);
-        assert_eq!(told.upserts.keys().cloned().collect::<Vec<_>>(), [key("services", "s")]);
+        let node = |name: &str| change(key("nodes", name), 5, Some(json!({})));
+        let told = selection.step(&[change(key("pods", "p"), 5, Some(pod("m"))), node("m"), node("n")], look);
+        assert_eq!(told.upserts.keys().cloned().collect::<Vec<_>>(), [key("nodes", "n")]);
+    }
+
+    #[test]
+    fn a_route_is_the_address_and_the_range_whatever_else_changes() {
+        let node = |ready: &str| {
+            json!({ "metadata": { "name": "n", "resourceVersion": ready }, "spec": { "podCIDR": "10.0.1.0/24", "taints": [] },
+                "status": { "addresses": [{ "type": "Hostname", "address": "n" }, { "type": "InternalIP", "address": "10.9.0.1" }],
+                    "conditions": [{ "type": "Ready", "status": ready }] } })
+        };
+        let first = Shown::route("n", 5, &node("False")).expect("it has an address");
+        let then = Shown::route("n", 6, &node("True")).expect("it has an address");
+        assert!(first.same(&then) && first.object != then.object);
+        let told = Object::decode(then.object.clone()).expect("an Object");
+        assert_eq!(
+            told.reference.expect("named"),
+            Reference { resource: "nodes".into(), name: "n".into(), ..Reference::default() }
+        );
+        let read: Value = serde_json::from_slice(&told.json).expect("JSON");
+        assert_eq!(
+            (told.revision, read["spec"]["podCIDR"].as_str(), &read["status"]["addresses"][0]["address"]),
+            (6, Some("10.0.1.0/24"), &json!("10.9.0.1"))
+        );
+        let mut moved = node("True");
+        moved["spec"]["podCIDR"] = "10.0.2.0/24".into();
+        assert!(!Shown::route("n", 7, &moved).expect("it has an address").same(&then));
+        assert!(Shown::route("n", 8, &json!({ "status": {} })).is_none());
+    }
+
+    #[test]
+    fn owners_of_fields_are_not_told() {
+        let object = json!({ "metadata": { "name": "p", "managedFields": [{ "manager": "m" }] } });
+        let shown = Shown::of(&key("pods", "p"), 1, object);
+        let told = Object::decode(shown.object).expect("an Object");
+        assert_eq!(&told.json[..], br#"{"metadata":{"name":"p"}}"#);
     }
 
     #[test]

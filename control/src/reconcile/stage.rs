@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::controllers::{Observed, Settings, TABLE};
+use crate::controllers::{Controller, Observed, Plan, Settings, TABLE};
 use crate::kind;
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::allocation::{Ranges, fill};
@@ -85,18 +85,7 @@ impl Stage {
                 keys.sort();
                 keys.dedup();
                 for key in keys {
-                    let lost = self.silent.clone();
-                    let silent = |name: &str| {
-                        Some(Duration::from_secs(if lost.iter().any(|held| held == name) { 60 } else { 0 }))
-                    };
-                    let observed = Observed {
-                        world: &self.world,
-                        now: self.now,
-                        silent: &silent,
-                        leading_for: Duration::from_secs(60),
-                        settings: &self.settings,
-                    };
-                    for txn in (row.plan)(&observed, &key).txns {
+                    for txn in self.planned(row, &key).txns {
                         if self.commit(&txn) {
                             acted.push(row.name);
                         }
@@ -105,6 +94,27 @@ impl Stage {
             }
         }
         panic!("controllers never rest; the last to act: {:?}", acted.iter().rev().take(8).collect::<Vec<_>>());
+    }
+
+    /// What a controller wants.
+    pub(crate) fn plan(&self, name: &str, key: &Key) -> Plan {
+        let row = TABLE.iter().find(|row| row.name == name).expect("a row");
+        self.planned(row, key)
+    }
+
+    fn planned(&self, row: &Controller, key: &Key) -> Plan {
+        let silent = |name: &str| {
+            let lost = self.silent.iter().any(|held| held == name);
+            Some(Duration::from_secs(if lost { 60 } else { 0 }))
+        };
+        let observed = Observed {
+            world: &self.world,
+            now: self.now,
+            silent: &silent,
+            leading_for: Duration::from_secs(60),
+            settings: &self.settings,
+        };
+        (row.plan)(&observed, key)
     }
 
     /// All or nothing; false when a guard does not hold, or nothing changes.

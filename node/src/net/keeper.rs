@@ -13,7 +13,7 @@ use super::choice::Host;
 use super::ipam::Range;
 use super::kernel;
 use super::proxy::{self, Rules};
-use crate::mirror::Mirror;
+use crate::mirror::{Changes, Key, Mirror};
 
 /// After a failure, all is made anew.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -45,9 +45,28 @@ pub(crate) async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            changed = changes.next() => if changed.is_none() { return },
+            more = changed(&mut changes, &node, wired) => if !more { return },
             () = tokio::time::sleep(AGAIN), if made.is_err() => {}
         }
+    }
+}
+
+/// Waits for a change that concerns the network; false when there will be none.
+async fn changed(changes: &mut Changes, node: &str, wired: bool) -> bool {
+    while let Some(changed) = changes.next().await {
+        if changed.concerns(|key| concerns(key, node, wired)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Without a network of its own a node needs its range alone: of what becomes of a thousand others it would only tire.
+fn concerns((resource, _, name): &Key, node: &str, wired: bool) -> bool {
+    match resource.as_str() {
+        "nodes" => wired || name == node,
+        "services" | "endpointslices" => wired,
+        _ => false,
     }
 }
 
@@ -58,11 +77,11 @@ async fn follow(
     wired: bool,
     done: &mut Done,
 ) -> Result<(), String> {
-    let nodes: Vec<Node> = mirror.list("nodes", None);
-    let own = nodes.iter().find(|held| held.metadata.name.as_deref() == Some(node));
-    let range = own.and_then(|own| own.spec.as_ref()?.pod_cidr.as_ref()?.parse::<Range>().ok());
+    let own: Option<Node> = mirror.get("nodes", "", node);
+    let range = own.and_then(|own| own.spec?.pod_cidr?.parse::<Range>().ok());
     let Some(range) = range else { return Ok(()) };
     if wired {
+        let nodes: Vec<Node> = mirror.list("nodes", None);
         if done.range != Some(range) {
             bridge(range).await?;
             kernel::nft(&proxy::create(range)).await?;
@@ -139,4 +158,17 @@ pub(crate) async fn host() -> Host {
     }
     let (links, nftables) = (kernel::links().await, kernel::nftables().await);
     Host { links, nftables, addresses: kernel::addresses().await }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_network_of_its_own_looks_at_itself_alone() {
+        let key = |resource: &str, name: &str| (resource.to_owned(), String::new(), name.to_owned());
+        assert!(concerns(&key("nodes", "n"), "n", false) && !concerns(&key("nodes", "m"), "n", false));
+        assert!(concerns(&key("nodes", "m"), "n", true) && concerns(&key("services", "s"), "n", true));
+        assert!(!concerns(&key("services", "s"), "n", false) && !concerns(&key("pods", "p"), "n", true));
+    }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::execute::Shared;
 use super::worker::{Wanted, work};
+use crate::mirror::Changes;
 use crate::plan::config::PodId;
 use crate::runtime::Runtime;
 
@@ -44,7 +45,7 @@ pub async fn run<R: Runtime>(shared: Arc<Shared<R>>, node: String, stop: Cancell
         assign(&shared, &node, &mut pods, &mut done, &mut tasks, &stop).await;
         tokio::select! {
             () = stop.cancelled() => break,
-            changed = changes.next() => if changed.is_none() { break },
+            more = changed(&mut changes) => if !more { break },
             Some(uid) = events.recv() => nudge(&pods, &uid),
             Some(Ok(uid)) = tasks.join_next() => {
                 pods.remove(&uid);
@@ -55,6 +56,16 @@ pub async fn run<R: Runtime>(shared: Arc<Shared<R>>, node: String, stop: Cancell
     }
     drop(pods);
     while tasks.join_next().await.is_some() {}
+}
+
+/// Waits for a change that may concern a pod; false when there will be none. What only the network needs is none.
+async fn changed(changes: &mut Changes) -> bool {
+    while let Some(changed) = changes.next().await {
+        if changed.concerns(|key| !matches!(key.0.as_str(), "nodes" | "services" | "endpointslices")) {
+            return true;
+        }
+    }
+    false
 }
 
 fn nudge(pods: &BTreeMap<String, watch::Sender<Wanted>>, uid: &str) {

@@ -14,6 +14,7 @@ use node::sync::execute::Shared;
 use node::sync::outbox::Outbox;
 use node::sync::workers;
 use node::volume::Volumes;
+use prost::Message;
 use proto::agent::{Object, Reference, Update};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -54,7 +55,9 @@ impl Agent {
             let resource = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
             let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
             let reference = Reference { resource, namespace: text("namespace"), name: text("name") };
-            Object { reference: Some(reference), revision: 1, json: serde_json::to_vec(object).unwrap().into() }
+            let object =
+                Object { reference: Some(reference), revision: 1, json: serde_json::to_vec(object).unwrap().into() };
+            object.encode_to_vec().into()
         });
         let (_, revision) = self.mirror.position();
         let update = Update { epoch: 1, revision: revision + 1, upserts: upserts.collect(), ..Update::default() };

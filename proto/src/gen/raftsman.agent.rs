@@ -98,8 +98,9 @@ pub struct Welcome {
     #[prost(string, tag = "5")]
     pub pod_cidr: ::prost::alloc::string::String,
 }
-/// Objects the node needs: its own Node, its pods, what those reference (ConfigMap, Secret,
-/// PersistentVolume, PersistentVolumeClaim), every Service, EndpointSlice and Node (for routes).
+/// Objects the node needs: its own Node, its pods, what those reference (ConfigMap, Secret, PersistentVolume,
+/// PersistentVolumeClaim), every Service and EndpointSlice, and of every other Node what a route to it is made of: its
+/// name, its addresses and its pod range.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Update {
     #[prost(uint64, tag = "1")]
@@ -109,8 +110,9 @@ pub struct Update {
     /// The upserts are everything there is: forget what is not among them.
     #[prost(bool, tag = "3")]
     pub reset: bool,
-    #[prost(message, repeated, tag = "4")]
-    pub upserts: ::prost::alloc::vec::Vec<Object>,
+    /// Each is an encoded Object: a server encodes it once, whomever it tells.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub upserts: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(message, repeated, tag = "5")]
     pub deletes: ::prost::alloc::vec::Vec<Reference>,
 }
@@ -130,7 +132,7 @@ pub struct Object {
     pub reference: ::core::option::Option<Reference>,
     #[prost(int64, tag = "2")]
     pub revision: i64,
-    /// The object as the API serves it (JSON).
+    /// The object as the API serves it, without managedFields (JSON).
     #[prost(bytes = "bytes", tag = "3")]
     pub json: ::prost::bytes::Bytes,
 }
