@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod, ServiceAccount};
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use crate::process::{PATIENCE, Server};
@@ -25,6 +25,11 @@ async fn until(pods: &Api<Pod>, name: &str, what: &str, holds: impl Fn(Option<&P
 
 fn phase(pod: Option<&Pod>) -> Option<&str> {
     pod?.status.as_ref()?.phase.as_deref()
+}
+
+fn ready(pod: Option<&Pod>) -> Option<&str> {
+    let conditions = pod?.status.as_ref()?.conditions.as_ref()?;
+    Some(conditions.iter().find(|condition| condition.type_ == "Ready")?.status.as_str())
 }
 
 /// Waits for the account that pods run as, which a controller makes.
@@ -58,6 +63,12 @@ async fn pod_lives_and_ends(client: Client, node: &str, container: serde_json::V
         }
     };
     tokio::time::timeout(PATIENCE, told).await.expect("people are told that its container started");
+    // As the controller of silent nodes does; the node is not silent, and says what is true.
+    let wrong =
+        json!({ "status": { "conditions": [{ "type": "Ready", "status": "False", "reason": "NodeNotReady" }] } });
+    let patched = pods.patch_status("p", &PatchParams::default(), &Patch::Strategic(wrong)).await.expect("patched");
+    assert_eq!(ready(Some(&patched)), Some("False"));
+    until(&pods, "p", "it is ready again", |pod| ready(pod) == Some("True")).await;
     let registered = nodes.get(node).await.expect("the node is there").status.expect("a status");
     assert!(registered.allocatable.expect("given").contains_key("cpu"));
     pods.delete("p", &DeleteParams::default()).await.expect("deleted");

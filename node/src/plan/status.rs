@@ -3,7 +3,7 @@
 //! Source: kubelet's `generateAPIPodStatus`, `getPhase` and `status/generate.go`.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::observed::Observed;
@@ -46,6 +46,17 @@ pub fn status(pod: &Pod, observed: &Observed, now: Timestamp) -> PodStatus {
     };
     status.conditions = Some(condition::conditions(pod, observed, &status, now));
     status
+}
+
+/// Whether a stored status says what the node told: its phase, and its conditions whatever others have added. It does not
+/// when a node controller that heard nothing of the node wrote that its pods do not serve.
+///
+/// Source: kubelet's `needsReconcile`.
+pub fn says(stored: &PodStatus, told: &PodStatus) -> bool {
+    let conditions = |status: &PodStatus| status.conditions.clone().unwrap_or_default();
+    let stored_conditions = conditions(stored);
+    let held = |told: &PodCondition| stored_conditions.iter().any(|c| c.type_ == told.type_ && c.status == told.status);
+    stored.phase == told.phase && conditions(told).iter().all(held)
 }
 
 /// Whether the pod has ended for good: nothing of it is ever started again.

@@ -1,5 +1,5 @@
-//! What is to be told to a server: the newest status of each pod, whenever it has changed, and all of them when a
-//! session begins: meanwhile somebody may have written that the pods of a silent node do not serve.
+//! What is to be told to a server: the newest status of each pod, whenever it has changed or somebody has written another
+//! one, and all of them when a session begins.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -51,6 +51,15 @@ impl Outbox {
         let entry = Entry { status, sent: Sent::No, ended: false };
         self.inner.lock().pods.insert(entry.status.uid.clone(), entry);
         self.filled.notify_one();
+    }
+
+    /// A pod's status goes out again if it was committed: what is stored says something else by now.
+    pub fn again(&self, uid: &str) {
+        let mut inner = self.inner.lock();
+        if let Some(entry) = inner.pods.get_mut(uid).filter(|entry| entry.sent == Sent::Committed) {
+            entry.sent = Sent::No;
+            self.filled.notify_one();
+        }
     }
 
     /// Puts the node's own newest status in the place of any before.
@@ -163,8 +172,13 @@ mod tests {
         assert!(outbox.take().is_none());
         outbox.restart();
         assert_eq!(&outbox.take().expect("a new session is told everything").pods[0].status_json[..], b"3");
-        outbox.end("a");
+        outbox.again("a");
+        assert!(outbox.take().is_none(), "it is on its way");
         outbox.acknowledge(1);
+        outbox.again("a");
+        assert_eq!(&outbox.take().expect("somebody wrote another").pods[0].status_json[..], b"3");
+        outbox.end("a");
+        outbox.acknowledge(2);
         outbox.restart();
         assert!(outbox.take().is_none(), "a pod that is gone is not told for ever");
         outbox.put_node(Bytes::from_static(b"{}"));

@@ -240,7 +240,7 @@ impl<R: Runtime> Worker<R> {
         }
     }
 
-    /// Tells the status if it differs from what was told last.
+    /// Tells the status if it differs from what was told last, or if somebody has written another one since.
     fn tell(&mut self, pod: &Pod, now: Timestamp) {
         let next = status::status(pod, &self.observed, now);
         self.say(pod, event::of_status(pod, &self.observed.previous, &next));
@@ -248,6 +248,9 @@ impl<R: Runtime> Worker<R> {
         let json = serde_json::to_vec(&self.observed.previous).expect("a status is plain data");
         let terminated = self.observed.memory.finished;
         if json == self.told && !terminated {
+            if !pod.status.as_ref().is_some_and(|stored| status::says(stored, &self.observed.previous)) {
+                self.shared.outbox.again(pod.metadata.uid.as_deref().unwrap_or_default());
+            }
             return;
         }
         self.told.clone_from(&json);
