@@ -39,8 +39,11 @@ pub(crate) struct Network {
 pub(crate) struct Link {
     network: Network,
     to: MemberId,
+    name: String,
     address: String,
     purpose: Purpose,
+    /// Whether the last heartbeat arrived.
+    reached: bool,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -61,7 +64,8 @@ impl RaftNetworkFactory<Types> for Network {
 
 impl Network {
     fn link(&self, to: MemberId, node: &peer::Node, purpose: Purpose) -> Link {
-        Link { network: self.clone(), to, address: node.peer_address.clone(), purpose }
+        let (name, address) = (node.name.clone(), node.peer_address.clone());
+        Link { network: self.clone(), to, name, address, purpose, reached: true }
     }
 }
 
@@ -84,6 +88,29 @@ impl Link {
         Ok(answer.map_err(unreachable)?.into_inner())
     }
 
+    async fn heartbeat(
+        &self,
+        request: &AppendEntriesRequest<Types>,
+        option: &RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        let mut client = self.client()?;
+        let answer = self.within(option, client.heartbeat(wire::append(request))).await?;
+        wire::parse_appended(&answer).map_err(unreachable)
+    }
+
+    /// Tells the operator when a member goes and when it is back, not every time that it is not there.
+    fn note(&mut self, error: Option<&RPCError<Types>>) {
+        match (std::mem::replace(&mut self.reached, error.is_none()), error) {
+            (true, Some(error)) => {
+                tracing::warn!(member = self.name, address = self.address, %error, "a member cannot be reached");
+            }
+            (false, None) => {
+                tracing::info!(member = self.name, address = self.address, "a member can be reached again")
+            }
+            _ => {}
+        }
+    }
+
     async fn ask(
         &self,
         request: &VoteRequest<Types>,
@@ -104,24 +131,27 @@ impl RaftNetworkV2<Types> for Link {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        let mut client = self.client()?;
-        let answer = self.within(&option, client.heartbeat(wire::append(&request))).await?;
-        wire::parse_appended(&answer).map_err(unreachable)
+        let answer = self.heartbeat(&request, &option).await;
+        self.note(answer.as_ref().err());
+        answer
     }
 
     fn stream_append<'s, S>(
         &'s mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>, RPCError<Types>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
+            // openraft waits between attempts where it makes the first request: a connection that is refused before
+            // anybody asks for one would be tried again at once, for ever.
+            let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>) };
             let mut client = self.client()?;
             let owed = Arc::new(AtomicU64::new(0));
             let counted = owed.clone();
-            let requests = input.map(move |request| {
+            let requests = stream::iter([first]).chain(input).map(move |request| {
                 counted.fetch_add(1, Ordering::Relaxed);
                 wire::append(&request)
             });

@@ -131,6 +131,43 @@ async fn all_members_die_at_once_and_nothing_acknowledged_is_lost() {
     }
 }
 
+/// Of looking at how often a dead member is called.
+const LOOK: Duration = Duration::from_secs(1);
+/// Calls of a dead member in that time at most: twenty heartbeats, replication with its waits, and what else there is.
+const CALLS_MAX: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_member_is_not_called_without_end() {
+    let (places, mut members) = three().await;
+    let led = leadership(&members[0].store, |held| held.leader.is_some()).await;
+    let at = members.iter().position(|member| Some(member.store.id()) != led.leader).expect("one follows");
+    members.remove(at).kill();
+    let bound = async {
+        loop {
+            match tokio::net::TcpListener::bind(places[at].config.peer_listen).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let port = tokio::time::timeout(PATIENCE, bound).await.expect("its port is free");
+    let writer = members[0].write(0, Instant::now() + LOOK);
+    let mut calls = 0;
+    let counted = async {
+        loop {
+            port.accept().await.expect("a connection");
+            calls += 1;
+        }
+    };
+    let _ = tokio::time::timeout(LOOK, counted).await;
+    assert!(calls > 0, "it is looked for");
+    assert!(calls <= CALLS_MAX, "{calls} calls in {LOOK:?}");
+    writer.await.expect("no panic");
+    for member in members {
+        down(member).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn datagrams_reach_the_others_and_never_oneself() {
     let first = place("a", &[]);
