@@ -62,7 +62,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "partition",
         about: "the leading server is cut off from the others, then healed (needs network namespaces)",
         fault: Fault::Partition,
-        outage_max_us: 3 * OUTAGE_MAX_US,
+        outage_max_us: 2 * OUTAGE_MAX_US,
     },
     Scenario {
         name: "power-loss",

@@ -56,8 +56,10 @@ impl Group {
     }
 
     async fn propose_there(&self, id: u64, node: &peer::Node, command: Bytes, grows: bool) -> Result<Outcome, Error> {
-        let answer = self.client(id, node)?.propose(peer::ProposeRequest { command, grows }).await;
+        let mut client = self.client(id, node)?;
+        let answer = self.while_leading(id, client.propose(peer::ProposeRequest { command, grows })).await;
         // A call that failed on its way may have arrived.
+        let answer = answer.ok_or(Error::Unknown)?;
         let answer =
             answer.map_err(|status| if refused(&status) { Error::NoLeader } else { Error::Unknown })?.into_inner();
         match answer.result {
@@ -118,12 +120,31 @@ impl Group {
     }
 
     async fn read_index_there(&self, id: u64, node: &peer::Node) -> Result<LogId, Error> {
-        let answer = self.client(id, node)?.read_index(peer::ReadIndexRequest {}).await;
-        let answer = answer.map_err(|_| Error::NoLeader)?.into_inner();
+        let mut client = self.client(id, node)?;
+        let answer = self.while_leading(id, client.read_index(peer::ReadIndexRequest {})).await;
+        let answer = answer.ok_or(Error::NoLeader)?.map_err(|_| Error::NoLeader)?.into_inner();
         match (answer.log_id, answer.failure) {
             (Some(id), None) => Ok(wire::parse_log_id(&id)),
             (_, Some(failure)) => Err(parse_failure(&failure)),
             (None, None) => Err(Error::NoLeader),
+        }
+    }
+
+    /// A call of a leader; None when another one is known and the call is still not answered a little later: a leader that
+    /// is cut off would be waited for in vain, one that handed over has its answers on the way.
+    async fn while_leading<T>(&self, id: u64, call: impl Future<Output = T>) -> Option<T> {
+        let mut metrics = self.raft.metrics();
+        let superseded = async {
+            while metrics.borrow_watched().current_leader.is_none_or(|leader| leader == id) {
+                if metrics.changed().await.is_err() {
+                    break;
+                }
+            }
+            tokio::time::sleep(self.patience / 15).await;
+        };
+        tokio::select! {
+            answer = call => Some(answer),
+            () = superseded => None,
         }
     }
 
