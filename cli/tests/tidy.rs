@@ -98,6 +98,7 @@ const PURE: &[&str] = &[
     "chaos/src/bench/figures.rs",
     "node/src/net/ipam.rs",
     "node/src/net/proxy.rs",
+    "node/src/link/patience.rs",
     "node/src/plan/",
 ];
 const IMPURE: &[&str] =

@@ -86,6 +86,7 @@ impl Changed {
 pub struct World {
     objects: BTreeMap<Key, Arc<Item>>,
     owned: BTreeMap<String, BTreeSet<Key>>,
+    /// Pods by their node; under no name those that have none.
     on_node: BTreeMap<String, BTreeSet<Key>>,
     uids: BTreeMap<String, Key>,
     /// Everything up to here is in it.
@@ -103,7 +104,7 @@ impl World {
         for owner in item.owners().filter_map(|owner| owner["uid"].as_str()) {
             self.owned.entry(owner.to_owned()).or_default().insert(key.clone());
         }
-        if let Some(node) = item.node() {
+        if let Some(node) = place(&item) {
             self.on_node.entry(node.to_owned()).or_default().insert(key.clone());
         }
         self.uids.insert(item.uid().to_owned(), key.clone());
@@ -121,7 +122,7 @@ impl World {
         for owner in old.owners().filter_map(|owner| owner["uid"].as_str()) {
             unlist(&mut self.owned, owner, &old.key);
         }
-        if let Some(node) = old.node() {
+        if let Some(node) = place(old) {
             unlist(&mut self.on_node, node, &old.key);
         }
         if self.uids.get(old.uid()) == Some(&old.key) {
@@ -162,6 +163,11 @@ impl World {
         self.on_node.get(node).into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
 
+    /// The pods that are bound to no node.
+    pub fn pods_nowhere(&self) -> impl Iterator<Item = &Arc<Item>> {
+        self.pods_on("")
+    }
+
     /// The object with a uid.
     pub fn by_uid(&self, uid: &str) -> Option<&Arc<Item>> {
         self.uids.get(uid).and_then(|key| self.objects.get(key))
@@ -171,6 +177,12 @@ impl World {
     pub fn appeared(&self) -> impl Iterator<Item = Changed> {
         self.objects.values().map(|item| Changed { key: item.key.clone(), old: None, new: Some(Arc::clone(item)) })
     }
+}
+
+/// Where a pod is listed.
+fn place(item: &Item) -> Option<&str> {
+    let pod = (item.key.kind.group, item.key.kind.resource) == ("", "pods");
+    pod.then(|| item.node().unwrap_or_default())
 }
 
 fn unlist(index: &mut BTreeMap<String, BTreeSet<Key>>, under: &str, key: &Key) {
@@ -208,13 +220,17 @@ mod tests {
         let names = |items: Vec<&Arc<Item>>| items.iter().map(|item| item.key.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(world.owned("rs").collect()), ["b"]);
         assert_eq!(names(world.pods_on("n2").collect()), ["a"]);
-        assert_eq!(names(world.list(kind::core("pods"), "ns").collect()), ["a", "b"]);
+        world.put(pod("c", "rs", "", 8));
+        assert_eq!(names(world.pods_nowhere().collect()), ["c"]);
+        world.put(pod("c", "other", "n3", 9));
+        assert_eq!(world.pods_nowhere().count(), 0);
+        assert_eq!(names(world.list(kind::core("pods"), "ns").collect()), ["a", "b", "c"]);
         assert_eq!(world.list(kind::core("pods"), "other").count() + world.list(kind::core("nodes"), "").count(), 0);
         assert_eq!(world.by_uid("u-a").expect("there").value["metadata"]["resourceVersion"], "7");
         assert!(world.by_uid("u-a").expect("there").value["metadata"]["managedFields"].is_null());
         let gone = world.remove(&moved.key).expect("was there");
         assert!(gone.new.is_none() && world.remove(&gone.key).is_none());
-        assert_eq!(world.owned("other").count() + world.pods_on("n2").count(), 0);
+        assert_eq!((world.owned("other").count(), world.pods_on("n2").count()), (1, 0));
         assert!(world.by_uid("u-a").is_none());
     }
 }

@@ -5,6 +5,7 @@
 mod affinity;
 mod filter;
 mod nodes;
+mod ranking;
 mod score;
 mod spread;
 pub(crate) mod taints;
@@ -23,6 +24,7 @@ use crate::registry::commit::{Change, Part, Txn};
 use crate::registry::key::Key;
 use crate::registry::removal::rfc3339;
 use crate::scheduler::nodes::{Nodes, Wants};
+use crate::scheduler::ranking::Rankings;
 
 /// `spec.schedulerName` of pods that are ours to place.
 const NAME: &str = "default-scheduler";
@@ -63,7 +65,7 @@ fn pending(pod: &Item) -> bool {
 }
 
 pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
-    let mut waiting: Vec<&Arc<Item>> = observed.world.list(kind::core("pods"), "").filter(|pod| pending(pod)).collect();
+    let mut waiting: Vec<&Arc<Item>> = observed.world.pods_nowhere().filter(|pod| pending(pod)).collect();
     if waiting.is_empty() {
         return Plan::default();
     }
@@ -71,11 +73,11 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
     waiting.sort_by_cached_key(|pod| {
         (urgency(pod), crate::registry::prepare::meta_str(&pod.value, "creationTimestamp").to_owned())
     });
-    let mut nodes = Nodes::of(observed.world);
+    let (mut nodes, mut rankings) = (Nodes::of(observed.world), Rankings::default());
     let mut txns = Vec::new();
     for pod in waiting.into_iter().take(BATCH) {
         let wants = Wants::of(observed.world, pod);
-        match place(&mut nodes, &wants) {
+        match place(&mut nodes, &mut rankings, &wants) {
             Ok(node) => txns.push(vec![bind(pod, &node, observed.now)]),
             Err(why) => txns.extend(refused(observed, pod, &why)),
         }
@@ -84,8 +86,15 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
     Plan { txns: txns.into_iter().map(txn).collect(), wake_in: None }
 }
 
-/// The best node, which then holds the pod; or how many nodes said no, and why.
-fn place(nodes: &mut Nodes, wants: &Wants<'_>) -> Result<String, String> {
+/// The best node, which then holds the pod; or why there is none.
+fn place(nodes: &mut Nodes, rankings: &mut Rankings, wants: &Wants<'_>) -> Result<String, String> {
+    let best = rankings.best(nodes, wants)?;
+    nodes.hold(best, wants);
+    Ok(nodes.all[best].name.clone())
+}
+
+/// The best of all nodes, each looked at; or how many said no, and why.
+fn look(nodes: &Nodes, wants: &Wants<'_>) -> Result<usize, String> {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut fitting: Vec<usize> = Vec::new();
     for (at, node) in nodes.all.iter().enumerate() {
@@ -99,14 +108,12 @@ fn place(nodes: &mut Nodes, wants: &Wants<'_>) -> Result<String, String> {
         *reasons.entry("node(s) didn't match pod topology spread constraints".to_owned()).or_default() += skewed;
     }
     let best = fitting.into_iter().max_by_key(|at| score::of(nodes, &nodes.all[*at], wants));
-    let Some(best) = best else {
+    best.ok_or_else(|| {
         let total = nodes.all.len();
         let each: Vec<String> = reasons.into_iter().map(|(why, count)| format!("{count} {why}")).collect();
         let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
-        return Err(format!("0/{total} nodes are available{each}."));
-    };
-    nodes.hold(best, wants);
-    Ok(nodes.all[best].name.clone())
+        format!("0/{total} nodes are available{each}.")
+    })
 }
 
 /// A pod on its node, as `pods/binding` makes it.

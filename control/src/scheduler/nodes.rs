@@ -31,13 +31,17 @@ pub(super) struct Node {
 /// All nodes, in the order of their names.
 pub(super) struct Nodes {
     pub(super) all: Vec<Node>,
+    /// Places of nodes that were given a pod, in order.
+    pub(super) given: Vec<usize>,
+    /// Most active pods of one controller on one node.
+    most: BTreeMap<String, i64>,
 }
 
 /// A pod that waits for a node.
 pub(super) struct Wants<'a> {
     pub(super) pod: &'a Item,
     pub(super) requests: Amounts,
-    ports: BTreeSet<(String, String)>,
+    pub(super) ports: BTreeSet<(String, String)>,
     /// Node affinities of the volumes that it uses.
     pub(super) volumes: Vec<&'a Value>,
     /// A claim that is not there.
@@ -159,12 +163,30 @@ impl Nodes {
             }
             node
         });
-        Nodes { all: all.collect() }
+        let all: Vec<Node> = all.collect();
+        let mut most: BTreeMap<String, i64> = BTreeMap::new();
+        for (controller, count) in all.iter().flat_map(|node| &node.kin) {
+            let held = most.entry(controller.clone()).or_default();
+            *held = (*held).max(*count);
+        }
+        Nodes { all, given: Vec::new(), most }
+    }
+
+    /// The most pods of the pod's controller that one node has.
+    pub(super) fn most_kin(&self, wants: &Wants<'_>) -> i64 {
+        let held = wants.controller.as_ref().and_then(|controller| self.most.get(controller));
+        held.copied().unwrap_or(0)
     }
 
     /// The pod is as good as there.
     pub(super) fn hold(&mut self, at: usize, wants: &Wants<'_>) {
         self.all[at].take(wants);
+        self.given.push(at);
+        if let Some(controller) = &wants.controller {
+            let count = self.all[at].kin.get(controller).copied().unwrap_or(0);
+            let held = self.most.entry(controller.clone()).or_default();
+            *held = (*held).max(count);
+        }
     }
 }
 

@@ -17,9 +17,8 @@ pub(super) fn of(nodes: &Nodes, node: &Node, wants: &Wants<'_>) -> i64 {
 /// Pods of one controller spread over nodes.
 fn apart(nodes: &Nodes, node: &Node, wants: &Wants<'_>) -> i64 {
     let Some(controller) = &wants.controller else { return 0 };
-    let kin = |node: &Node| node.kin.get(controller).copied().unwrap_or(0);
-    let most = nodes.all.iter().map(kin).max().unwrap_or(0);
-    if most == 0 { FULL } else { FULL * (most - kin(node)) / most }
+    let (kin, most) = (node.kin.get(controller).copied().unwrap_or(0), nodes.most_kin(wants));
+    if most == 0 { FULL } else { FULL * (most - kin) / most }
 }
 
 /// Taints that only advise.

@@ -3,6 +3,7 @@
 //! Without a server the pods go on; the link tries one server after the other until one answers.
 
 mod connect;
+mod patience;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::link::patience::{Silence, Waits};
 use crate::logs;
 use crate::metrics::Newest;
 use crate::runtime::Runtime;
@@ -25,10 +27,8 @@ use crate::sync::execute::Shared;
 
 /// Between heartbeats.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// A server that has answered nothing for so long is given up: sooner than the others give up a node (3 s).
-const SILENCE: Duration = Duration::from_secs(2);
-/// First and longest wait before servers that were all tried are tried again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// A server takes a message and answers a call within this time, or is left.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Messages that wait to be sent.
 const WAITING_MAX: usize = 64;
 /// An update at most. Units: bytes.
@@ -59,9 +59,10 @@ pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> s
     servers.dedup();
     // Nodes begin at different servers.
     let first = link.config.name.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-    let (mut wait, mut at) = (BACKOFF.0, first % servers.len());
+    let (mut waits, mut at) = (Waits::new(first), first % servers.len());
     while !stop.is_cancelled() {
         let address = servers[at % servers.len()].clone();
+        let began = Instant::now();
         let mut session = Session { link: &link, welcomed: false, servers: Vec::new(), logs: BTreeMap::new() };
         let ended = match connect::connect(&tls, &address).await {
             Ok(channel) => session.run(channel, &stop).await,
@@ -80,13 +81,12 @@ pub(crate) async fn run<R: Runtime>(link: Link<R>, stop: CancellationToken) -> s
             if let Err(error) = std::fs::write(&known, servers.join("\n")) {
                 tracing::warn!(%error, "the servers' addresses cannot be kept");
             }
-            (wait, at) = (BACKOFF.0, servers.iter().position(|s| *s == address).unwrap_or(0));
+            waits.served(began.elapsed());
+            at = servers.iter().position(|s| *s == address).unwrap_or(0);
         }
         at += 1;
+        let wait = waits.next(at % servers.len() == 0);
         let _ = tokio::time::timeout(wait, stop.cancelled()).await;
-        if at % servers.len() == 0 {
-            wait = (wait * 2).min(BACKOFF.1);
-        }
     }
     Ok(())
 }
@@ -110,27 +110,28 @@ impl<R: Runtime> Session<'_, R> {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         send(&sender, from_node::Message::Hello(self.hello())).await?;
-        let opened = tokio::time::timeout(SILENCE, client.session(ReceiverStream::new(waiting))).await;
+        let opened = tokio::time::timeout(ANSWER, client.session(ReceiverStream::new(waiting))).await;
         let opened = opened.map_err(|_| "no answer in time".to_owned())?;
         let mut down = opened.map_err(|status| status.message().to_owned())?.into_inner();
         let mut tasks = JoinSet::new();
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut sequence, mut heard) = (0, Instant::now());
+        let (mut sequence, mut silence) = (0, Silence::new(Instant::now().into_std()));
         let mut usage = self.link.usage.subscribe();
         usage.mark_changed();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 message = down.message() => {
-                    heard = Instant::now();
+                    silence.heard(Instant::now().into_std());
                     match message.map_err(|status| status.message().to_owned())? {
                         Some(message) => self.take(message, &sender, &mut tasks).await?,
                         None => return Err("the server ended it".to_owned()),
                     }
                 }
-                _ = tick.tick() => {
-                    if heard.elapsed() > SILENCE {
+                due = tick.tick() => {
+                    let now = Instant::now();
+                    if silence.ends(now.into_std(), now - due) {
                         return Err("the server is silent".to_owned());
                     }
                     sequence += 1;
@@ -221,6 +222,6 @@ impl<R: Runtime> Session<'_, R> {
 }
 
 async fn send(sender: &mpsc::Sender<FromNode>, message: from_node::Message) -> Result<(), String> {
-    let sent = tokio::time::timeout(SILENCE, sender.send(up(message))).await;
+    let sent = tokio::time::timeout(ANSWER, sender.send(up(message))).await;
     sent.map_err(|_| "the server takes nothing".to_owned())?.map_err(|_| "the stream is closed".to_owned())
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Epoch, Leadership};
-use crate::raft::types::Raft;
+use crate::raft::types::{Membership, Raft};
 
 /// Follows the Raft core until it ends or is told to. `epoch_base` is added to terms.
 pub(crate) async fn follow(
@@ -16,8 +16,13 @@ pub(crate) async fn follow(
     cancel: CancellationToken,
 ) {
     let mut metrics = raft.metrics();
+    let mut ticking = true;
     loop {
         let now = metrics.borrow_watched().clone();
+        let needed = !alone(now.state, now.membership_config.membership());
+        if std::mem::replace(&mut ticking, needed) != needed {
+            raft.runtime_config().tick(needed);
+        }
         let leads = now.state == ServerState::Leader && now.running_state.is_ok();
         // The first entry of a leadership is its own: once applied, everything of earlier ones is applied too.
         let own = now.last_applied.is_some_and(|id| id.leader_id.term == now.current_term);
@@ -33,4 +38,32 @@ pub(crate) async fn follow(
         }
     }
     told.send_replace(Leadership::default());
+}
+
+/// Whether nobody is there to be told that this member leads, or to lose a leadership to. Raft's clock, which ticks a
+/// hundred times a second, changes nothing then.
+fn alone(state: ServerState, membership: &Membership) -> bool {
+    state == ServerState::Leader && membership.nodes().count() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use proto::peer::Node;
+
+    #[test]
+    fn the_clock_rests_only_while_a_leader_is_alone() {
+        let membership = |voters: &[u64], all: &[u64]| {
+            let nodes: BTreeMap<u64, Node> = all.iter().map(|id| (*id, Node::default())).collect();
+            Membership::new(vec![voters.iter().copied().collect::<BTreeSet<u64>>()], nodes).expect("valid")
+        };
+        let (one, learner, two) = (membership(&[1], &[1]), membership(&[1], &[1, 2]), membership(&[1, 2], &[1, 2]));
+        assert!(alone(ServerState::Leader, &one));
+        for state in [ServerState::Follower, ServerState::Candidate, ServerState::Learner] {
+            assert!(!alone(state, &one), "it must stand for election");
+        }
+        assert!(!alone(ServerState::Leader, &learner) && !alone(ServerState::Leader, &two));
+    }
 }
