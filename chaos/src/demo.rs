@@ -152,7 +152,7 @@ fn containers(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
 
 fn away(tokio: &tokio::runtime::Runtime, cluster: &mut Cluster) -> anyhow::Result<String> {
     // Two of the sample, those of the scenarios; each with its sandbox. Ended ones may be on their way out still.
-    let wanted = 2 * (2 + scenario::REPLICAS as usize);
+    let wanted = 2 * (2 + deployment::REPLICAS as usize);
     let began = Instant::now();
     while cluster.runtime == "docker" && containers(cluster)?.len() != wanted {
         ensure!(began.elapsed() < LIMIT, "{} containers run instead of {wanted}", containers(cluster)?.len());

@@ -45,6 +45,9 @@ enum Verb {
         /// So many runs, with one seed after the other.
         #[arg(long, default_value_t = 1)]
         runs: u64,
+        /// What runs the containers: docker, or sim (simulated).
+        #[arg(long, default_value = "docker", value_parser = ["docker", "sim"])]
+        runtime: String,
         /// Where each run's evidence goes.
         #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-chaos"))]
         dir: PathBuf,
@@ -158,7 +161,9 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 loopback: false,
             })
         }
-        Verb::Run { scenario, seed, runs, dir } => runs_of(&scenario, seed, runs, &dir),
+        Verb::Run { scenario, seed, runs, runtime, dir } => {
+            runs_of(&scenario, seed, runs, &run_sample::possible_runtime(runtime), &dir)
+        }
         Verb::Demo { runtime, dir } => {
             let runtime = run_sample::possible_runtime(runtime);
             demo::run(dir, runtime, std::env::current_exe()?.with_file_name("raftsman"))
@@ -178,7 +183,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
 
 /// Runs and prints a line for each; fails when anything did not hold.
 #[expect(clippy::print_stdout, reason = "a command's output")]
-fn runs_of(name: &str, seed: u64, runs: u64, dir: &std::path::Path) -> anyhow::Result<()> {
+fn runs_of(name: &str, seed: u64, runs: u64, runtime: &str, dir: &std::path::Path) -> anyhow::Result<()> {
     let scenario = scenario::find(name)?;
     let binary = std::env::current_exe()?.with_file_name("raftsman");
     let mut failed = 0;
@@ -191,7 +196,7 @@ fn runs_of(name: &str, seed: u64, runs: u64, dir: &std::path::Path) -> anyhow::R
         if folder.join("run.json").exists() {
             std::fs::remove_dir_all(&folder)?;
         }
-        let run = scenario::run(scenario, seed, &folder, binary.clone())?;
+        let run = scenario::run(scenario, seed, &folder, binary.clone(), runtime)?;
         let (outage, verdict) = (run.outage_us / 1000, if run.ok() { "ok" } else { "FAILED" });
         println!(
             "{name:<16} {seed:>6} {:>10} {:>8} {outage:>10} {:>12}  {verdict}",

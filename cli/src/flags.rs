@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use control::controllers::Enabled;
+use control::controllers::{Enabled, Failover};
 use control::registry::allocation::Ranges;
 use node::config::Engine;
 use serde::Deserialize;
@@ -16,6 +16,14 @@ use crate::exit::Failure;
 pub(crate) enum Role {
     Server,
     Node,
+}
+
+/// When pods of a silent node are replaced.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FailoverName {
+    Fast,
+    Kubernetes,
 }
 
 /// What runs containers.
@@ -69,6 +77,10 @@ pub(crate) struct ServerFlags {
     /// Controllers that run while this server leads: `*` is all, `-NAME` not that one, `-*` none [default: *]
     #[arg(long, env = "RAFTSMAN_CONTROLLERS", value_name = "LIST", value_delimiter = ',', allow_hyphen_values = true)]
     controllers: Option<Vec<String>>,
+    /// When pods of a silent node are replaced that say nothing of it themselves: `fast` is at once, `kubernetes` after the
+    /// 300 s that every pod tolerates there; other tolerations are honoured by both [default: fast]
+    #[arg(long, env = "RAFTSMAN_FAILOVER", value_enum)]
+    failover: Option<FailoverName>,
     /// YAML file with the same settings
     #[arg(long, env = "RAFTSMAN_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -89,6 +101,8 @@ pub(crate) struct Settings {
     pub(crate) ranges: Ranges,
     /// Which controllers run while this server leads.
     pub(crate) controllers: Enabled,
+    /// When pods of silent nodes are replaced.
+    pub(crate) failover: Failover,
     /// Whether this machine is to be a server; none when nobody said so.
     pub(crate) server: Option<bool>,
     /// What runs containers, where this machine is a node too.
@@ -137,6 +151,10 @@ impl ServerFlags {
         Ok(Settings {
             ranges,
             controllers: controllers.unwrap_or_default(),
+            failover: match self.failover.or(file.failover).unwrap_or(FailoverName::Fast) {
+                FailoverName::Fast => Failover::Fast,
+                FailoverName::Kubernetes => Failover::Kubernetes,
+            },
             engine: roles.contains(&Role::Node).then_some(engine),
             server: given.map(|_| roles.contains(&Role::Server)),
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("/var/lib/raftsman")),

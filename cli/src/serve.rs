@@ -183,6 +183,7 @@ async fn run_until_told(
         shared: shared.clone(),
         ranges: settings.ranges.clone(),
         controllers: settings.controllers.clone(),
+        failover: settings.failover,
     };
     serve_etcd(settings, &config, store).await?;
     let listening = run::start(&config, store.clone()).await.map_err(failed)?;

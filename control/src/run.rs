@@ -17,7 +17,7 @@ use crate::api::answer::{self, Body};
 use crate::api::peers::Peers;
 use crate::api::serve::Api;
 use crate::cluster::{self, Cluster, endpoints};
-use crate::controllers::{Enabled, Settings, volume};
+use crate::controllers::{Enabled, Failover, Settings, volume};
 use crate::dashboard::Dashboard;
 use crate::gateway::{self, Gateway};
 use crate::identity::at_rest::Ring;
@@ -54,6 +54,8 @@ pub struct Config {
     pub ranges: Ranges,
     /// Which controllers run when this server leads.
     pub controllers: Enabled,
+    /// When pods of silent nodes are replaced.
+    pub failover: Failover,
 }
 
 /// Why a server does not start.
@@ -140,7 +142,11 @@ pub async fn start(config: &Config, store: Store) -> Result<Listening, Error> {
     let reconciler = Reconciler {
         registry: registry.clone(),
         liveness: Arc::clone(gateway.liveness()),
-        settings: Settings { ranges: config.ranges.clone(), ca_pem: config.shared.authority.cert_pem.clone() },
+        settings: Settings {
+            ranges: config.ranges.clone(),
+            ca_pem: config.shared.authority.cert_pem.clone(),
+            failover: config.failover,
+        },
         enabled: config.controllers.clone(),
         metrics: Arc::clone(&metrics),
     };

@@ -2,7 +2,6 @@
 
 pub(crate) mod acked_durable;
 pub(crate) mod linearizable;
-#[cfg_attr(not(test), expect(dead_code, reason = "looks at real containers; scenarios run simulated ones"))]
 pub(crate) mod pod_once;
 pub(crate) mod watch_gapless;
 

@@ -8,12 +8,14 @@ use nix::sys::signal::Signal;
 use tonic::transport::Channel;
 
 use crate::seed::Seed;
-use crate::work::client;
+use crate::work::{client, deployment};
 use crate::world::cluster::Cluster;
 use crate::world::network;
 
 /// A killed process is started again after this time.
 const DEAD: Duration = Duration::from_secs(3);
+/// What a silent node's pods take at most before the run is given up.
+const REPLACED_LIMIT: Duration = Duration::from_secs(60);
 /// Asking who leads may take so long, elections included.
 const LEADER_LIMIT: Duration = Duration::from_secs(15);
 
@@ -33,6 +35,8 @@ pub(super) struct Injected {
     pub(super) timeline: Vec<(u64, String)>,
     /// How many things were seen to have happened; without any the run proves nothing.
     pub(super) traces: usize,
+    /// Since an agent was killed, until the application was whole on other nodes.
+    pub(super) replaced: Option<Duration>,
 }
 
 /// Writes down what happens.
@@ -79,11 +83,8 @@ pub(super) async fn inject(
     let lead = leader(channels).await?;
     let hold = DEAD + Duration::from_millis(seed.below(1500));
     match fault {
-        Fault::LeaderKill => kill(cluster, std::slice::from_ref(&lead), hold, &mut diary).await?,
-        Fault::AgentKill => {
-            // Long enough for its pods to run elsewhere.
-            kill(cluster, &["node-1".to_owned()], hold + Duration::from_secs(4), &mut diary).await?;
-        }
+        Fault::LeaderKill => kill_for(cluster, std::slice::from_ref(&lead), hold, &mut diary).await?,
+        Fault::AgentKill => agent_kill(cluster, "node-1", hold, &mut diary).await?,
         Fault::PowerLoss => {
             let all: Vec<String> = cluster
                 .processes
@@ -91,7 +92,7 @@ pub(super) async fn inject(
                 .filter(|process| process.role != "engine")
                 .map(|process| process.name.clone())
                 .collect();
-            kill(cluster, &all, hold, &mut diary).await?;
+            kill_for(cluster, &all, hold, &mut diary).await?;
         }
         Fault::FollowerPause => {
             let follower = cluster.of_role("server").find(|server| server.name != lead).context("a follower")?;
@@ -120,7 +121,28 @@ pub(super) async fn inject(
     Ok(diary.injected)
 }
 
-async fn kill(cluster: &mut Cluster, names: &[String], hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
+async fn kill_for(cluster: &mut Cluster, names: &[String], hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
+    kill(cluster, names, diary).await?;
+    tokio::time::sleep(hold).await;
+    start(cluster, names, diary)
+}
+
+/// Kills an agent, and starts it when its pods have run elsewhere for a while.
+async fn agent_kill(cluster: &mut Cluster, node: &str, hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
+    let api = deployment::connect(&cluster.kubeconfig(), None).await?;
+    let names = [node.to_owned()];
+    let silent = Instant::now();
+    kill(cluster, &names, diary).await?;
+    deployment::await_not_ready(&api, node, REPLACED_LIMIT).await?;
+    diary.trace(true, &format!("{node} is not ready after {} ms", silent.elapsed().as_millis()));
+    deployment::await_elsewhere(&api, node, REPLACED_LIMIT).await?;
+    diary.injected.replaced = Some(silent.elapsed());
+    diary.trace(true, &format!("its pods run elsewhere after {} ms", silent.elapsed().as_millis()));
+    tokio::time::sleep(hold).await;
+    start(cluster, &names, diary)
+}
+
+async fn kill(cluster: &Cluster, names: &[String], diary: &mut Diary) -> anyhow::Result<()> {
     for name in names {
         cluster.process(name)?.signal(Signal::SIGKILL)?;
         diary.note(format!("{name} is killed"));
@@ -133,7 +155,10 @@ async fn kill(cluster: &mut Cluster, names: &[String], hold: Duration, diary: &m
         }
         diary.trace(!process.alive(), &format!("{name} is gone"));
     }
-    tokio::time::sleep(hold).await;
+    Ok(())
+}
+
+fn start(cluster: &mut Cluster, names: &[String], diary: &mut Diary) -> anyhow::Result<()> {
     for name in names {
         cluster.restart(name)?;
         diary.note(format!("{name} is started again"));

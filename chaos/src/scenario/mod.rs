@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use crate::check::pod_once;
 use crate::check::{self, Verdict};
 use crate::history::{History, Outcome, Watched};
 use crate::sample;
 use crate::scenario::fault::{Fault, Injected};
 use crate::seed::Seed;
-use crate::work::{client, deployment, kv};
+use crate::work::{client, containers, deployment, kv};
 use crate::world::bring_up::{self, Wanted};
 use crate::world::cluster::Cluster;
 use crate::world::kubeconfig;
@@ -32,8 +33,8 @@ const CONVERGED: Duration = Duration::from_secs(30);
 const TRUTH: Duration = Duration::from_secs(30);
 /// Writes stop no longer than this when a leader dies. Units: microseconds.
 const OUTAGE_MAX_US: u64 = 1_000_000;
-/// Pods of the Deployment workload.
-pub(crate) const REPLICAS: u32 = 4;
+/// A node is not ready after 3 s of silence, its pods run elsewhere 5 s later.
+const REPLACED_MAX: Duration = Duration::from_secs(8);
 
 /// A row of the table of scenarios.
 pub(crate) struct Scenario {
@@ -112,17 +113,26 @@ pub(crate) fn find(name: &str) -> anyhow::Result<&'static Scenario> {
 }
 
 /// Runs a scenario on a cluster of its own in `dir`, and leaves its evidence there.
-pub(crate) fn run(scenario: &'static Scenario, seed: u64, dir: &Path, binary: PathBuf) -> anyhow::Result<Run> {
+///
+/// # Errors
+/// When the cluster does not come up or go down, or the evidence cannot be had.
+pub(crate) fn run(
+    scenario: &'static Scenario,
+    seed: u64,
+    dir: &Path,
+    binary: PathBuf,
+    runtime: &str,
+) -> anyhow::Result<Run> {
     std::fs::create_dir_all(dir)?;
     ensure!(std::fs::read_dir(dir)?.next().is_none(), "{} is not empty: name another --dir", dir.display());
     let wanted = Wanted {
         dir: dir.join("cluster"),
         servers: 3,
         nodes: 2,
-        runtime: "sim".to_owned(),
+        runtime: runtime.to_owned(),
         binary,
         server_flags: Vec::new(),
-        image: false,
+        image: runtime == "docker",
         restored: None,
         loopback: false,
     };
@@ -141,13 +151,16 @@ pub(crate) fn run(scenario: &'static Scenario, seed: u64, dir: &Path, binary: Pa
 pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluster) -> anyhow::Result<(Run, History)> {
     let channels = channels(cluster)?;
     let api = deployment::connect(&cluster.kubeconfig(), None).await?;
-    deployment::create(&api, sample::IMAGE, REPLICAS).await?;
+    deployment::create(&api, sample::IMAGE, deployment::REPLICAS).await?;
     deployment::await_ready(&api, CONVERGED).await?;
     kv::clear(channels[0].1.clone()).await?;
     let start = kv::current_revision(channels[0].1.clone()).await? + 1;
     let (began, stop) = (Instant::now(), CancellationToken::new());
     let mut random = Seed::new(seed);
     let workload = kv::run(CLIENTS, channels.clone(), random.fork(), began, stop.clone());
+    let engines = containers::engines(cluster);
+    let real = !engines.is_empty();
+    let looking = containers::watch(engines, began, stop.clone());
     let watching = watch_all(&channels, start, stop.clone());
     let breaking = async {
         tokio::time::sleep(CALM).await;
@@ -159,11 +172,13 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
         stop.cancel();
         (injected, whole, (from, to))
     };
-    let (operations, watches, (injected, whole, fault_us)) = tokio::join!(workload, watching, breaking);
-    let (injected, converged) = (injected?, whole?);
+    let (operations, watches, seen, (injected, whole, fault_us)) = tokio::join!(workload, watching, looking, breaking);
     let truth = truth(&channels, start).await?;
     let history = History { operations, watches: watches.into_iter().collect(), truth: truth.into_iter().collect() };
-    Ok((judge(scenario, seed, &history, injected, fault_us, converged), history))
+    let mut run = judge(scenario, seed, &history, injected?, fault_us, whole?);
+    // Simulated containers leave no evidence of their own.
+    run.verdicts.extend(real.then(|| pod_once::check(&seen)));
+    Ok((run, history))
 }
 
 fn us(began: Instant) -> u64 {
@@ -249,6 +264,11 @@ fn judge(
     let late = (outage_us > scenario.outage_max_us)
         .then(|| format!("writes stopped for {} ms, {} are allowed", outage_us / 1000, scenario.outage_max_us / 1000));
     verdicts.push(Verdict::new("writes go on in time", written, late.into_iter().collect()));
+    if let Some(replaced) = injected.replaced {
+        let late = format!("they ran elsewhere after {replaced:?}, {REPLACED_MAX:?} are allowed");
+        let late = (replaced > REPLACED_MAX).then_some(late);
+        verdicts.push(Verdict::new("pods of a silent node are replaced in time", 1, late.into_iter().collect()));
+    }
     verdicts.push(Verdict::new("the Deployment is whole again", 1, Vec::new()));
     verdicts.push(Verdict::new("the fault left a trace", injected.traces, Vec::new()));
     Run {

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
+/// Pods of the application.
+pub(crate) const REPLICAS: u32 = 4;
 /// The application's name, and the namespace it lies in.
 pub(crate) const NAME: &str = "chaos-app";
 const NAMESPACE: &str = "default";
@@ -51,6 +54,51 @@ pub(crate) async fn create(client: &kube::Client, image: &str, replicas: u32) ->
         made => drop(made?),
     }
     Ok(())
+}
+
+/// Waits until a node is not ready.
+///
+/// # Errors
+/// When it still is after `limit`.
+pub(crate) async fn await_not_ready(client: &kube::Client, node: &str, limit: Duration) -> anyhow::Result<()> {
+    let api: Api<Node> = Api::all(client.clone());
+    let ready = |node: Node| {
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    polled(limit, || async { api.get(node).await.is_ok_and(|node| !ready(node)) })
+        .await
+        .with_context(|| format!("{node} is still ready after {limit:?}"))
+}
+
+/// Waits until the whole application is ready on other nodes than this one.
+///
+/// # Errors
+/// When it is not after `limit`.
+pub(crate) async fn await_elsewhere(client: &kube::Client, node: &str, limit: Duration) -> anyhow::Result<()> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let application = ListParams::default().labels(&format!("app={NAME}"));
+    let ready = |pod: &&Pod| {
+        let elsewhere = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|on| on != node);
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        elsewhere && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    let whole = |pods: Vec<Pod>| pods.iter().filter(ready).count() >= REPLICAS as usize;
+    polled(limit, || async { api.list(&application).await.is_ok_and(|pods| whole(pods.items)) })
+        .await
+        .with_context(|| format!("the pods of {node} do not run elsewhere after {limit:?}"))
+}
+
+/// Asks again and again until it holds; None when it does not in time.
+async fn polled<F: Future<Output = bool>>(limit: Duration, holds: impl Fn() -> F) -> Option<()> {
+    let (began, mut tick) = (Instant::now(), tokio::time::interval(Duration::from_millis(50)));
+    while began.elapsed() < limit {
+        tick.tick().await;
+        if holds().await {
+            return Some(());
+        }
+    }
+    None
 }
 
 /// Waits until the application has as many ready replicas as wanted.

@@ -1,5 +1,6 @@
 //! Clients that put load on a cluster and record every call.
 
 pub(crate) mod client;
+pub(crate) mod containers;
 pub(crate) mod deployment;
 pub(crate) mod kv;

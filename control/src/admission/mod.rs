@@ -7,7 +7,7 @@ mod accounts;
 mod lifecycle;
 mod node_restriction;
 mod pod_security;
-mod pods;
+pub(crate) mod pods;
 mod roles;
 pub(crate) mod storage;
 

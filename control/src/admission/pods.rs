@@ -13,7 +13,7 @@ use crate::status::Status;
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// How long pods stay on a node that is not ready, unless they say otherwise.
-const TOLERATED_SECONDS: i64 = 300;
+pub(crate) const TOLERATED_SECONDS: i64 = 300;
 /// The classes that every cluster has.
 const CLASSES: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 /// What pods of those classes, and of none, do to others.

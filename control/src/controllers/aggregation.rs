@@ -62,7 +62,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::controllers::Settings;
+    use crate::controllers::{Failover, Settings};
 
     fn role(world: &mut World, name: &str, revision: i64, value: Value) {
         let key = Key { kind: kind(), namespace: String::new(), name: name.to_owned() };
@@ -80,7 +80,7 @@ mod tests {
         let range = |text: &str| text.parse().expect("a range");
         let ranges =
             crate::registry::allocation::Ranges { services: range("10.96.0.0/16"), pods: range("10.244.0.0/16") };
-        let settings = Settings { ranges, ca_pem: String::new() };
+        let settings = Settings { ranges, ca_pem: String::new(), failover: Failover::Fast };
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let observed = Observed { world, now, silent: &|_| None, leading_for: Duration::ZERO, settings: &settings };
         let key = Key { kind: kind(), namespace: String::new(), name: "all".to_owned() };

@@ -39,6 +39,18 @@ pub struct Settings {
     pub ranges: Ranges,
     /// The cluster's authority, as PEM.
     pub ca_pem: String,
+    /// When pods of silent nodes are replaced.
+    pub failover: Failover,
+}
+
+/// When pods of a silent node are replaced that say nothing of it themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failover {
+    /// At once.
+    #[default]
+    Fast,
+    /// After the 300 s that the API, as Kubernetes', writes into every pod.
+    Kubernetes,
 }
 
 /// All that a planner sees.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::admission::pods::TOLERATED_SECONDS;
 use crate::controllers::events::{Told, tell};
-use crate::controllers::{Observed, Plan, conditions, pod, status_update};
+use crate::controllers::{Failover, Observed, Plan, conditions, pod, status_update};
 use crate::kind;
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::{Change, Part};
@@ -21,6 +22,8 @@ use crate::scheduler::taints;
 const SILENT: Duration = Duration::from_secs(3);
 /// A node that nobody has heard since this leadership began gets more time: its agent may be looking for a server.
 const UNHEARD: Duration = Duration::from_secs(10);
+/// A node that has never been heard of is not missed before this age.
+const UNBORN: i64 = 40;
 /// Between looks.
 const LOOK: Duration = Duration::from_millis(500);
 /// When more than this share of the nodes is silent, the fault is probably ours: nothing is evicted.
@@ -76,8 +79,15 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
 fn silent(observed: &Observed<'_>, node: &Item) -> bool {
     match (observed.silent)(&node.key.name) {
         Some(time) => time >= SILENT,
-        None => observed.leading_for >= UNHEARD,
+        // One that somebody made by hand, or whose agent is just being installed.
+        None => observed.leading_for >= UNHEARD && age(node, observed.now) >= UNBORN,
     }
+}
+
+/// Seconds since an object was made.
+fn age(item: &Item, now: Timestamp) -> i64 {
+    let made = item.value["metadata"]["creationTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+    made.map_or(i64::MAX, |made| now.as_second() - made.as_second())
 }
 
 fn unknown(node: &Item, now: Timestamp) -> Value {
@@ -142,7 +152,7 @@ fn abandon(observed: &Observed<'_>, node: &Item, pod: &Arc<Item>, brake: bool, m
     }
     let since = taint["timeAdded"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
     let age = since.map_or(0, |since| observed.now.as_second() - since.as_second());
-    match taints::tolerated(&pod.value, taint) {
+    match patience(&pod.value, taint, observed.settings.failover) {
         taints::Tolerated::Always => plan,
         taints::Tolerated::For(seconds) if age < seconds => {
             plan.wake(Some(Duration::from_secs((seconds - age).unsigned_abs())))
@@ -155,6 +165,15 @@ fn abandon(observed: &Observed<'_>, node: &Item, pod: &Arc<Item>, brake: bool, m
             plan = plan.and(vec![Change::Delete(pod.key.clone(), options)]);
             plan.and(vec![tell(observed, pod, &told)])
         }
+    }
+}
+
+/// How long a pod bears it. What the API writes into every pod that says nothing is no wish of anybody's: waiting five
+/// minutes for a node that is gone is what `Failover::Fast` is there to end.
+fn patience(pod: &Value, taint: &Value, failover: Failover) -> taints::Tolerated {
+    match (taints::tolerated(pod, taint), failover) {
+        (taints::Tolerated::For(TOLERATED_SECONDS), Failover::Fast) => taints::Tolerated::No,
+        (tolerated, _) => tolerated,
     }
 }
 
@@ -174,8 +193,7 @@ pub(crate) fn collect(observed: &Observed<'_>, key: &Key) -> Plan {
     if pod.node().is_none_or(|node| observed.world.named(kind::core("nodes"), "", node).is_some()) {
         return Plan::default();
     }
-    let made = pod.value["metadata"]["creationTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-    let age = made.map_or(ORPHANED, |made| observed.now.as_second() - made.as_second());
+    let age = age(pod, observed.now);
     if age < ORPHANED {
         return Plan::default().wake(Some(Duration::from_secs((ORPHANED - age).unsigned_abs())));
     }

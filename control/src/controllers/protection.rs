@@ -67,7 +67,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controllers::Settings;
+    use crate::controllers::{Failover, Settings};
 
     fn plan(resource: &str, phase: &str, pod_phase: Option<&str>) -> Plan {
         let mut world = World::default();
@@ -86,7 +86,7 @@ mod tests {
         let range = |text: &str| text.parse().expect("a range");
         let ranges =
             crate::registry::allocation::Ranges { services: range("10.96.0.0/16"), pods: range("10.244.0.0/16") };
-        let settings = Settings { ranges, ca_pem: String::new() };
+        let settings = Settings { ranges, ca_pem: String::new(), failover: Failover::Fast };
         let now = "2026-01-01T00:00:00Z".parse().expect("a time");
         let observed =
             Observed { world: &world, now, silent: &|_| None, leading_for: Duration::ZERO, settings: &settings };

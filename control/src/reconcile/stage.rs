@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::controllers::{Controller, Observed, Plan, Settings, TABLE};
+use crate::controllers::{Controller, Failover, Observed, Plan, Settings, TABLE};
 use crate::kind;
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::allocation::{Ranges, fill};
@@ -24,7 +24,7 @@ pub(crate) struct Stage {
     pub(crate) now: Timestamp,
     pub(crate) silent: Vec<String>,
     waiting: Vec<Changed>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     count: u64,
 }
 
@@ -37,7 +37,7 @@ impl Stage {
             now: "2026-01-01T00:00:00Z".parse().expect("a time"),
             silent: Vec::new(),
             waiting: Vec::new(),
-            settings: Settings { ranges, ca_pem: "CA".to_owned() },
+            settings: Settings { ranges, ca_pem: "CA".to_owned(), failover: Failover::Fast },
             count: 0,
         }
     }

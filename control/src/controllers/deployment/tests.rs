@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::controllers::owner;
+use crate::controllers::{Failover, owner};
 use crate::reconcile::stage::Stage;
 use crate::registry::commit::Part;
 use crate::registry::key::Key;
@@ -131,9 +131,38 @@ fn deleting_it_deletes_everything_it_made() {
     );
 }
 
+/// As the API writes them into pods that say nothing; or of other seconds.
+fn tolerations(seconds: i64) -> Value {
+    let kinds = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+    let toleration =
+        |key| json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds });
+    kinds.map(toleration).to_vec().into()
+}
+
+#[test]
+fn pods_that_say_so_wait_for_their_silent_node() {
+    for (seconds, failover) in [(120, Failover::Fast), (300, Failover::Kubernetes)] {
+        let (mut stage, key) = stage(4);
+        stage.settings.failover = failover;
+        stage.change(&key, Part::Main, |object| {
+            object["spec"]["template"]["spec"]["tolerations"] = tolerations(seconds)
+        });
+        stage.settle();
+        stage.silent = vec!["n1".to_owned()];
+        stage.settle();
+        let on = |stage: &Stage, node: &str| stage.world.pods_on(node).filter(|pod| !pod.deleting()).count();
+        assert_eq!((on(&stage, "n1"), on(&stage, "n2")), (2, 2), "{seconds}");
+        stage.pass(seconds);
+        stage.settle();
+        assert_eq!((on(&stage, "n1"), on(&stage, "n2")), (0, 4), "{seconds}");
+    }
+}
+
 #[test]
 fn pods_of_a_silent_node_are_replaced_and_a_brake_holds_when_all_are_silent() {
     let (mut stage, key) = stage(4);
+    stage.change(&key, Part::Main, |object| object["spec"]["template"]["spec"]["tolerations"] = tolerations(300));
+    stage.settle();
     stage.silent = vec!["n1".to_owned()];
     stage.settle();
     let living = stage.world.pods_on("n2").filter(|pod| crate::controllers::pod::active(pod)).count();
