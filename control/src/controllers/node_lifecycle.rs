@@ -1,4 +1,5 @@
-//! PURE: nodes whose agent is silent are marked, their pods replaced; with a brake when most vanish at once.
+//! PURE: nodes whose agent is silent are marked, their pods replaced; with a brake when most vanish at once. Nodes get
+//! the taints that their conditions ask for, and pods go from nodes whose taints they do not bear.
 //!
 //! Source: k8s.io/kubernetes `pkg/controller/nodelifecycle`, `pkg/controller/tainteviction`; the times are ours.
 
@@ -33,6 +34,18 @@ const BRAKE_PERCENT: usize = 55;
 const ORPHANED: i64 = 40;
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// A condition, its status, and the taint by which nothing new is placed there.
+const TAINTS: [(&str, &str, &str); 7] = [
+    ("Ready", "False", NOT_READY),
+    ("Ready", "Unknown", UNREACHABLE),
+    ("MemoryPressure", "True", "node.kubernetes.io/memory-pressure"),
+    ("DiskPressure", "True", "node.kubernetes.io/disk-pressure"),
+    ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
+    ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
+    // No condition: `spec.unschedulable`.
+    ("", "", UNSCHEDULABLE),
+];
 /// Pods changed per plan.
 const BURST: usize = 500;
 
@@ -58,19 +71,18 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
     let lost = nodes.iter().filter(|(_, silent)| *silent).count();
     let brake = lost * 100 > nodes.len() * BRAKE_PERCENT;
     for (node, silent) in nodes {
-        let mut changes = Vec::new();
         if silent && !conditions::find(&node.value, "Ready").is_some_and(|ready| ready["status"] == "Unknown") {
-            changes.push(status_update(node, unknown(node, observed.now)));
-            let message = format!("Node {} status is now: NodeNotReady", node.key.name);
-            let told =
-                Told { severity: "Normal", reason: "NodeNotReady", message: &message, component: "node-controller" };
-            plan = plan.and(vec![tell(observed, node, &told)]);
+            plan = plan.and(lost_sight(observed, node));
         }
-        plan = plan.and(changes).and(tainted(node, observed.now).into_iter().collect());
+        plan = plan.and(tainted(node, observed.now).into_iter().collect());
+        let pods = || observed.world.pods_on(&node.key.name).filter(|pod| pod::active(pod)).take(BURST);
         if !conditions::is_true(&node.value, "Ready") {
-            for pod in observed.world.pods_on(&node.key.name).filter(|pod| pod::active(pod)).take(BURST) {
-                plan = abandon(observed, node, pod, brake && silent, plan);
-            }
+            plan = pods().filter(|pod| pod::ready(&pod.value)).fold(plan, |plan, pod| unready(observed, pod, plan));
+        }
+        let taints = evicting(node);
+        if !taints.is_empty() && !(brake && silent) {
+            let bears = |pod: &&Arc<Item>| conditions::is_true(&node.value, "Ready") || !pod::ready(&pod.value);
+            plan = pods().filter(bears).fold(plan, |plan, pod| evict(observed, &taints, pod, plan));
         }
     }
     plan
@@ -90,6 +102,14 @@ fn age(item: &Item, now: Timestamp) -> i64 {
     made.map_or(i64::MAX, |made| now.as_second() - made.as_second())
 }
 
+/// Nobody hears the node any more; whoever thought it ready is told.
+fn lost_sight(observed: &Observed<'_>, node: &Item) -> Vec<Change> {
+    let message = format!("Node {} status is now: NodeNotReady", node.key.name);
+    let told = Told { severity: "Normal", reason: "NodeNotReady", message: &message, component: "node-controller" };
+    let told = conditions::is_true(&node.value, "Ready").then(|| tell(observed, node, &told)).flatten();
+    std::iter::once(status_update(node, unknown(node, observed.now))).chain(told).collect()
+}
+
 fn unknown(node: &Item, now: Timestamp) -> Value {
     let mut status = node.value["status"].clone();
     let mut all = status["conditions"].as_array().cloned().unwrap_or_default();
@@ -103,24 +123,36 @@ fn unknown(node: &Item, now: Timestamp) -> Value {
     status
 }
 
-/// The taints that say what the condition Ready says; none when they are there already.
+/// The taints that say what the node's conditions say; none when they are there already.
 fn tainted(node: &Item, now: Timestamp) -> Option<Change> {
-    let wanted = match conditions::find(&node.value, "Ready").map(|ready| ready["status"].as_str().unwrap_or("Unknown"))
-    {
-        Some("True") => None,
-        Some("False") => Some(NOT_READY),
-        _ => Some(UNREACHABLE),
+    // A node that says nothing is one that nobody hears.
+    let status = |kind: &str| {
+        let held = conditions::find(&node.value, kind).and_then(|held| held["status"].as_str());
+        held.or((kind == "Ready").then_some("Unknown"))
     };
+    let asked = |(kind, wanted, key): &(&str, &str, &str)| match *key {
+        UNSCHEDULABLE => node.value["spec"]["unschedulable"] == true,
+        _ => status(kind) == Some(wanted),
+    };
+    let effects = |key| if [UNREACHABLE, NOT_READY].contains(&key) { &["NoSchedule", "NoExecute"][..] } else { &["NoSchedule"] };
+    let wanted: Vec<(&str, &str)> = TAINTS
+        .iter()
+        .filter(|row| asked(row))
+        .flat_map(|(_, _, key)| effects(*key).iter().map(move |effect| (*key, *effect)))
+        .collect();
+    let is = |taint: &Value, (key, effect): (&str, &str)| taint["key"] == key && taint["effect"] == effect;
+    let ours = |taint: &Value| TAINTS.iter().any(|(_, _, key)| effects(key).iter().any(|effect| is(taint, (key, effect))));
     let held = node.value["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let ours = |taint: &Value| taint["key"] == UNREACHABLE || taint["key"] == NOT_READY;
-    let right = |taint: &Value| !ours(taint) || wanted.is_some_and(|wanted| taint["key"] == wanted);
-    let mut next: Vec<Value> = held.iter().filter(|taint| right(taint)).cloned().collect();
-    if let Some(wanted) = wanted {
-        for effect in ["NoSchedule", "NoExecute"] {
-            if !next.iter().any(|taint| taint["key"] == wanted && taint["effect"] == effect) {
-                next.push(json!({ "key": wanted, "effect": effect, "timeAdded": rfc3339(now) }));
-            }
+    let right = |taint: &&Value| !ours(taint) || wanted.iter().any(|wanted| is(taint, *wanted));
+    let mut next: Vec<Value> = held.iter().filter(right).cloned().collect();
+    for wanted in &wanted {
+        if !next.iter().any(|taint| is(taint, *wanted)) {
+            next.push(json!({ "key": wanted.0, "effect": wanted.1 }));
         }
+    }
+    // What evicts says since when: tolerations are counted from there.
+    for taint in next.iter_mut().filter(|taint| taint["effect"] == "NoExecute" && taint["timeAdded"].is_null()) {
+        taint["timeAdded"] = rfc3339(now).into();
     }
     if next == held {
         return None;
@@ -133,46 +165,52 @@ fn tainted(node: &Item, now: Timestamp) -> Option<Change> {
     Some(Change::Update { kind: node.key.kind, part: Part::Main, object })
 }
 
-/// A pod on a node that is not ready: it serves no more, and goes when it does not tolerate that (any longer).
-fn abandon(observed: &Observed<'_>, node: &Item, pod: &Arc<Item>, brake: bool, mut plan: Plan) -> Plan {
-    if pod::ready(&pod.value) {
-        let mut status = pod.value["status"].clone();
-        let mut all = status["conditions"].as_array().cloned().unwrap_or_default();
-        conditions::set(&mut all, "Ready", "False", ("NodeNotReady", "the node's agent is silent"), observed.now);
-        status["conditions"] = all.into();
-        return plan.and(vec![status_update(pod, status)]).wake(Some(Duration::ZERO));
-    }
-    let evicting = node.value["spec"]["taints"].as_array().into_iter().flatten();
-    let mut evicting = evicting.filter(|taint| taint["effect"] == "NoExecute");
-    let Some(taint) = evicting.find(|taint| taint["key"] == UNREACHABLE || taint["key"] == NOT_READY) else {
-        return plan;
-    };
-    if brake {
-        return plan;
-    }
-    let since = taint["timeAdded"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-    let age = since.map_or(0, |since| observed.now.as_second() - since.as_second());
-    match patience(&pod.value, taint, observed.settings.failover) {
-        taints::Tolerated::Always => plan,
-        taints::Tolerated::For(seconds) if age < seconds => {
-            plan.wake(Some(Duration::from_secs((seconds - age).unsigned_abs())))
+/// A pod on a node that is not ready serves no more.
+fn unready(observed: &Observed<'_>, pod: &Item, plan: Plan) -> Plan {
+    let mut status = pod.value["status"].clone();
+    let mut all = status["conditions"].as_array().cloned().unwrap_or_default();
+    conditions::set(&mut all, "Ready", "False", ("NodeNotReady", "the node's agent is silent"), observed.now);
+    status["conditions"] = all.into();
+    plan.and(vec![status_update(pod, status)]).wake(Some(Duration::ZERO))
+}
+
+/// The taints by which pods go from a node, once it is written since when.
+fn evicting(node: &Item) -> Vec<&Value> {
+    let all = node.value["spec"]["taints"].as_array().into_iter().flatten();
+    all.filter(|taint| taint["effect"] == "NoExecute" && !taint["timeAdded"].is_null()).collect()
+}
+
+/// A pod goes when it does not bear one of its node's taints (any longer).
+fn evict(observed: &Observed<'_>, taints: &[&Value], pod: &Arc<Item>, plan: Plan) -> Plan {
+    let left = |taint: &&Value| {
+        let since = taint["timeAdded"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
+        let age = since.map_or(0, |since| observed.now.as_second() - since.as_second());
+        match patience(&pod.value, taint, observed.settings.failover) {
+            taints::Tolerated::Always => None,
+            taints::Tolerated::For(seconds) => Some((seconds - age).max(0)),
+            taints::Tolerated::No => Some(0),
         }
-        _ => {
+    };
+    match taints.iter().filter_map(left).min() {
+        None => plan,
+        Some(0) => {
             let message = format!("Marking for deletion Pod {}/{}", pod.key.namespace, pod.key.name);
             let (severity, component) = ("Normal", "taint-eviction-controller");
             let told = Told { severity, reason: "TaintManagerEviction", message: &message, component };
             let options = DeleteOptions { uid: Some(pod.uid().to_owned()), ..DeleteOptions::default() };
-            plan = plan.and(vec![Change::Delete(pod.key.clone(), options)]);
-            plan.and(vec![tell(observed, pod, &told)])
+            let end = Change::Delete(pod.key.clone(), options);
+            plan.and(std::iter::once(end).chain(tell(observed, pod, &told)).collect())
         }
+        Some(seconds) => plan.wake(Some(Duration::from_secs(seconds.unsigned_abs()))),
     }
 }
 
 /// How long a pod bears it. What the API writes into every pod that says nothing is no wish of anybody's: waiting five
 /// minutes for a node that is gone is what `Failover::Fast` is there to end.
 fn patience(pod: &Value, taint: &Value, failover: Failover) -> taints::Tolerated {
+    let lost = taint["key"] == UNREACHABLE || taint["key"] == NOT_READY;
     match (taints::tolerated(pod, taint), failover) {
-        (taints::Tolerated::For(TOLERATED_SECONDS), Failover::Fast) => taints::Tolerated::No,
+        (taints::Tolerated::For(TOLERATED_SECONDS), Failover::Fast) if lost => taints::Tolerated::No,
         (tolerated, _) => tolerated,
     }
 }
@@ -200,3 +238,6 @@ pub(crate) fn collect(observed: &Observed<'_>, key: &Key) -> Plan {
     let options = DeleteOptions { grace_seconds: Some(0), uid: Some(pod.uid().to_owned()), ..DeleteOptions::default() };
     Plan::of(vec![Change::Delete(key.clone(), options)])
 }
+
+#[cfg(test)]
+mod tests;
