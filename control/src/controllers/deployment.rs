@@ -16,6 +16,7 @@ use crate::controllers::{Observed, Plan, events, owner, pod, status_update};
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::{Change, Part};
 use crate::registry::key::Key;
+use crate::registry::prepare::metadata;
 use crate::registry::removal::{DeleteOptions, Propagation};
 
 pub(crate) fn wakes(world: &World, changed: &Changed, keys: &mut Vec<Key>) {
@@ -41,10 +42,11 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
     if deployment.deleting() {
         return status(observed, deployment, &sets);
     }
-    let changes = step(observed, deployment, &sets);
-    let told = changes.iter().filter_map(|change| scaling(observed, deployment, change)).collect();
+    let mut changes = step(observed, deployment, &sets);
+    let told: Vec<Change> = changes.iter().filter_map(|change| scaling(observed, deployment, change)).collect();
+    changes.extend(told);
     let plan = status(observed, deployment, &sets);
-    if changes.is_empty() { plan } else { plan.and(guarded(deployment, changes)).and(told) }
+    if changes.is_empty() { plan } else { plan.and(guarded(deployment, changes)) }
 }
 
 /// Changes that happen only while the deployment is as it was seen.
@@ -136,14 +138,19 @@ fn saturated(new: &Item, goal: Goal) -> bool {
         && measured.available == goal.replicas
 }
 
-/// The new set carries the highest revision, also when it is an old one that came back, and the deployment shows it.
+/// The new set carries the highest revision, also when it is an old one that came back, and the deployment shows it; it
+/// also carries the deployment's annotations, such as why it was changed.
 fn promote(deployment: &Item, sets: &Sets, new: &Arc<Item>) -> Vec<Change> {
     let wanted = sets.next_revision();
     let mut changes = Vec::new();
     let held = revision(new).max(wanted);
+    let mut object = new.value.clone();
+    let notes = metadata(&mut object).entry("annotations").or_insert_with(|| json!({}));
+    sets::passed_on(deployment).for_each(|(key, value)| notes[key] = value.clone());
     if revision(new) < wanted {
-        let mut object = new.value.clone();
-        object["metadata"]["annotations"][sets::REVISION] = wanted.to_string().into();
+        notes[sets::REVISION] = wanted.to_string().into();
+    }
+    if object["metadata"]["annotations"] != new.value["metadata"]["annotations"] {
         changes.push(Change::Update { kind: new.key.kind, part: Part::Main, object });
     }
     if revision(deployment) != held {
@@ -181,7 +188,7 @@ fn scaling(observed: &Observed<'_>, deployment: &Item, change: &Change) -> Optio
         std::cmp::Ordering::Less => "down",
         std::cmp::Ordering::Equal => return None,
     };
-    Some(events::scaled(observed, deployment, &format!("Scaled {way} replica set {name} from {from} to {to}")))
+    events::scaled(observed, deployment, &format!("Scaled {way} replica set {name} from {from} to {to}"))
 }
 
 fn status(observed: &Observed<'_>, deployment: &Item, sets: &Sets) -> Plan {

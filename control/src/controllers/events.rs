@@ -16,6 +16,9 @@ use crate::registry::removal::{DeleteOptions, rfc3339};
 /// Events live so long after they last happened; kube-apiserver's `--event-ttl`.
 const TTL: Duration = Duration::from_secs(3600);
 
+/// As much of an object's name stands in those of its Events, which may have 253 letters.
+const BASE_MAX: usize = 253 - 17;
+
 /// What is told.
 pub struct Told<'a> {
     /// `Normal` or `Warning`.
@@ -28,18 +31,24 @@ pub struct Told<'a> {
     pub component: &'a str,
 }
 
-/// Tells of an object: a new Event, or one more of the same.
-pub fn tell(observed: &Observed<'_>, about: &Item, told: &Told<'_>) -> Change {
+/// Tells of an object: a new Event, or one more of the same; none in a namespace that ends, which takes no new objects.
+/// It belongs into the transaction that does what it tells: then it is true, and counted once.
+pub fn tell(observed: &Observed<'_>, about: &Item, told: &Told<'_>) -> Option<Change> {
     let namespace = if about.key.namespace.is_empty() { "default" } else { &about.key.namespace };
+    let held = observed.world.named(kind::core("namespaces"), "", namespace);
+    if held.is_none_or(|held| held.deleting()) {
+        return None;
+    }
     let words = [about.uid(), told.severity, told.reason, told.message, told.component].join("\0");
-    let name = format!("{}.{:016x}", about.key.name, fnv64(words.as_bytes()));
+    let base = about.key.name.get(..BASE_MAX).unwrap_or(&about.key.name).trim_end_matches(['-', '.']);
+    let name = format!("{base}.{:016x}", fnv64(words.as_bytes()));
     let now = rfc3339(observed.now);
     let events = kind::core("events");
     if let Some(same) = observed.world.named(events, namespace, &name) {
         let mut object = same.value.clone();
         object["count"] = (object["count"].as_i64().unwrap_or(1) + 1).into();
         object["lastTimestamp"] = now.into();
-        return Change::Update { kind: events, part: Part::Main, object };
+        return Some(Change::Update { kind: events, part: Part::Main, object });
     }
     let object = json!({
         "apiVersion": "v1", "kind": "Event",
@@ -52,7 +61,7 @@ pub fn tell(observed: &Observed<'_>, about: &Item, told: &Told<'_>) -> Change {
         "source": { "component": told.component }, "reportingComponent": told.component, "reportingInstance": "",
         "firstTimestamp": now, "lastTimestamp": now, "eventTime": null,
     });
-    Change::Create { kind: events, object }
+    Some(Change::Create { kind: events, object })
 }
 
 /// FNV-1a.
@@ -80,7 +89,7 @@ pub(crate) fn expire(observed: &Observed<'_>, key: &Key) -> Plan {
 }
 
 /// A line about a scaled object, as Kubernetes says it.
-pub(crate) fn scaled(observed: &Observed<'_>, about: &Item, message: &str) -> Change {
+pub(crate) fn scaled(observed: &Observed<'_>, about: &Item, message: &str) -> Option<Change> {
     let told = Told { severity: "Normal", reason: "ScalingReplicaSet", message, component: "deployment-controller" };
     tell(observed, about, &told)
 }

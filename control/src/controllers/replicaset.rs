@@ -1,23 +1,26 @@
 //! PURE: ReplicaSets: as many pods as wished for. Source: k8s.io/kubernetes `pkg/controller/replicaset/replica_set.go`.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::controllers::events::{Told, tell};
+use crate::controllers::events::{Told, fnv64, tell};
 use crate::controllers::{Observed, Plan, owner, pod, status_update};
 use crate::kind;
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::Change;
 use crate::registry::key::Key;
+use crate::registry::names;
 use crate::registry::removal::DeleteOptions;
 use crate::selector::Labels;
 
 /// Pods made or removed per plan.
 const BURST: usize = 500;
+/// Of how many pods per plan people are told; as many Events about one object does client-go let through at once.
+const TOLD: usize = 25;
 
 pub(crate) fn wakes(world: &World, changed: &Changed, keys: &mut Vec<Key>) {
     if changed.is("apps", "replicasets") {
@@ -38,15 +41,12 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
     let (status, wake) = status(observed, set, &pods, &active);
     let mut plan = Plan::default().wake(wake.map(|seconds| Duration::from_secs(seconds.unsigned_abs())));
     if !set.deleting() && active.len() != wished {
-        let (changes, told) = if active.len() < wished {
-            create(set, wished - active.len())
+        let changes = if active.len() < wished {
+            create(observed, set, wished - active.len())
         } else {
             remove(observed, set, active, wished)
         };
-        let (reason, message) = told;
-        let component = "replicaset-controller";
-        let event = tell(observed, set, &Told { severity: "Normal", reason, message: &message, component });
-        plan = plan.and(guarded(set, changes)).and(vec![event]);
+        plan = plan.and(guarded(set, changes));
     }
     if status != set.value["status"] {
         plan = plan.and(vec![status_update(set, status)]);
@@ -60,12 +60,36 @@ fn guarded(set: &Item, mut changes: Vec<Change>) -> Vec<Change> {
     changes
 }
 
-fn create(set: &Item, missing: usize) -> (Vec<Change>, (&'static str, String)) {
+fn create(observed: &Observed<'_>, set: &Item, missing: usize) -> Vec<Change> {
     let pod = owner::pod_of(set, &set.value["spec"]["template"]);
     let kind = kind::core("pods");
-    let count = missing.min(BURST);
-    let changes = (0..count).map(|_| Change::Create { kind, object: pod.clone() }).collect();
-    (changes, ("SuccessfulCreate", format!("Created {count} {}", if count == 1 { "pod" } else { "pods" })))
+    let named: Vec<String> = fresh_names(observed, set).take(missing.min(BURST)).collect();
+    let told: Vec<Change> =
+        named.iter().take(TOLD).filter_map(|name| told(observed, set, "SuccessfulCreate", "Created", name)).collect();
+    let born = named.into_iter().map(|name| {
+        let mut object = pod.clone();
+        object["metadata"]["name"] = name.into();
+        Change::Create { kind, object }
+    });
+    born.chain(told).collect()
+}
+
+/// Names for new pods that no pod has. They follow from the set as it is now: whoever plans again plans the same.
+fn fresh_names<'a>(observed: &'a Observed<'_>, set: &'a Item) -> impl Iterator<Item = String> + 'a {
+    let base = format!("{}-", set.key.name);
+    let name = move |count: u64| {
+        let number = fnv64(format!("{}\0{}\0{count}", set.uid(), set.revision).as_bytes());
+        names::generate(&base, std::array::from_fn(|at| number.to_le_bytes()[at] ^ number.to_le_bytes()[at + 3]))
+    };
+    let mut taken = BTreeSet::new();
+    (0..).map(name).filter(move |name| {
+        observed.world.named(kind::core("pods"), &set.key.namespace, name).is_none() && taken.insert(name.clone())
+    })
+}
+
+fn told(observed: &Observed<'_>, set: &Item, reason: &str, verb: &str, pod: &str) -> Option<Change> {
+    let message = format!("{verb} pod: {pod}");
+    tell(observed, set, &Told { severity: "Normal", reason, message: &message, component: "replicaset-controller" })
 }
 
 fn remove(
@@ -73,7 +97,7 @@ fn remove(
     set: &Item,
     mut active: Vec<Arc<Item>>,
     wished: usize,
-) -> (Vec<Change>, (&'static str, String)) {
+) -> Vec<Change> {
     let count = (active.len() - wished).min(BURST);
     let crowd = crowds(observed, set);
     active.sort_by_cached_key(|pod| rank(pod, &crowd));
@@ -81,8 +105,9 @@ fn remove(
         let options = DeleteOptions { uid: Some(pod.uid().to_owned()), ..DeleteOptions::default() };
         Change::Delete(pod.key.clone(), options)
     };
-    let changes = active.iter().take(count).map(end).collect();
-    (changes, ("SuccessfulDelete", format!("Deleted {count} {}", if count == 1 { "pod" } else { "pods" })))
+    let gone = active.iter().take(count);
+    let told = gone.clone().take(TOLD).filter_map(|pod| told(observed, set, "SuccessfulDelete", "Deleted", &pod.key.name));
+    gone.map(end).chain(told).collect()
 }
 
 /// How many active pods of the same owner's sets run on each node.

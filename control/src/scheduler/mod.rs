@@ -78,7 +78,7 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
     for pod in waiting.into_iter().take(BATCH) {
         let wants = Wants::of(observed.world, pod);
         match place(&mut nodes, &mut rankings, &wants) {
-            Ok(node) => txns.push(vec![bind(pod, &node, observed.now)]),
+            Ok(node) => txns.push(assigned(observed, pod, &node)),
             Err(why) => txns.extend(refused(observed, pod, &why)),
         }
     }
@@ -128,6 +128,13 @@ pub(crate) fn bound(pod: &Value, node: &str, now: Timestamp) -> Value {
     object
 }
 
+/// A pod gets its node, and people are told.
+fn assigned(observed: &Observed<'_>, pod: &Item, node: &str) -> Vec<Change> {
+    let message = format!("Successfully assigned {}/{} to {node}", pod.key.namespace, pod.key.name);
+    let told = Told { severity: "Normal", reason: "Scheduled", message: &message, component: NAME };
+    std::iter::once(bind(pod, node, observed.now)).chain(tell(observed, pod, &told)).collect()
+}
+
 fn bind(pod: &Item, node: &str, now: Timestamp) -> Change {
     Change::Update { kind: pod.key.kind, part: Part::Whole, object: bound(&pod.value, node, now) }
 }
@@ -141,7 +148,7 @@ fn refused(observed: &Observed<'_>, pod: &Item, why: &str) -> Vec<Vec<Change>> {
     }
     status["conditions"] = all.into();
     let told = Told { severity: "Warning", reason: "FailedScheduling", message: why, component: NAME };
-    vec![vec![status_update(pod, status)], vec![tell(observed, pod, &told)]]
+    vec![std::iter::once(status_update(pod, status)).chain(tell(observed, pod, &told)).collect()]
 }
 
 #[cfg(test)]

@@ -18,8 +18,14 @@ const MOST: &str = "deployment.kubernetes.io/max-replicas";
 /// Tells pods of different templates apart.
 const HASH: &str = "pod-template-hash";
 /// Annotations of a deployment that its sets do not get.
-const OWN: [&str; 5] =
-    ["kubectl.kubernetes.io/last-applied-configuration", REVISION, DESIRED, MOST, "deprecated.deployment.rollback.to"];
+const OWN: [&str; 6] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    "deployment.kubernetes.io/revision-history",
+    DESIRED,
+    MOST,
+    "deprecated.deployment.rollback.to",
+];
 
 /// The sets that a deployment controls.
 pub(super) struct Sets {
@@ -61,11 +67,8 @@ impl Sets {
             selector["matchLabels"] = json!({});
         }
         selector["matchLabels"][HASH] = hash.clone().into();
-        let annotations = deployment.value["metadata"]["annotations"].as_object().into_iter().flatten();
-        let annotations: serde_json::Map<String, Value> = annotations
-            .filter(|(key, _)| !OWN.contains(&key.as_str()))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        let annotations: serde_json::Map<String, Value> =
+            passed_on(deployment).map(|(key, value)| (key.clone(), value.clone())).collect();
         let mut object = json!({
             "apiVersion": "apps/v1", "kind": "ReplicaSet",
             "metadata": {
@@ -82,6 +85,12 @@ impl Sets {
         object["metadata"]["annotations"][REVISION] = self.next_revision().to_string().into();
         vec![Change::Create { kind: owner::apps("replicasets"), object }]
     }
+}
+
+/// The annotations of a deployment that its new set gets.
+pub(super) fn passed_on(deployment: &Item) -> impl Iterator<Item = (&String, &Value)> {
+    let all = deployment.value["metadata"]["annotations"].as_object().into_iter().flatten();
+    all.filter(|(key, _)| !OWN.contains(&key.as_str()))
 }
 
 /// A set says what size its deployment was when it was sized.

@@ -159,6 +159,46 @@ fn pods_that_say_so_wait_for_their_silent_node() {
 }
 
 #[test]
+fn why_it_was_changed_is_noted_on_its_set_also_afterwards() {
+    let (mut stage, key) = stage(1);
+    let cause = "kubernetes.io/change-cause";
+    stage.change(&key, Part::Main, |object| object["metadata"]["annotations"][cause] = "because".into());
+    stage.settle();
+    image(&mut stage, &key, "two");
+    stage.change(&key, Part::Main, |object| object["metadata"]["annotations"][cause] = "better".into());
+    stage.settle();
+    let notes = |set: &crate::reconcile::world::Item| set.value["metadata"]["annotations"].clone();
+    let mut causes: Vec<String> = stage
+        .world
+        .list(owner::apps("replicasets"), "")
+        .map(|set| format!("{} {}", notes(set)[super::sets::REVISION], notes(set)[cause]))
+        .collect();
+    causes.sort();
+    assert_eq!(causes, [r#""1" "because""#, r#""2" "better""#]);
+}
+
+#[test]
+fn each_pod_is_told_of_once() {
+    let (mut stage, key) = stage(2);
+    stage.change(&key, Part::Main, |object| object["spec"]["replicas"] = 1.into());
+    stage.settle();
+    let told: Vec<(String, i64)> = stage
+        .world
+        .list(crate::kind::core("events"), "")
+        .map(|event| {
+            let text = |field: &str| event.value[field].as_str().unwrap_or_default().to_owned();
+            (format!("{}: {}", text("reason"), text("message")), event.value["count"].as_i64().unwrap_or(0))
+        })
+        .collect();
+    let count = |start: &str| told.iter().filter(|(line, _)| line.starts_with(start)).count();
+    assert_eq!(count("SuccessfulCreate: Created pod: web-"), 2, "{told:?}");
+    assert_eq!(count("SuccessfulDelete: Deleted pod: web-"), 1, "{told:?}");
+    assert_eq!(count("Scheduled: Successfully assigned default/web-"), 2, "{told:?}");
+    assert_eq!(count("ScalingReplicaSet: Scaled "), 2, "{told:?}");
+    assert!(told.iter().all(|(_, count)| *count == 1), "{told:?}");
+}
+
+#[test]
 fn pods_of_a_silent_node_are_replaced_and_a_brake_holds_when_all_are_silent() {
     let (mut stage, key) = stage(4);
     stage.change(&key, Part::Main, |object| object["spec"]["template"]["spec"]["tolerations"] = tolerations(300));
