@@ -186,7 +186,7 @@ type Waiting = (String, Option<String>);
 /// What keeps a container from starting, if something does.
 fn trouble(container: &Spec, observed: &Observed, now: Timestamp) -> Option<Waiting> {
     let memory = observed.memory.container(&container.name)?;
-    if let Progress::Failed(failure) = &memory.image {
+    if let Progress::Failed(failure) | Progress::Running(Some(failure)) = &memory.image {
         let shown_until = failure.at + SignedDuration::from_secs(PULL_ERROR_SHOWN_S);
         if failure.reason == "ErrImagePull" && shown_until <= now {
             let message = format!(

@@ -73,7 +73,12 @@ pub fn of_step(pod: &Pod, step: &Step, outcome: &Outcome) -> Vec<Told> {
     }
 }
 
-/// A probe that has failed so often that it counts.
+/// An image is not there and is fetched now.
+pub fn of_pull(container: &str, image: &str) -> Told {
+    told(NORMAL, "Pulling", format!("Pulling image \"{image}\""), Some(container))
+}
+
+/// A probe that has failed.
 pub fn of_probe(kind: Kind, container: &str, why: &str) -> Told {
     told(WARNING, "Unhealthy", format!("{} probe failed: {why}", kind.word()), Some(container))
 }

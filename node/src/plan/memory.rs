@@ -38,8 +38,8 @@ pub enum Progress {
     /// Not tried in this life of the agent.
     #[default]
     Unknown,
-    /// Under way in the background.
-    Running,
+    /// Under way in the background; what became of the attempt before, if that failed.
+    Running(Option<Failure>),
     /// Done.
     Done,
     /// Failed last time.
@@ -206,11 +206,11 @@ impl ContainerMemory {
 
 fn progress(before: &Progress, outcome: Outcome, now: Timestamp) -> Progress {
     let earlier = match before {
-        Progress::Failed(f) => Some(f),
+        Progress::Failed(failure) | Progress::Running(Some(failure)) => Some(failure),
         _ => None,
     };
     match outcome {
-        Outcome::Begun => Progress::Running,
+        Outcome::Begun => Progress::Running(earlier.cloned()),
         Outcome::Failed(..) => failure(earlier, outcome, now).map_or(Progress::Unknown, Progress::Failed),
         _ => Progress::Done,
     }

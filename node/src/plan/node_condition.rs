@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 const MEMORY_LOW: u64 = 100 << 20;
 /// Less free disk than this is pressure (`nodefs.available<10%`). Units: percent.
 const DISK_LOW: u64 = 10;
+/// With so much left no disk is short, however large: a node that is takes no new pods. Units: bytes.
+const DISK_ENOUGH: u64 = 2 << 30;
 /// Fewer free inodes likewise (`nodefs.inodesFree<5%`). Units: percent.
 const INODES_LOW: u64 = 5;
 /// Fewer free process ids likewise; the kubelet has no default for `pid.available`. Units: percent.
@@ -63,7 +65,7 @@ fn short((free, all): (u64, u64), percent: u64) -> bool {
 impl Pressures {
     /// The conditions now.
     pub fn look(&mut self, room: &Room, now: Timestamp) -> Vec<Value> {
-        let disk = short(room.disk, DISK_LOW) || short(room.inodes, INODES_LOW);
+        let disk = short(room.disk, DISK_LOW) && room.disk.0 < DISK_ENOUGH || short(room.inodes, INODES_LOW);
         let found = [(MEMORY, room.memory_available < MEMORY_LOW), (DISK, disk), (PIDS, short(room.pids, PIDS_LOW))];
         let mut all: Vec<Value> = Vec::new();
         for ((kind, yes, no), low) in found {
@@ -115,6 +117,7 @@ mod tests {
             (PLENTY, vec!["Ready"]),
             (Room { memory_available: 1, ..PLENTY }, vec!["MemoryPressure", "Ready"]),
             (Room { disk: (9, 100), ..PLENTY }, vec!["DiskPressure", "Ready"]),
+            (Room { disk: (9 << 30, 100 << 30), ..PLENTY }, vec!["Ready"]),
             (Room { inodes: (4, 100), ..PLENTY }, vec!["DiskPressure", "Ready"]),
             (Room { pids: (100, 32_768), ..PLENTY }, vec!["PIDPressure", "Ready"]),
         ] {

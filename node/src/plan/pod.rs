@@ -167,7 +167,7 @@ fn run(plan: &mut Plan, pod: &Pod, observed: &Observed, now: Timestamp) {
 fn volumes(plan: &mut Plan, observed: &Observed, now: Timestamp) -> bool {
     match &observed.memory.volumes {
         Progress::Done => true,
-        Progress::Running => false,
+        Progress::Running(_) => false,
         Progress::Failed(failure) => {
             if plan.retry(Some(backoff::operation(failure)), now) {
                 plan.push(Step::SetUpVolumes);

@@ -45,6 +45,11 @@ impl Counter {
         }
     }
 
+    /// Whether people are told of the last result: of failures that double in number, for each further one says less.
+    pub fn worth_telling(&self) -> bool {
+        self.last == Some(false) && self.run.is_power_of_two()
+    }
+
     /// Takes one result in; the verdict when a threshold has been reached.
     pub fn count(&mut self, succeeded: bool) -> Option<bool> {
         self.run = if self.last == Some(succeeded) { self.run.saturating_add(1) } else { 1 };
@@ -57,6 +62,18 @@ impl Counter {
 #[cfg(test)]
 mod tests {
     use super::{Counter, Probe};
+
+    #[test]
+    fn of_many_failures_a_few_are_told() {
+        let mut counter = Counter::new(&Probe::default());
+        let results = std::iter::repeat_n(false, 9).chain([true, false]);
+        let told = results.enumerate().filter(|(_, result)| {
+            counter.count(*result);
+            counter.worth_telling()
+        });
+        let told: Vec<usize> = told.map(|(at, _)| at + 1).collect();
+        assert_eq!(told, [1, 2, 4, 8, 11]);
+    }
 
     #[test]
     fn a_verdict_needs_its_threshold_in_a_row() {

@@ -116,7 +116,7 @@ fn start(plan: &mut Plan, observed: &Observed, container: &Spec, restart: u32, b
             backoff_s,
             post_start: spec::post_start(container).is_some(),
         }),
-        Progress::Running => {}
+        Progress::Running(_) => {}
         Progress::Failed(failure) => {
             // An image that must not be pulled may still be loaded by somebody: look again, as for one that is pulled.
             let at = match spec::pull_policy(container) {

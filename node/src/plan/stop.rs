@@ -56,7 +56,7 @@ pub(super) fn container(
             Progress::Unknown if hook.is_some() => {
                 plan.push(Step::PreStop { container: name, id, why: why.to_owned() });
             }
-            Progress::Running if now < deadline => plan.wake(deadline),
+            Progress::Running(_) if now < deadline => plan.wake(deadline),
             _ => plan.push(Step::Terminate { container: name, id, why: why.to_owned() }),
         }
         return;

@@ -105,12 +105,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Makes and starts a sandbox.
     fn create_sandbox(&self, config: &SandboxConfig) -> impl Future<Output = Result<String, RuntimeError>> + Send;
 
-    /// Has an image, pulling it if the policy says so.
+    /// Has an image, pulling it if the policy says so; `pulls` is told before that.
     fn ensure_image(
         &self,
         image: &str,
         policy: PullPolicy,
         credentials: &[Credentials],
+        pulls: &(dyn Fn() + Send + Sync),
     ) -> impl Future<Output = Result<Image, RuntimeError>> + Send;
 
     /// Makes and starts a container. An instance that could not start is left as one that ended with `StartError`.

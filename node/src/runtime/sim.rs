@@ -149,9 +149,16 @@ impl Runtime for Sim {
         Ok(id)
     }
 
-    async fn ensure_image(&self, image: &str, _: PullPolicy, _: &[Credentials]) -> Result<Image, RuntimeError> {
+    async fn ensure_image(
+        &self,
+        image: &str,
+        _: PullPolicy,
+        _: &[Credentials],
+        pulls: &(dyn Fn() + Send + Sync),
+    ) -> Result<Image, RuntimeError> {
         if image.contains("sim-missing") {
-            let message = format!("failed to pull image \"{image}\": it is simulated to be missing");
+            pulls();
+            let message = "it is simulated to be missing".to_owned();
             return Err(RuntimeError::Image { reason: "ErrImagePull", message });
         }
         Ok(Image { id: "sha256:0".to_owned(), user: String::new(), pulled_in: None })

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, LifecycleHandler, Pod, Secret, Service};
 
 use crate::mirror::Mirror;
@@ -14,7 +15,7 @@ use crate::plan::downward::Allocatable;
 use crate::plan::memory::Outcome;
 use crate::plan::observed::Observed;
 use crate::plan::pod::Step;
-use crate::plan::{container, env, hosts, pull_secret, spec};
+use crate::plan::{container, env, event, hosts, pull_secret, spec};
 use crate::runtime::{Runtime, RuntimeError, Signal};
 use crate::sync::outbox::Outbox;
 use crate::tokens::Tokens;
@@ -45,6 +46,14 @@ pub struct Shared<R> {
     pub node: Allocatable,
     /// Bound on the workers that act at one time.
     pub slots: tokio::sync::Semaphore,
+}
+
+impl<R> Shared<R> {
+    /// Tells people of a pod.
+    pub(super) fn say(&self, pod: &Pod, told: &event::Told) {
+        let json = serde_json::to_vec(&event::object(pod, told, Timestamp::now())).expect("a value is JSON");
+        self.outbox.say(json.into());
+    }
 }
 
 struct Namespaced<'a> {
@@ -136,7 +145,8 @@ async fn image<R: Runtime>(shared: &Shared<R>, pod: &Pod, name: &str) -> Outcome
     let names = spec::of(pod).image_pull_secrets.iter().flatten().map(|held| held.name.as_str());
     let secrets = names.filter_map(|name| shared.mirror.get::<Secret>("secrets", namespace, name));
     let credentials: Vec<_> = secrets.flat_map(|secret| pull_secret::credentials(&secret)).collect();
-    match shared.runtime.ensure_image(spec::image(container), policy, &credentials).await {
+    let pulls = || shared.say(pod, &event::of_pull(name, spec::image(container)));
+    match shared.runtime.ensure_image(spec::image(container), policy, &credentials, &pulls).await {
         Ok(image) => Outcome::Pulled(image.pulled_in),
         Err(RuntimeError::Image { reason, message }) => Outcome::Failed(reason.to_owned(), message),
         Err(other) => Outcome::Failed("ErrImagePull".to_owned(), other.to_string()),
@@ -151,7 +161,7 @@ async fn start<R: Runtime>(
     (restart, backoff_s): (u32, u32),
 ) -> Outcome {
     let (Some(spec), Some(sandbox)) = (found(pod, name), observed.sandbox()) else { return Outcome::Done };
-    let image = match shared.runtime.ensure_image(spec::image(spec), spec::PullPolicy::Never, &[]).await {
+    let image = match shared.runtime.ensure_image(spec::image(spec), spec::PullPolicy::Never, &[], &|| {}).await {
         Ok(image) => image,
         Err(e) => return Outcome::Failed("ErrImagePull".to_owned(), e.to_string()),
     };
@@ -228,7 +238,7 @@ async fn hook<R: Runtime>(
         Ok(String::new())
     } else {
         let address = super::probes::address(observed);
-        let check = super::probes::Check { exec: handler.exec.as_ref(), http: handler.http_get.as_ref(), tcp: None };
+        let check = super::probes::Check::of_hook(handler);
         check.run(&shared.runtime, id, address, found(pod, name), limit).await
     };
     result.map_or_else(failed("FailedHook"), |_| Outcome::Done)

@@ -1,6 +1,7 @@
 //! Carries plans out: one worker per pod looks, plans, acts and tells, over and over.
 
 pub mod execute;
+mod grpc;
 mod https;
 pub mod outbox;
 mod probes;

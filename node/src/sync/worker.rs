@@ -204,10 +204,7 @@ impl<R: Runtime> Worker<R> {
 
     /// Tells people.
     fn say(&self, pod: &Pod, events: Vec<event::Told>) {
-        for told in events {
-            let json = serde_json::to_vec(&event::object(pod, &told, Timestamp::now())).expect("a value is JSON");
-            self.shared.outbox.say(json.into());
-        }
+        events.iter().for_each(|told| self.shared.say(pod, told));
     }
 
     fn finish(&mut self, pod: &Pod, finished: Finished) {
@@ -217,9 +214,6 @@ impl<R: Runtime> Worker<R> {
                 self.observed.memory.record(&step, outcome, Timestamp::now());
             }
             Finished::Probe { kind, container, id, verdict, message } => {
-                if !verdict {
-                    self.say(pod, vec![event::of_probe(kind, &container, &message)]);
-                }
                 self.probing.remove(&(container.clone(), kind));
                 let memory = self.observed.memory.containers.entry(container.clone()).or_default();
                 let health = memory.health.get_or_insert_with(Health::default);
@@ -295,15 +289,17 @@ impl<R: Runtime> Worker<R> {
                     let stop = CancellationToken::new();
                     self.probing.insert(slot, (id.clone(), stop.clone()));
                     let ready = (kind == Kind::Readiness).then_some(health.ready);
-                    self.spawn_probe(kind, probe.clone(), container.clone(), id.clone(), ready, stop);
+                    self.spawn_probe(pod, kind, probe.clone(), container.clone(), id.clone(), ready, stop);
                 }
             }
         }
     }
 
     /// Probes until there is a verdict that changes something.
+    #[expect(clippy::too_many_arguments, reason = "what one task takes with it")]
     fn spawn_probe(
         &mut self,
+        pod: &Arc<Pod>,
         kind: Kind,
         probe: Probe,
         container: Container,
@@ -311,7 +307,7 @@ impl<R: Runtime> Worker<R> {
         known: Option<bool>,
         stop: CancellationToken,
     ) {
-        let (shared, ip) = (Arc::clone(&self.shared), address(&self.observed));
+        let (shared, pod, ip) = (Arc::clone(&self.shared), Arc::clone(pod), address(&self.observed));
         let seconds =
             |n: Option<i32>, default: i32| Duration::from_secs(n.unwrap_or(default).max(0).unsigned_abs().into());
         let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
@@ -332,8 +328,12 @@ impl<R: Runtime> Worker<R> {
                     Kind::Liveness => !verdict,
                     Kind::Readiness => known != Some(*verdict),
                 };
-                if let Some(verdict) = counter.count(result.is_ok()).filter(changes) {
-                    let message = result.err().unwrap_or_default();
+                let verdict = counter.count(result.is_ok()).filter(changes);
+                let message = result.err().unwrap_or_default();
+                if counter.worth_telling() {
+                    shared.say(&pod, &event::of_probe(kind, &container.name, &message));
+                }
+                if let Some(verdict) = verdict {
                     return Some(Finished::Probe { kind, container: container.name, id, verdict, message });
                 }
             }

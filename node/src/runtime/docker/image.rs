@@ -55,6 +55,7 @@ impl Docker {
         name: &str,
         policy: PullPolicy,
         credentials: &[Credentials],
+        pulls: &(dyn Fn() + Send + Sync),
     ) -> Result<Image, RuntimeError> {
         if policy != PullPolicy::Always {
             match self.local_image(name).await {
@@ -66,6 +67,7 @@ impl Docker {
                 other => return other,
             }
         }
+        pulls();
         let began = Instant::now();
         self.pull(name, credentials).await?;
         let image = self.local_image(name).await?;
@@ -83,8 +85,7 @@ impl Docker {
                 Err(error) => last = Some(error),
             }
         }
-        let cause = last.map_or_else(String::new, |e| cause(&e));
-        let message = format!("failed to pull image \"{name}\": {cause}");
+        let message = last.map_or_else(String::new, |error| cause(&error));
         Err(RuntimeError::Image { reason: "ErrImagePull", message })
     }
 

@@ -132,8 +132,9 @@ impl Runtime for Docker {
         image: &str,
         policy: PullPolicy,
         credentials: &[Credentials],
+        pulls: &(dyn Fn() + Send + Sync),
     ) -> Result<Image, RuntimeError> {
-        self.have_image(image, policy, credentials).await
+        self.have_image(image, policy, credentials, pulls).await
     }
 
     async fn start(&self, config: &ContainerConfig) -> Result<String, RuntimeError> {
