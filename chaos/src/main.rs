@@ -86,6 +86,9 @@ enum ClusterVerb {
         /// What runs the containers: docker, or sim (simulated).
         #[arg(long, default_value = "docker", value_parser = ["docker", "sim"])]
         runtime: String,
+        /// Give each engine the image of the sample application, `raftsman-sample:1`.
+        #[arg(long)]
+        sample_image: bool,
         /// The raftsman binary; by default the one beside this program.
         #[arg(long)]
         binary: Option<PathBuf>,
@@ -129,7 +132,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
-        Verb::Cluster(ClusterVerb::Up { dir, servers, nodes, runtime, binary, server_flags }) => {
+        Verb::Cluster(ClusterVerb::Up { dir, servers, nodes, runtime, sample_image, binary, server_flags }) => {
             let beside = || std::env::current_exe().map(|path| path.with_file_name("raftsman"));
             let binary = binary.map_or_else(beside, Ok)?;
             let wanted = Wanted {
@@ -139,7 +142,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 runtime,
                 binary,
                 server_flags,
-                image: false,
+                image: sample_image,
                 restored: None,
                 loopback: false,
             };

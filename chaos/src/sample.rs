@@ -31,7 +31,9 @@ pub(crate) fn import(dir: &Path, host: &str) -> anyhow::Result<()> {
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     let busybox = busybox.context("busybox is not installed (Debian's busybox-static)")?;
     std::fs::copy(busybox, root.join("bin/busybox"))?;
-    for applet in ["sh", "httpd", "nc", "sleep", "cat", "echo", "ls", "ps", "ip", "hostname", "date", "tail"] {
+    for applet in
+        ["sh", "httpd", "wget", "nc", "env", "sleep", "cat", "echo", "ls", "ps", "ip", "hostname", "date", "tail"]
+    {
         let link = root.join("bin").join(applet);
         if !link.exists() {
             std::os::unix::fs::symlink("busybox", link)?;

@@ -134,14 +134,16 @@ fn tainted(node: &Item, now: Timestamp) -> Option<Change> {
         UNSCHEDULABLE => node.value["spec"]["unschedulable"] == true,
         _ => status(kind) == Some(wanted),
     };
-    let effects = |key| if [UNREACHABLE, NOT_READY].contains(&key) { &["NoSchedule", "NoExecute"][..] } else { &["NoSchedule"] };
+    let effects =
+        |key| if [UNREACHABLE, NOT_READY].contains(&key) { &["NoSchedule", "NoExecute"][..] } else { &["NoSchedule"] };
     let wanted: Vec<(&str, &str)> = TAINTS
         .iter()
         .filter(|row| asked(row))
         .flat_map(|(_, _, key)| effects(*key).iter().map(move |effect| (*key, *effect)))
         .collect();
     let is = |taint: &Value, (key, effect): (&str, &str)| taint["key"] == key && taint["effect"] == effect;
-    let ours = |taint: &Value| TAINTS.iter().any(|(_, _, key)| effects(key).iter().any(|effect| is(taint, (key, effect))));
+    let ours =
+        |taint: &Value| TAINTS.iter().any(|(_, _, key)| effects(key).iter().any(|effect| is(taint, (key, effect))));
     let held = node.value["spec"]["taints"].as_array().cloned().unwrap_or_default();
     let right = |taint: &&Value| !ours(taint) || wanted.iter().any(|wanted| is(taint, *wanted));
     let mut next: Vec<Value> = held.iter().filter(right).cloned().collect();

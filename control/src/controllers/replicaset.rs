@@ -92,12 +92,7 @@ fn told(observed: &Observed<'_>, set: &Item, reason: &str, verb: &str, pod: &str
     tell(observed, set, &Told { severity: "Normal", reason, message: &message, component: "replicaset-controller" })
 }
 
-fn remove(
-    observed: &Observed<'_>,
-    set: &Item,
-    mut active: Vec<Arc<Item>>,
-    wished: usize,
-) -> Vec<Change> {
+fn remove(observed: &Observed<'_>, set: &Item, mut active: Vec<Arc<Item>>, wished: usize) -> Vec<Change> {
     let count = (active.len() - wished).min(BURST);
     let crowd = crowds(observed, set);
     active.sort_by_cached_key(|pod| rank(pod, &crowd));
@@ -106,7 +101,8 @@ fn remove(
         Change::Delete(pod.key.clone(), options)
     };
     let gone = active.iter().take(count);
-    let told = gone.clone().take(TOLD).filter_map(|pod| told(observed, set, "SuccessfulDelete", "Deleted", &pod.key.name));
+    let told =
+        gone.clone().take(TOLD).filter_map(|pod| told(observed, set, "SuccessfulDelete", "Deleted", &pod.key.name));
     gone.map(end).chain(told).collect()
 }
 

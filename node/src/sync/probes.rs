@@ -131,10 +131,8 @@ async fn open(place: SocketAddr) -> Result<TcpStream, String> {
 /// The status of an answer.
 async fn get(http: &HTTPGetAction, place: SocketAddr) -> Result<u16, String> {
     let stream = open(place).await?;
-    let mut request = format!(
-        "GET {} HTTP/1.1\r\nConnection: close\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n",
-        path(http)
-    );
+    let mut request =
+        format!("GET {} HTTP/1.1\r\nConnection: close\r\nUser-Agent: kube-probe/1.36\r\nAccept: */*\r\n", path(http));
     let own_host = http.http_headers.iter().flatten().any(|h| h.name.eq_ignore_ascii_case("host"));
     if !own_host {
         request.push_str(&format!("Host: {place}\r\n"));

@@ -31,14 +31,19 @@ fn nodes_have_the_taints_that_their_conditions_and_cordons_ask_for() {
             json!([{ "type": "Ready", "status": "True" }, { "type": "DiskPressure", "status": "True" }]);
     });
     stage.rest();
-    let wanted = ["gpu:NoSchedule", "node.kubernetes.io/disk-pressure:NoSchedule", "node.kubernetes.io/unschedulable:NoSchedule"];
+    let wanted = [
+        "gpu:NoSchedule",
+        "node.kubernetes.io/disk-pressure:NoSchedule",
+        "node.kubernetes.io/unschedulable:NoSchedule",
+    ];
     assert_eq!(taints(&stage, &node), wanted);
     stage.change(&node, Part::Main, |node| drop(node["spec"].as_object_mut().map(|spec| spec.remove("unschedulable"))));
     stage.change(&node, Part::Status, |node| {
         node["status"]["conditions"] = json!([{ "type": "Ready", "status": "False" }]);
     });
     stage.rest();
-    let wanted = ["gpu:NoSchedule", "node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
+    let wanted =
+        ["gpu:NoSchedule", "node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"];
     assert_eq!(taints(&stage, &node), wanted);
 }
 
