@@ -77,6 +77,7 @@ const PURE: &[&str] = &[
     "control/src/reconcile/world.rs",
     "control/src/registry/allocation.rs",
     "control/src/registry/event_view.rs",
+    "control/src/registry/gates.rs",
     "control/src/registry/key.rs",
     "control/src/registry/names.rs",
     "control/src/registry/prepare.rs",

@@ -184,25 +184,3 @@ fn written(package: &str, kind: &str) -> String {
         None => kind.to_owned(),
     }
 }
-
-/// The type that Go would most likely use for what an OpenAPI schema describes; only others are worth a fact.
-pub(crate) fn guess(schema: &Value) -> String {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let name = reference.trim_start_matches("#/definitions/");
-        let parts: Vec<&str> = name.rsplit('.').collect();
-        return match parts.as_slice() {
-            [name @ ("Quantity" | "IntOrString" | "RawExtension"), package, ..] => format!("{package}.{name}"),
-            [name, version, ..] => format!("{version}.{name}"),
-            _ => name.to_owned(),
-        };
-    }
-    match (schema["type"].as_str(), schema["format"].as_str()) {
-        (Some("string"), Some("byte")) => "[]uint8".to_owned(),
-        (Some("integer"), Some(size)) => size.to_owned(),
-        (Some("number"), _) => "float64".to_owned(),
-        (Some("boolean"), _) => "bool".to_owned(),
-        (Some("array"), _) => format!("[]{}", guess(&schema["items"])),
-        (Some("object"), _) => format!("map[string]{}", guess(&schema["additionalProperties"])),
-        _ => "string".to_owned(),
-    }
-}

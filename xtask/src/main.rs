@@ -2,6 +2,8 @@
 
 mod bootstrap;
 mod golang;
+#[path = "../../control/src/schema/guess.rs"]
+mod guess;
 mod protobuf;
 mod schema;
 

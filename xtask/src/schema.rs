@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::golang::{self, Structs};
+use crate::guess::guess;
 
 /// One line per field with a fact, sorted: `TYPE FIELD FACT…`.
 pub(crate) fn generate(swagger: &Path, api: &Path, apimachinery: &Path, out: &Path) -> anyhow::Result<()> {
@@ -65,7 +66,7 @@ pub(crate) fn generate(swagger: &Path, api: &Path, apimachinery: &Path, out: &Pa
 }
 
 fn write_go(line: &mut String, facts: &Value, declared: &golang::Field, kind: &str) -> std::fmt::Result {
-    if golang::guess(facts) != kind {
+    if guess(facts) != kind {
         write!(line, " go:{kind}")?;
     }
     for (held, word) in [(declared.pointer, "pointer"), (declared.always, "always"), (declared.omit_zero, "omitzero")] {

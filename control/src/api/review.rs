@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::api::answer::{self, Body};
 use crate::api::negotiate::Offer;
 use crate::api::serve::{Call, not_allowed};
+use crate::api::token::track;
 use crate::api::write::encoding;
 use crate::authz::{Attributes, ResourceAttributes};
 use crate::decode::{self, FieldValidation};
@@ -29,6 +30,7 @@ pub(crate) async fn answer(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if call.kind.namespaced {
         metadata(&mut review).insert("namespace".into(), call.path.namespace.clone().into());
     }
+    track(call, call.kind, "", &mut review);
     let errors = check(call.kind.resource, &review);
     if !errors.is_empty() {
         // The kind is left out here as Kubernetes leaves it out.

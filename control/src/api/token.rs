@@ -37,7 +37,7 @@ pub(crate) async fn create(call: &Call<'_>) -> Result<Response<Body>, Status> {
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, &call.path.name, &errors));
     }
-    complete(&mut request, |request| track(call, kind, request));
+    complete(&mut request, |request| track(call, kind, "token", request));
     let errors = check(&request);
     if !errors.is_empty() {
         return Err(Status::invalid(kind.group, kind.kind, "", &errors));
@@ -67,12 +67,12 @@ fn misnamed(request: &Value, namespace: &str, name: &str) -> Vec<FieldError> {
 }
 
 /// What is asked for has an owner, as all that is written has.
-fn track(call: &Call<'_>, kind: &Kind, request: &mut Value) {
+pub(crate) fn track(call: &Call<'_>, kind: &Kind, subresource: &str, request: &mut Value) {
     metadata(request);
     let named = call.query.text("fieldManager");
     let manager = if named.is_empty() { fields::manager_of(call.header(USER_AGENT)) } else { named.to_owned() };
     let now = rfc3339(Timestamp::now());
-    fields::update(kind, None, request, Writer { manager: &manager, subresource: "token", now: &now });
+    fields::update(kind, None, request, Writer { manager: &manager, subresource, now: &now });
 }
 
 /// Fills what the request leaves to the server; `own` sees it with its defaults and before anything else.

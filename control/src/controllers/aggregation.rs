@@ -45,7 +45,8 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
             }
         }
     }
-    if wanted.iter().copied().eq(rules(role)) {
+    // What is applied says nothing of rules when there are none: those that somebody else wrote stay.
+    if wanted.iter().copied().eq(rules(role)) || (wanted.is_empty() && !role.controlled) {
         return Plan::default();
     }
     let mut object = role.value.clone();
@@ -106,5 +107,11 @@ mod tests {
         assert_eq!(planned(&world), None);
         world.remove(&Key { kind: kind(), namespace: String::new(), name: "b".to_owned() });
         assert_eq!(planned(&world), Some(json!([rule("pods")])));
+        world.remove(&Key { kind: kind(), namespace: String::new(), name: "a".to_owned() });
+        assert_eq!(planned(&world), None, "rules of another author stay");
+        let mut own = aggregated(json!([rule("pods")]));
+        own["metadata"] = json!({ "managedFields": [{ "manager": "kube-controller-manager" }] });
+        role(&mut world, "all", 6, own);
+        assert_eq!(planned(&world), Some(json!([])));
     }
 }

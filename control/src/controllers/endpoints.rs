@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::controllers::{Observed, Plan, pod};
+use crate::controllers::{Observed, Plan, conditions, pod};
 use crate::kind::{self, Kind};
 use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::{Change, Part};
@@ -115,6 +115,24 @@ fn named_port(pod: &Value, name: &str, protocol: &str) -> Option<u64> {
     same.find_map(|port| port["containerPort"].as_u64())
 }
 
+/// Says when what an object tells began to be so.
+pub(crate) const TRIGGERED: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// Since when a Service's endpoints are what they are: it was made, or a pod became ready or stopped to be
+/// (k8s.io/endpointslice `trigger_time_tracker.go`).
+pub(crate) fn triggered<'a>(service: &'a Item, endpoints: &[Endpoint<'a>]) -> &'a str {
+    let since =
+        |endpoint: &Endpoint<'a>| conditions::find(&endpoint.pod.value, "Ready")?["lastTransitionTime"].as_str();
+    let made = service.value["metadata"]["creationTimestamp"].as_str();
+    endpoints.iter().filter_map(since).chain(made).max().unwrap_or_default()
+}
+
+/// The name that a pod has below its Service's.
+pub(crate) fn hostname<'a>(service: &Item, pod: &'a Item) -> Option<&'a str> {
+    let spec = &pod.value["spec"];
+    spec["hostname"].as_str().filter(|name| !name.is_empty() && spec["subdomain"] == service.key.name.as_str())
+}
+
 /// How an endpoint names its pod.
 pub(crate) fn target(pod: &Item) -> Value {
     json!({ "kind": "Pod", "namespace": pod.key.namespace, "name": pod.key.name, "uid": pod.uid() })
@@ -129,7 +147,8 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
         let end = |held: &Arc<Item>| Change::Delete(held.key.clone(), Default::default());
         return Plan::of(ours.into_iter().map(end).collect());
     };
-    let subsets = subsets(&endpoints(observed, service));
+    let found = endpoints(observed, service);
+    let subsets = subsets(service, &found);
     let mut labels = service.value["metadata"]["labels"].as_object().cloned().unwrap_or_default();
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     if service.value["spec"]["clusterIP"] == "None" {
@@ -144,16 +163,19 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
         true => object.as_object_mut().expect("an object").retain(|field, _| field != "subsets"),
         false => object["subsets"] = subsets.into(),
     }
+    if held.is_some_and(|held| held.value == object) {
+        return Plan::default();
+    }
+    object["metadata"]["annotations"][TRIGGERED] = triggered(service, &found).into();
     let guard = Change::Guard(key.clone(), service.revision);
     match held {
-        Some(held) if held.value == object => Plan::default(),
         Some(_) => Plan::of(vec![Change::Update { kind, part: Part::Main, object }, guard]),
         None => Plan::of(vec![Change::Create { kind, object }, guard]),
     }
 }
 
 /// Endpoints with the same ports lie in one subset.
-fn subsets(endpoints: &[Endpoint<'_>]) -> Vec<Value> {
+fn subsets(service: &Item, endpoints: &[Endpoint<'_>]) -> Vec<Value> {
     let mut by_ports: BTreeMap<String, (Vec<Value>, [Vec<Value>; 2])> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for endpoint in endpoints.iter().filter(|endpoint| endpoint.ready || !endpoint.pod.deleting()) {
@@ -169,6 +191,9 @@ fn subsets(endpoints: &[Endpoint<'_>]) -> Vec<Value> {
         let mut address = json!({ "ip": endpoint.address, "targetRef": target(endpoint.pod) });
         if let Some(node) = endpoint.pod.node() {
             address["nodeName"] = node.into();
+        }
+        if let Some(name) = hostname(service, endpoint.pod) {
+            address["hostname"] = name.into();
         }
         let place = by_ports.entry(json!(ports).to_string()).or_insert_with(|| (ports, [Vec::new(), Vec::new()]));
         place.1[usize::from(!endpoint.ready)].push(address);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::controllers::{Observed, Plan};
@@ -13,7 +12,7 @@ use crate::registry::key::Key;
 use crate::registry::prepare::meta_str;
 use crate::registry::removal::{DeleteOptions, rfc3339};
 
-/// Events live so long after they last happened; kube-apiserver's `--event-ttl`.
+/// Events live so long after they were last written; kube-apiserver's `--event-ttl`.
 const TTL: Duration = Duration::from_secs(3600);
 
 /// As much of an object's name stands in those of its Events, which may have 253 letters.
@@ -78,10 +77,8 @@ pub(crate) fn wakes(_: &World, changed: &Changed, keys: &mut Vec<Key>) {
 /// Ends an Event whose time is over.
 pub(crate) fn expire(observed: &Observed<'_>, key: &Key) -> Plan {
     let Some(event) = observed.world.get(key) else { return Plan::default() };
-    let times =
-        [&event.value["lastTimestamp"], &event.value["eventTime"], &event.value["metadata"]["creationTimestamp"]];
-    let last = times.iter().find_map(|time| time.as_str()?.parse::<Timestamp>().ok());
-    let age = last.map(|last| observed.now.duration_since(last).unsigned_abs()).unwrap_or(TTL);
+    // What it says of when it happened is its author's; what counts is when it was written.
+    let age = event.written.map_or(TTL, |last| observed.now.duration_since(last).unsigned_abs());
     match TTL.checked_sub(age).filter(|left| !left.is_zero()) {
         Some(left) => Plan::default().wake(Some(left)),
         None => Plan::of(vec![Change::Delete(key.clone(), DeleteOptions::default())]),

@@ -76,7 +76,8 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
         }
         plan = plan.and(tainted(node, observed.now).into_iter().collect());
         let pods = || observed.world.pods_on(&node.key.name).filter(|pod| pod::active(pod)).take(BURST);
-        if !conditions::is_true(&node.value, "Ready") {
+        // Of a node that has never said how it is nobody knows that its pods do not run.
+        if conditions::find(&node.value, "Ready").is_some_and(|ready| ready["status"] != "True") {
             plan = pods().filter(|pod| pod::ready(&pod.value)).fold(plan, |plan, pod| unready(observed, pod, plan));
         }
         let taints = evicting(node);

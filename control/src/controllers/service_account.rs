@@ -10,6 +10,11 @@ use crate::registry::key::Key;
 
 const ACCOUNT: &str = "default";
 const AUTHORITY: &str = "kube-root-ca.crt";
+const DESCRIPTION: &str = "kubernetes.io/description";
+/// As clients of Kubernetes know it (`pkg/controller/certificates/rootcacertpublisher`).
+const ABOUT: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such \
+                     as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
+                     distributions of Kubernetes clusters.";
 
 /// Wakes namespaces: themselves, and when one of these objects changes.
 pub(crate) fn wakes(_: &World, changed: &Changed, keys: &mut Vec<Key>) {
@@ -48,16 +53,16 @@ pub(crate) fn publish(observed: &Observed<'_>, key: &Key) -> Plan {
     let kind = kind::core("configmaps");
     let data: Value = json!({ "ca.crt": observed.settings.ca_pem });
     let Some(held) = observed.world.named(kind, &key.name, AUTHORITY) else {
-        let about = "The authority that signs what this cluster's API presents.";
-        let meta =
-            json!({ "name": AUTHORITY, "namespace": key.name, "annotations": { "kubernetes.io/description": about } });
+        let meta = json!({ "name": AUTHORITY, "namespace": key.name, "annotations": { DESCRIPTION: ABOUT } });
         let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": data });
         return Plan::of(vec![Change::Create { kind, object }]);
     };
-    if held.value["data"] == data {
+    let described = &held.value["metadata"]["annotations"][DESCRIPTION];
+    if held.value["data"] == data && described.as_str().is_some_and(|text| !text.is_empty()) {
         return Plan::default();
     }
     let mut object = held.value.clone();
+    object["metadata"]["annotations"][DESCRIPTION] = ABOUT.into();
     object["data"] = data;
     Plan::of(vec![Change::Update { kind, part: Part::Main, object }])
 }

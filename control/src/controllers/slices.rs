@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::controllers::endpoints::{self, Endpoint, SERVICE_NAME, endpoints, target};
+use crate::controllers::endpoints::{self, Endpoint, SERVICE_NAME, TRIGGERED, endpoints, target};
 use crate::controllers::{Observed, Plan, owner, pod};
 use crate::kind::{self, Kind};
 use crate::reconcile::world::Item;
@@ -25,11 +25,13 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
     // Slices of a Service that is gone go with their owner.
     let Some(service) = endpoints::served(observed, key) else { return Plan::default() };
     let mut groups: BTreeMap<String, (Vec<Value>, VecDeque<Value>)> = BTreeMap::new();
-    for endpoint in endpoints(observed, service) {
+    let found = endpoints(observed, service);
+    for endpoint in &found {
         let ports = endpoint.ports.clone();
         let group = groups.entry(json!(ports).to_string()).or_insert_with(|| (ports, VecDeque::new()));
-        group.1.push_back(described(&endpoint));
+        group.1.push_back(described(service, endpoint));
     }
+    let since = endpoints::triggered(service, &found);
     if groups.is_empty() {
         groups.insert("[]".to_owned(), (Vec::new(), VecDeque::new()));
     }
@@ -38,7 +40,7 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
     for slice in held {
         let ports = slice.value["ports"].as_array().cloned().unwrap_or_default();
         match groups.get_mut(&json!(ports).to_string()) {
-            Some((_, wanted)) => changes.extend(refill(service, slice, wanted)),
+            Some((_, wanted)) => changes.extend(refill(service, slice, wanted, since)),
             None => changes.push(Change::Delete(slice.key.clone(), Default::default())),
         }
     }
@@ -48,7 +50,7 @@ pub(crate) fn plan(observed: &Observed<'_>, key: &Key) -> Plan {
             wanted.is_empty() && observed.world.owned(service.uid()).any(|item| ours(item) && has(item, ports));
         while !wanted.is_empty() || !(reused || changes.len() > filled) {
             let some: Vec<Value> = wanted.drain(..wanted.len().min(PER_SLICE)).collect();
-            changes.push(Change::Create { kind: kind(), object: slice(service, ports, some) });
+            changes.push(Change::Create { kind: kind(), object: slice(service, ports, some, since) });
         }
     }
     if changes.is_empty() {
@@ -67,7 +69,7 @@ fn has(slice: &Item, ports: &[Value]) -> bool {
 }
 
 /// Keeps what is still wanted where it is, and takes new ones as far as there is room.
-fn refill(service: &Item, slice: &Item, wanted: &mut VecDeque<Value>) -> Option<Change> {
+fn refill(service: &Item, slice: &Item, wanted: &mut VecDeque<Value>, since: &str) -> Option<Change> {
     let mut endpoints = Vec::new();
     for held in slice.value["endpoints"].as_array().into_iter().flatten() {
         let same = wanted.iter().position(|want| want["addresses"] == held["addresses"]);
@@ -77,8 +79,12 @@ fn refill(service: &Item, slice: &Item, wanted: &mut VecDeque<Value>) -> Option<
     endpoints.extend(wanted.drain(..room));
     let mut object = slice.value.clone();
     object["metadata"]["labels"] = labels(service);
-    object["endpoints"] = endpoints.into();
-    (object != slice.value).then_some(Change::Update { kind: kind(), part: Part::Main, object })
+    object["endpoints"] = if endpoints.is_empty() { Value::Null } else { endpoints.into() };
+    if object == slice.value {
+        return None;
+    }
+    object["metadata"]["annotations"][TRIGGERED] = since.into();
+    Some(Change::Update { kind: kind(), part: Part::Main, object })
 }
 
 fn labels(service: &Item) -> Value {
@@ -91,18 +97,18 @@ fn labels(service: &Item) -> Value {
     labels.into()
 }
 
-fn slice(service: &Item, ports: &[Value], endpoints: Vec<Value>) -> Value {
+fn slice(service: &Item, ports: &[Value], endpoints: Vec<Value>, since: &str) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {
             "generateName": format!("{}-", service.key.name), "namespace": service.key.namespace,
-            "labels": labels(service), "ownerReferences": [owner::reference(service)],
+            "labels": labels(service), "annotations": { TRIGGERED: since }, "ownerReferences": [owner::reference(service)],
         },
         "endpoints": endpoints, "ports": ports,
     })
 }
 
-fn described(endpoint: &Endpoint<'_>) -> Value {
+fn described(service: &Item, endpoint: &Endpoint<'_>) -> Value {
     let serving = pod::ready(&endpoint.pod.value);
     let mut made = json!({
         "addresses": [endpoint.address],
@@ -111,6 +117,9 @@ fn described(endpoint: &Endpoint<'_>) -> Value {
     });
     if let Some(node) = endpoint.pod.node() {
         made["nodeName"] = node.into();
+    }
+    if let Some(name) = endpoints::hostname(service, endpoint.pod) {
+        made["hostname"] = name.into();
     }
     made
 }

@@ -21,6 +21,9 @@ const DIRECTORY: &str = "/var/lib/raftsman/volumes";
 /// Says on a class that claims without one get it.
 pub(crate) const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
+/// Says of a volume or a claim that the other one was found for it.
+const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+
 fn claims() -> &'static Kind {
     kind::core("persistentvolumeclaims")
 }
@@ -71,8 +74,11 @@ fn of_claim(observed: &Observed<'_>, claim: &Arc<Item>) -> Plan {
         return Plan::default();
     }
     if let Some(name) = claim.value["spec"]["volumeName"].as_str() {
-        let held = observed.world.named(volumes(), "", name).filter(|volume| refers(volume, claim));
-        return held.filter(|_| !bound(claim)).map_or_else(Plan::default, |volume| finish(claim, volume));
+        return match observed.world.named(volumes(), "", name) {
+            Some(volume) if volume.value["spec"]["claimRef"].is_null() && !volume.deleting() => bind(claim, volume),
+            Some(volume) if refers(volume, claim) && !bound(claim) => finish(claim, volume),
+            _ => Plan::default(),
+        };
     }
     let class = claim.value["spec"]["storageClassName"].as_str();
     let Some(class) = class else { return defaulted(observed, claim) };
@@ -125,14 +131,20 @@ fn fits(volume: &Item, claim: &Item, class: &str) -> bool {
 
 fn reference(claim: &Item) -> Value {
     json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claim.key.namespace,
-        "name": claim.key.name, "uid": claim.uid() })
+        "name": claim.key.name, "uid": claim.uid(), "resourceVersion": claim.value["metadata"]["resourceVersion"] })
 }
 
 /// Both name each other, in one transaction.
 fn bind(claim: &Item, volume: &Item) -> Plan {
-    let mut held = volume.value.clone();
+    let (mut held, mut object) = (volume.value.clone(), claim.value.clone());
+    // Only what was chosen here, and not by whoever made the two, is undone when one of them goes.
+    if held["spec"]["claimRef"].is_null() {
+        held["metadata"]["annotations"][BY_CONTROLLER] = "yes".into();
+    }
+    if object["spec"]["volumeName"].as_str().is_none_or(str::is_empty) {
+        object["metadata"]["annotations"][BY_CONTROLLER] = "yes".into();
+    }
     held["spec"]["claimRef"] = reference(claim);
-    let mut object = claim.value.clone();
     object["spec"]["volumeName"] = volume.key.name.clone().into();
     object["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = "yes".into();
     let change = |kind, object| Change::Update { kind, part: Part::Main, object };

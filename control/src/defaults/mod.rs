@@ -10,11 +10,14 @@ mod pod;
 mod pod_level;
 mod service;
 mod storage;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod workload;
 
 use serde_json::{Map, Value};
+
+pub use stored::{like, stored};
 
 use crate::kind::Kind;
 use crate::schema::{self, Shape, Type};
@@ -70,7 +73,7 @@ pub fn fill(kind: &Kind, object: &mut Value) {
 
 fn fill_type(name: &str, fields: &mut Fields) {
     let Some(kind) = schema::named(name) else { return };
-    settle(kind, fields);
+    settle(kind, fields, true);
     if let Some(fill) = of_type(name) {
         fill(fields);
     }
@@ -98,17 +101,28 @@ fn nested(shape: &Shape) -> bool {
     matches!(shape, Shape::Object(_) | Shape::List(_) | Shape::Map(_))
 }
 
-/// Writes what Go writes for fields that hold nothing, and leaves out what it leaves out.
-fn settle(kind: &Type, fields: &mut Fields) {
+/// Writes what Go writes for fields that hold nothing, and leaves out what it leaves out. Lists and maps that were given
+/// and are empty are as good as none for Go, too, but messages and ownership know them until the object is stored.
+fn settle(kind: &Type, fields: &mut Fields, given: bool) {
     for (name, field) in &kind.fields {
         let go = &field.facts.go;
-        if fields.get(name).is_some_and(|value| !go.is_empty(&field.shape, value)) {
+        let kept = |value: &Value| !go.is_empty(&field.shape, value) || (given && is_vacant(&field.shape, value));
+        if fields.get(name).is_some_and(kept) {
             continue;
         }
         match go.absent(&field.shape) {
             Some(value) => fields.insert(name.clone(), value),
             None => fields.remove(name),
         };
+    }
+}
+
+/// Whether a value is a list or map without anything in it.
+fn is_vacant(shape: &Shape, value: &Value) -> bool {
+    match (shape, value) {
+        (Shape::List(_), Value::Array(items)) => items.is_empty(),
+        (Shape::Map(_), Value::Object(entries)) => entries.is_empty(),
+        _ => false,
     }
 }
 

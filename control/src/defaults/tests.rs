@@ -52,16 +52,13 @@ fn a_pod_gets_what_nobody_said() {
 
 #[test]
 fn empty_fields_are_written_as_go_writes_them() {
-    let event = filled("v1", "Event", json!({ "metadata": { "annotations": {} }, "count": 0 }));
+    let event = filled("v1", "Event", json!({ "metadata": { "annotations": null }, "count": 0 }));
     let wanted = json!({
         "metadata": {}, "involvedObject": {}, "source": {}, "firstTimestamp": null, "lastTimestamp": null,
         "eventTime": null, "reportingComponent": "", "reportingInstance": "",
     });
     assert_eq!(event, wanted);
-    assert_eq!(
-        filled("rbac.authorization.k8s.io/v1", "Role", json!({ "rules": [] })),
-        json!({ "metadata": {}, "rules": null })
-    );
+    assert_eq!(filled("rbac.authorization.k8s.io/v1", "Role", json!({})), json!({ "metadata": {}, "rules": null }));
     let revision =
         |data: Value| filled("apps/v1", "ControllerRevision", json!({ "revision": 0, "data": data }))["data"].clone();
     assert_eq!((revision(json!({})), revision(Value::Null)), (json!({}), Value::Null));

@@ -28,7 +28,8 @@ pub fn compare(kind: &'static Type, old: &Value, new: &Value, skip: &[&str]) -> 
     let mut found = Found::default();
     let both = names(Some(old), Some(new)).filter(|name| !skip.contains(name));
     for name in both {
-        let child = value(below(kind, name), old.get(name), new.get(name))?;
+        let place = below(kind, name);
+        let child = value(place, written(place, old.get(name)), written(place, new.get(name)))?;
         found.hang(|| element::field(name), child);
     }
     let set = |node: Option<Node>| Set(node.unwrap_or_default());
@@ -71,7 +72,8 @@ fn value(place: Place, old: Option<&Value>, new: Option<&Value>) -> Result<Found
     match form {
         Form::Struct(kind) if parts => {
             for name in names(old, new) {
-                let child = value(below(kind, name), field(old, name), field(new, name))?;
+                let place = below(kind, name);
+                let child = value(place, written(place, field(old, name)), written(place, field(new, name)))?;
                 found.hang(|| element::field(name), child);
             }
         }
@@ -86,7 +88,6 @@ fn value(place: Place, old: Option<&Value>, new: Option<&Value>) -> Result<Found
             let kind = item.kind();
             items(&|value| element::keyed(keys, kind, value), item, old, new, &mut found)?;
         }
-        _ if old.is_some() && new.is_some() && !parts => return Ok(found),
         _ => {
             let place = match (old, new) {
                 (None, _) => &mut found.added,
@@ -98,6 +99,14 @@ fn value(place: Place, old: Option<&Value>, new: Option<&Value>) -> Result<Found
         }
     }
     Ok(found.close(old, new))
+}
+
+/// A field's value as Go would write it: an empty list or map that is left out when empty is not there.
+fn written(place: Place, value: Option<&Value>) -> Option<&Value> {
+    match place {
+        Place::Field(field) if field.facts.go.drops(&field.shape) => value.filter(|value| !vacant(Some(value))),
+        _ => value,
+    }
 }
 
 fn field<'a>(object: Option<&'a Value>, name: &str) -> Option<&'a Value> {
@@ -199,15 +208,14 @@ mod tests {
     fn a_part_that_is_new_as_a_whole_is_a_member() {
         let wanted = json!({ "f:metadata": { ".": {}, "f:finalizers": { ".": {}, "v:\"x\"": {} } } });
         assert_eq!(told(json!({}), json!({ "metadata": { "finalizers": ["x"] } }))[2], wanted);
-        assert_eq!(
-            told(json!({ "metadata": {} }), json!({ "metadata": { "labels": {} } }))[2],
-            json!({ "f:metadata": { "f:labels": {} } })
-        );
     }
 
     #[test]
-    fn empty_and_null_are_the_same() {
-        assert_eq!(told(pod(Value::Null), pod(json!([]))), json!([{}, {}, {}]));
+    fn an_empty_list_is_not_null_where_either_is_written() {
+        let containers = json!({ "f:spec": { "f:containers": {} } });
+        assert_eq!(told(pod(Value::Null), pod(json!([]))), json!([{}, containers, {}]));
+        let volumes = |volumes: Value| json!({ "spec": { "containers": null, "volumes": volumes } });
+        assert_eq!(told(pod(Value::Null), volumes(json!([]))), json!([{}, {}, {}]));
     }
 
     #[test]

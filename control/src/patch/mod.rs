@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 6902, RFC 7386, k8s.io/apiserver `endpoints/handlers/patch.go`.
 
+mod convert;
 mod json;
 mod strategic;
 
@@ -68,6 +69,9 @@ pub fn patched(
         let error = FieldError { kind: FieldErrorKind::Invalid, field: "patch".to_owned(), message };
         Status::invalid("", "", "", &[error])
     };
+    if how == PatchType::Strategic {
+        convert::check(schema::of(kind), &next).map_err(|why| unfit(&why))?;
+    }
     let (object, more) = decode::patched(kind, &next).map_err(|why| unfit(&why))?;
     strict.extend(more);
     match unknown {

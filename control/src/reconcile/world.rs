@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use store::api::Revision;
 
+use crate::controllers::MANAGER;
 use crate::kind::Kind;
 use crate::registry::key::Key;
 use crate::registry::prepare::{meta_str, metadata};
@@ -20,15 +22,24 @@ pub struct Item {
     pub value: Value,
     /// Its resourceVersion.
     pub revision: Revision,
+    /// When somebody last became the owner of a field of it, or it was made.
+    pub written: Option<Timestamp>,
+    /// Whether controllers own a field of it.
+    pub controlled: bool,
 }
 
 impl Item {
     /// From what the store holds.
     pub fn new(key: Key, mut value: Value, revision: Revision) -> Item {
         let meta = metadata(&mut value);
-        meta.remove("managedFields");
+        let managers = meta.remove("managedFields").unwrap_or_default();
+        let entries = || managers.as_array().into_iter().flatten();
+        let times = entries().map(|entry| &entry["time"]).chain(meta.get("creationTimestamp"));
+        // All are written alike, so the greatest text is the last time.
+        let written = times.filter_map(Value::as_str).max().and_then(|time| time.parse().ok());
+        let controlled = entries().any(|entry| entry["manager"] == MANAGER);
         meta.insert("resourceVersion".into(), revision.to_string().into());
-        Item { key, value, revision }
+        Item { key, value, revision, written, controlled }
     }
 
     /// `metadata.uid`.

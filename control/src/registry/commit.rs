@@ -132,6 +132,7 @@ impl Registry {
         self.allocate(view, kind, None, &mut object)?;
         valid(kind, &name, &validate::create(kind, &object))?;
         self.admitted(view, Operation::Create, target, None, &object)?;
+        defaults::stored(kind, &mut object);
         Ok(Write { kind, key: key::object(kind, &namespace, &name), old: None, new: Some(object) })
     }
 
@@ -169,6 +170,7 @@ impl Registry {
             self.admitted(view, Operation::Update, target, Some(&old.value), &new)?;
         }
         self.allocate(view, kind, Some(&old.value), &mut new)?;
+        defaults::stored(kind, &mut new);
         if prepare::unchanged(&old.value, &new) {
             return Ok(None);
         }

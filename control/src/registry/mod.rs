@@ -4,6 +4,7 @@ pub mod allocation;
 mod author;
 pub mod commit;
 pub mod event_view;
+pub mod gates;
 pub mod key;
 pub mod names;
 pub mod prepare;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::kind::Kind;
 use crate::registry::rules::{self, Rules};
-use crate::registry::strategy;
+use crate::registry::{gates, strategy};
 
 /// Keeps a namespace until it is empty.
 const KUBERNETES: &str = "kubernetes";
@@ -68,6 +68,7 @@ pub fn create(kind: &Kind, object: &mut Value, birth: &Birth<'_>) {
             Err(_) => debug_assert!(initial.is_empty(), "rows hold JSON"),
         }
     }
+    gates::drop_disabled(kind, None, object);
     strategy::born(kind, object, birth.now);
 }
 
@@ -96,6 +97,7 @@ pub fn update(kind: &Kind, subresource: &str, old: &Value, new: &mut Value, now:
             }
         }
     }
+    gates::drop_disabled(kind, Some(old), new);
     strategy::changed(kind, subresource, old, new, now);
     if subresource != "status" {
         count_generation(rules, old, new);

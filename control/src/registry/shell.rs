@@ -15,6 +15,7 @@ use store::{Store, View};
 
 use crate::admission::Operation;
 use crate::authz::replica::Authorizer;
+use crate::defaults;
 use crate::fields::{self, Writer};
 use crate::identity::at_rest::Ring;
 use crate::kind::Kind;
@@ -222,6 +223,7 @@ impl Registry {
             self.allocate(&self.store.view(), kind, None, &mut object)?;
             valid(kind, &name, &validate::create(kind, &object))?;
             self.admitted(&view, Operation::Create, Target { name: &name, ..target }, None, &object)?;
+            defaults::stored(kind, &mut object);
             let place = key::object(kind, target.namespace, &name);
             if by.dry_run {
                 return if view.get(place.as_bytes()).is_some() {
@@ -299,11 +301,13 @@ impl Registry {
     ) -> Result<Option<Value>, Status> {
         let (kind, last) = (target.kind, old.revision);
         let now = removal::rfc3339(Timestamp::now());
-        prepare::update(kind, target.subresource, &old.value, &mut new, &now);
+        let before = defaults::like(kind, &old.value, &new);
+        prepare::update(kind, target.subresource, &before, &mut new, &now);
         metadata(&mut new).remove("resourceVersion");
-        self.allocate(&self.store.view(), kind, Some(&old.value), &mut new)?;
-        valid(kind, target.name, &validate::update(kind, target.subresource, &old.value, &new))?;
-        self.admitted(view, Operation::Update, target, Some(&old.value), &new)?;
+        self.allocate(&self.store.view(), kind, Some(&before), &mut new)?;
+        valid(kind, target.name, &validate::update(kind, target.subresource, &before, &new))?;
+        self.admitted(view, Operation::Update, target, Some(&before), &new)?;
+        defaults::stored(kind, &mut new);
         if prepare::unchanged(&old.value, &new) {
             return Ok(Some(old.shown()));
         }

@@ -54,7 +54,12 @@ fn references(object: &mut Value) {
 /// Two fields for one source: the older one where it can say it, and only claims and snapshots can it say
 /// (pkg/api/persistentvolumeclaim/util.go).
 fn sources(old: &Value, spec: &mut Value) {
-    let (mut older, newer) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    let (mut older, mut newer) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    // Sources in other namespaces (CrossNamespaceVolumeDataSource) are off.
+    if newer["namespace"].is_string() && !old["dataSourceRef"].is_object() {
+        newer = Value::Null;
+        spec["dataSourceRef"] = Value::Null;
+    }
     let known = matches!(
         (older["apiGroup"].as_str().unwrap_or_default(), older["kind"].as_str().unwrap_or_default()),
         ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")

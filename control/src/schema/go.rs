@@ -61,6 +61,11 @@ impl Go {
         }
     }
 
+    /// Whether Go leaves the field out when it holds an empty list or map.
+    pub fn drops(&self, shape: &Shape) -> bool {
+        matches!(shape, Shape::List(_) | Shape::Map(_)) && !self.always && !self.pointer
+    }
+
     /// Whether a value is what the field holds when nothing was said.
     pub fn is_empty(&self, shape: &Shape, value: &Value) -> bool {
         match value {
@@ -80,24 +85,6 @@ impl Go {
 pub fn inner(name: &str) -> &str {
     let rest = name.strip_prefix("[]").or_else(|| Some(name.strip_prefix("map[")?.split_once(']')?.1));
     rest.unwrap_or(name).trim_start_matches('*')
-}
-
-/// The type that Go would most likely use for what a schema describes.
-pub(super) fn guess(schema: &Value) -> String {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let mut parts = reference.rsplit(['.', '/']);
-        let (name, package) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        return format!("{package}.{name}");
-    }
-    match (schema["type"].as_str(), schema["format"].as_str()) {
-        (Some("string"), Some("byte")) => "[]uint8".to_owned(),
-        (Some("integer"), Some(size)) => size.to_owned(),
-        (Some("number"), _) => "float64".to_owned(),
-        (Some("boolean"), _) => "bool".to_owned(),
-        (Some("array"), _) => format!("[]{}", guess(&schema["items"])),
-        (Some("object"), _) => format!("map[string]{}", guess(&schema["additionalProperties"])),
-        _ => "string".to_owned(),
-    }
 }
 
 /// A value of a shape where `null` stands in a list or map.

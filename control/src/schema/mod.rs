@@ -4,6 +4,7 @@
 //! what is atomic, and how Go holds it (`go`). The types come from the kinds of the table when first asked for.
 
 pub mod go;
+mod guess;
 pub mod protobuf;
 
 use std::collections::BTreeMap;
@@ -221,7 +222,7 @@ fn parse(name: &str, document: &Value, facts: &AllFacts) -> Type {
     let fields = document["properties"].as_object().into_iter().flatten().map(|(field, schema)| {
         let mut facts = of(field);
         if facts.go.name.is_empty() {
-            facts.go.name = go::guess(schema);
+            facts.go.name = guess::guess(schema);
         }
         (field.clone(), Field { shape: shape(schema), facts, required: required(field) })
     });

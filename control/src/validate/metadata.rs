@@ -80,7 +80,7 @@ pub fn create(kind: &Kind, object: &Value, errors: &mut Errors) {
     finalizers_qualified(object, errors);
 }
 
-/// The rules that hold for every new object whatever its kind says of names: asked last, when nothing else is wrong.
+/// The rules that hold for every object whatever its kind says of names.
 pub fn create_any(kind: &Kind, object: &Value, errors: &mut Errors) {
     let check = |text: &str, prefix| {
         if prefix { names::path_segment_prefix(text) } else { names::path_segment(text) }
@@ -283,9 +283,11 @@ const AGAIN: &[(&str, &str, &str)] = &[
     ("storage.k8s.io", "storageclasses", "CU"),
 ];
 
-/// All that is asked of metadata in an update through a subresource (empty: the object itself): once for all kinds, and
-/// again by the kind itself, so that causes name the same thing several times.
+/// All that is asked of metadata in an update through a subresource (empty: the object itself): once for all kinds
+/// (k8s.io/apiserver `registry/rest/update.go`, `validateCommonFields`), and again by the kind itself, so that causes name
+/// the same thing several times.
 pub fn updated(kind: &Kind, subresource: &str, old: &Value, new: &Value, errors: &mut Errors) {
+    create_any(kind, new, errors);
     update(old, new, errors);
     let row = AGAIN.iter().find(|row| (row.0, row.1) == (kind.group, kind.resource));
     let again = row.filter(|_| subresource.is_empty()).map_or("U", |row| row.2);

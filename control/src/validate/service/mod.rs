@@ -236,7 +236,7 @@ fn status(_: &Value, new: &Value, errors: &mut Errors) {
     let place = root().child("status").child("loadBalancer").child("ingress");
     let given = list(&new["status"]["loadBalancer"], "ingress");
     if text(&new["spec"], "type") != "LoadBalancer" && !given.is_empty() {
-        return errors.forbidden(&place, "may only be used when `spec.type` is LoadBalancer");
+        return errors.forbidden(&place, "may only be used when `spec.type` is 'LoadBalancer'");
     }
     for (at, ingress) in given.iter().enumerate() {
         let (path, address, host) = (place.index(at), text(ingress, "ip"), text(ingress, "hostname"));
