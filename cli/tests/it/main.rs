@@ -11,5 +11,6 @@ mod node;
 mod objects;
 mod process;
 mod reads;
+mod sessions;
 mod usage;
 mod workloads;

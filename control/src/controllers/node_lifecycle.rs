@@ -58,8 +58,13 @@ pub(crate) fn always() -> Vec<Key> {
     vec![everything()]
 }
 
+/// What else changes of a node is not looked at: while a thousand of them join, each look is at all of them.
 pub(crate) fn wakes(_: &World, changed: &Changed, keys: &mut Vec<Key>) {
-    if changed.is("", "nodes") {
+    fn judged(node: &Item) -> (Option<&Value>, &Value) {
+        let ready = conditions::find(&node.value, "Ready").map(|ready| &ready["status"]);
+        (ready, &node.value["spec"]["taints"])
+    }
+    if changed.is("", "nodes") && changed.old.as_deref().map(judged) != changed.new.as_deref().map(judged) {
         keys.push(everything());
     }
 }
