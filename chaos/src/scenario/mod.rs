@@ -175,7 +175,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let (operations, watches, seen, (injected, whole, fault_us)) = tokio::join!(workload, watching, looking, breaking);
     let truth = truth(&channels, start).await?;
     let history = History { operations, watches: watches.into_iter().collect(), truth: truth.into_iter().collect() };
-    let mut run = judge(scenario, seed, &history, injected?, fault_us, whole?);
+    let mut run = judge(scenario, seed, &history, injected?, fault_us, &whole);
     // Simulated containers leave no evidence of their own.
     run.verdicts.extend(real.then(|| pod_once::check(&seen)));
     Ok((run, history))
@@ -256,7 +256,7 @@ fn judge(
     history: &History,
     injected: Injected,
     fault_us: (u64, u64),
-    converged: Duration,
+    whole: &anyhow::Result<Duration>,
 ) -> Run {
     let outage_us = history.longest_write_gap_us();
     let written = history.count(|outcome| matches!(outcome, Outcome::Written { .. }));
@@ -269,7 +269,8 @@ fn judge(
         let late = (replaced > REPLACED_MAX).then_some(late);
         verdicts.push(Verdict::new("pods of a silent node are replaced in time", 1, late.into_iter().collect()));
     }
-    verdicts.push(Verdict::new("the Deployment is whole again", 1, Vec::new()));
+    let broken = whole.as_ref().err().map(|error| format!("{error:#}"));
+    verdicts.push(Verdict::new("the Deployment is whole again", 1, broken.into_iter().collect()));
     verdicts.push(Verdict::new("the fault left a trace", injected.traces, Vec::new()));
     Run {
         scenario: scenario.name.to_owned(),
@@ -280,7 +281,7 @@ fn judge(
         written,
         unknown: history.count(|outcome| matches!(outcome, Outcome::Unknown { .. })),
         outage_us,
-        converged_ms: u64::try_from(converged.as_millis()).unwrap_or(u64::MAX),
+        converged_ms: u64::try_from(whole.as_ref().unwrap_or(&CONVERGED).as_millis()).unwrap_or(u64::MAX),
         verdicts,
     }
 }
