@@ -10,6 +10,7 @@ use crate::log::record::{ALIGNMENT, Decoded, HEADER_BYTES, Record};
 pub(super) const FORMAT: u32 = 1;
 /// Bytes before the first record.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 32;
+const HEADER: usize = SEGMENT_HEADER_BYTES as usize;
 const MAGIC: &[u8; 8] = b"RAFTWAL\n";
 
 /// The file's name; order of names is order of segments.
@@ -24,13 +25,13 @@ pub(super) fn sequence_of(name: &str) -> Option<u64> {
 
 /// The header of a segment.
 pub(super) fn header(sequence: u64) -> BytesMut {
-    let mut out = BytesMut::with_capacity(SEGMENT_HEADER_BYTES as usize);
+    let mut out = BytesMut::with_capacity(HEADER);
     out.put_slice(MAGIC);
     out.put_u32_le(FORMAT);
     out.put_u64_le(sequence);
     let crc = crc32c::crc32c(&out);
     out.put_u32_le(crc);
-    out.put_bytes(0, SEGMENT_HEADER_BYTES as usize - out.len());
+    out.put_bytes(0, HEADER - out.len());
     out
 }
 
@@ -59,7 +60,7 @@ pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64) -> Result<Optio
     let io = |source| Error::Io { path: disk.describe(name), source };
     let file = disk.open(name).map_err(io)?;
     let size = usize::try_from(file.size().map_err(io)?).unwrap_or(0);
-    if size < SEGMENT_HEADER_BYTES as usize {
+    if size < HEADER {
         return Ok(None);
     }
     let mut bytes = vec![0; size];
@@ -67,13 +68,18 @@ pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64) -> Result<Optio
     let bytes = Bytes::from(bytes);
     match header_sequence(disk, name, &bytes)? {
         Some(found) if found == sequence => scan(disk, name, sequence, &bytes).map(Some),
+        // A header is synced before the first record is written: with one behind it, the header was there and is gone.
+        _ if matches!(Record::decode(sequence, &bytes.slice(HEADER..)), Decoded::Record { .. }) => {
+            let what = "the segment's header is not what was written, though records follow it".to_owned();
+            Err(Error::Damaged { path: disk.describe(name), offset: 0, what })
+        }
         // Renamed for reuse, but its new header was never synced.
         _ => Ok(None),
     }
 }
 
 fn header_sequence<D: Disk>(disk: &D, name: &str, bytes: &Bytes) -> Result<Option<u64>, Error> {
-    let mut header = bytes.slice(..SEGMENT_HEADER_BYTES as usize);
+    let mut header = bytes.slice(..HEADER);
     let crc = crc32c::crc32c(&header[..20]);
     if &header[..8] != MAGIC {
         return Ok(None);

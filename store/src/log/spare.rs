@@ -65,14 +65,24 @@ impl<D: Disk> Spare<D> {
         self.begin(&name, sequence).map_err(|source| Error::Io { path: self.disk.describe(&name), source })
     }
 
+    /// Whether the file was made. A disk that was full then may have room by now: the half of a file goes, and the
+    /// segment gets one that is new from its first byte on.
+    fn made(&self, making: JoinHandle<io::Result<()>>) -> io::Result<bool> {
+        let Err(error) = making.join().map_err(|_| io::Error::other("making a file ended in a panic"))? else {
+            return Ok(true);
+        };
+        tracing::warn!(%error, "a file for the log could not be made ahead");
+        match self.disk.remove(NAME) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(false),
+        }
+    }
+
     fn begin(&mut self, name: &str, sequence: u64) -> io::Result<D::File> {
         let ready = match std::mem::replace(&mut self.state, State::None) {
             State::None => false,
             State::Ready => true,
-            State::Making(making) => {
-                making.join().map_err(|_| io::Error::other("making a file ended in a panic"))??;
-                true
-            }
+            State::Making(making) => self.made(making)?,
         };
         let file = if ready {
             self.disk.rename(NAME, name)?;

@@ -179,6 +179,23 @@ fn damage_before_a_synced_record_refuses_and_says_where() {
     assert!(text.contains("0000000000000001.wal") && text.contains("remove this member"), "{text}");
 }
 
+/// Nothing was acknowledged from a segment that was never begun; this one was.
+#[test]
+fn a_damaged_header_refuses_when_records_follow_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = ten_entries(dir.path());
+    let whole = std::fs::read(&path).unwrap();
+    for at in [0, 8, 12, 20] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let Err(error) = open(dir.path()) else { panic!("a log without its only header opened") };
+        assert!(matches!(error, Error::Damaged { offset: 0, .. }), "byte {at}: {error}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(open(dir.path()).unwrap().range(), Some((1, 10)));
+}
+
 #[test]
 fn a_newer_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +20,8 @@ struct Switches {
     /// From the first removal of a file on, nothing is written any more.
     dies_at_removal: AtomicBool,
     dead: AtomicBool,
+    /// So many files are made by half, for want of room.
+    full: AtomicUsize,
 }
 
 impl Switches {
@@ -47,6 +49,10 @@ impl Disk for FaultyFolder {
 
     fn create(&self, name: &str, size: u64) -> io::Result<FaultyFile> {
         self.1.alive()?;
+        if self.1.full.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            self.0.create(name, size / 2)?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Ok(FaultyFile(self.0.create(name, size)?, self.1.clone()))
     }
 
@@ -144,4 +150,36 @@ fn a_failed_sync_is_told_to_everyone_who_waits() {
     drop(told);
     assert_eq!(results.iter().collect::<Vec<_>>(), [false; 3]);
     assert!(matches!(log.save_committed(Bytes::new()), Err(Error::Failed(_))), "nothing is taken after a failure");
+}
+
+#[test]
+fn a_disk_that_was_full_while_a_file_was_made_ahead_stops_nothing_once_it_has_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, switches) = open_faulty(dir.path());
+    switches.full.store(1, Ordering::SeqCst);
+    (1..=40).for_each(|index| append(&log, vec![(index, data(index, 0))]));
+    drop(log);
+    assert_eq!(switches.full.load(Ordering::SeqCst), 0, "no file was made ahead");
+    assert_eq!(open(dir.path()).unwrap().range(), Some((1, 40)));
+}
+
+#[test]
+fn a_disk_that_stays_full_ends_the_log_and_takes_nothing_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, switches) = open_faulty(dir.path());
+    switches.full.store(usize::MAX, Ordering::SeqCst);
+    let mut kept = 0;
+    for index in 1.. {
+        let (told, result) = channel();
+        let tell = Box::new(move |result: Result<(), Error>| told.send(result.map_err(|why| why.to_string())).unwrap());
+        let taken = log.append(vec![(index, data(index, 0))], tell).map_err(|why| why.to_string());
+        if let Err(why) = taken.and_then(|()| result.recv().unwrap()) {
+            assert!(why.contains(".wal"), "{why}");
+            break;
+        }
+        kept = index;
+    }
+    drop(log);
+    assert!(kept > 0);
+    assert_eq!(open(dir.path()).unwrap().range(), Some((1, kept)));
 }
