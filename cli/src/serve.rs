@@ -27,6 +27,8 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION: Duration = Duration::from_millis(175);
 /// Log entries between snapshots.
 const SNAPSHOT_ENTRIES: u64 = 20_000;
+/// Bytes of the log between them, where entries are large.
+const SNAPSHOT_BYTES: u64 = 256 << 20;
 /// Keys that only the Kubernetes API writes.
 const OBJECTS: &str = "/registry/";
 
@@ -151,6 +153,7 @@ async fn serve(
         heartbeat_interval: HEARTBEAT,
         election_timeout: ELECTION,
         snapshot_entries: SNAPSHOT_ENTRIES,
+        snapshot_bytes: SNAPSHOT_BYTES,
     };
     let store = tokio::select! {
         store = Store::open(config) => store.map_err(failed)?,

@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "store/src/etcd/check.rs",
     "store/src/machine/apply.rs",
     "store/src/machine/codec.rs",
+    "store/src/machine/hash.rs",
     "store/src/machine/lease.rs",
     "store/src/machine/pending.rs",
     "store/src/machine/range.rs",

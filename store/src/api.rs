@@ -58,6 +58,8 @@ pub struct Figures {
     pub applied: u64,
     /// Index of the last entry in the log.
     pub log_index: u64,
+    /// Bytes of the log's entries.
+    pub log_bytes: u64,
     /// The newest revision here.
     pub revision: Revision,
     /// Size of the state's files, bytes.
@@ -66,6 +68,17 @@ pub struct Figures {
     pub members: usize,
     /// How long the log's syncs to disk took.
     pub syncs: Arc<crate::durations::Durations>,
+}
+
+/// A state as one number: members that hold the same have the same, where their other fields are equal too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateHash {
+    /// Over everything readable at `revision` and before.
+    pub hash: u32,
+    /// The newest revision in it.
+    pub revision: Revision,
+    /// What was compacted when it was taken.
+    pub compacted: Revision,
 }
 
 /// What to watch. `start_revision` 0 means from now on.

@@ -28,6 +28,8 @@ pub struct Config {
     pub election_timeout: Duration,
     /// Log entries between snapshots; half of them are kept behind one, for followers that were away shortly.
     pub snapshot_entries: u64,
+    /// Bytes of the log's entries, about: with more of them a snapshot is taken early, and a quarter is kept behind it.
+    pub snapshot_bytes: u64,
 }
 
 /// The DNS name that every member's certificate carries: members are told apart by their ids, not by addresses.

@@ -5,6 +5,7 @@ mod api;
 mod backup;
 mod browser;
 mod dashboard;
+mod disk;
 mod kubectl;
 mod members;
 mod node;

@@ -4,28 +4,15 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::process::{PATIENCE, Server};
+use crate::process::{PATIENCE, Server, three_servers, voters};
 
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({ "metadata": { "name": name } })).expect("fits")
 }
 
-fn voters(status: &serde_json::Value) -> usize {
-    status["members"].as_array().expect("a list").iter().filter(|member| member["role"] == "voter").count()
-}
-
 #[tokio::test]
 async fn three_servers_lose_their_leader_and_no_acknowledged_object() {
-    let mut servers = vec![Server::new("a"), Server::new("b"), Server::new("c")];
-    servers[0].start(None);
-    let token = servers[0].ask_json(&["token", "create"])["token"].as_str().expect("a token").to_owned();
-    for server in &mut servers[1..] {
-        server.start(Some(&token));
-    }
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while voters(&servers[2].ask_json(&["status"])) != 3 {
-        assert!(std::time::Instant::now() < deadline, "not everybody votes");
-    }
+    let mut servers = three_servers(["a", "b", "c"].map(Server::new).into());
     let clients: Vec<Api<ConfigMap>> = {
         let mut clients = Vec::new();
         for server in &servers {
@@ -58,6 +45,69 @@ async fn three_servers_lose_their_leader_and_no_acknowledged_object() {
     }
     let status = servers[at].ask_json(&["status"]);
     assert_eq!(voters(&status), 3);
+}
+
+/// What a command that succeeded prints.
+fn said(server: &Server, arguments: &[&str]) -> String {
+    let output = server.ask(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// How a command fails, and why.
+fn refused(server: &Server, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = server.ask(arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn members_are_listed_lead_on_request_and_are_removed_for_good() {
+    let mut servers = three_servers(["a", "b", "c"].map(Server::new).into());
+    let listed = said(&servers[0], &["member", "list"]);
+    let head: Vec<&str> = listed.lines().filter(|line| line.starts_with("NAME")).collect();
+    assert_eq!(head, ["NAME  ROLE   STATE     LAG  API              ID"], "{listed}");
+    assert_eq!(listed.matches("voter").count(), 3, "{listed}");
+    for to in ["c", "b"] {
+        assert_eq!(said(&servers[0], &["member", "transfer-leader", to]), format!("{to} leads\n"));
+        assert_eq!(servers[0].ask_json(&["status"])["leader"], to);
+    }
+    let (code, why) = refused(&servers[0], &["member", "remove", "nobody"]);
+    assert!(code == Some(1) && why.contains("no server is called \"nobody\"; there are "), "{code:?} {why}");
+    // A name is taken as long as its server belongs to the cluster.
+    let token = servers[0].ask_json(&["token", "create"])["token"].as_str().expect("a token").to_owned();
+    let (code, why) = Server::new("c").start_in_vain(Some(&token));
+    assert!(code == Some(4) && why.contains("raftsman member remove c"), "{code:?} {why}");
+
+    // It leads and is asked itself: it answers, and then it ends.
+    assert!(said(&servers[1], &["member", "remove", "b"]).contains("b is removed"));
+    let (code, why) = servers[1].ended();
+    assert!(code == Some(1) && why.contains("was removed from the cluster"), "{code:?} {why}");
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while servers[0].ask_json(&["status"])["leader"] == "" {
+        assert!(std::time::Instant::now() < deadline, "nobody leads");
+    }
+    for token in [None, Some(token.as_str())] {
+        let (code, why) = servers[1].start_in_vain(token);
+        assert!(code == Some(1) && why.contains("with an empty one, `raftsman join TOKEN`"), "{code:?} {why}");
+    }
+    let mut again = Server::new("b");
+    again.start(Some(&token));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while voters(&again.ask_json(&["status"])) != 3 {
+        assert!(std::time::Instant::now() < deadline, "not everybody votes");
+    }
+    // With one of three dead, no other may go: the cluster would stop.
+    let at = usize::from(again.ask_json(&["status"])["leader"] != "c") * 2;
+    servers[at].kill();
+    let staying = if at == 0 { "c" } else { "a" };
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while again.ask_json(&["status"])["leader"] == servers[at].name.as_str() {
+        assert!(std::time::Instant::now() < deadline, "nobody else leads");
+    }
+    let (code, why) = refused(&again, &["member", "remove", staying]);
+    assert!(code == Some(4) && why.contains("the cluster would stop"), "{code:?} {why}");
+    assert!(said(&again, &["member", "remove", &servers[at].name]).contains("can never vote again"));
+    assert_eq!(voters(&again.ask_json(&["status"])), 2);
 }
 
 #[test]

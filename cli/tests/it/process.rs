@@ -1,8 +1,9 @@
 //! Servers as processes, each with its own directory and ports on loopback.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub(crate) struct Server {
     process: Option<Child>,
     /// Further arguments.
     pub(crate) extra: Vec<String>,
+    /// Of the server's process.
+    pub(crate) environment: Vec<(&'static str, OsString)>,
 }
 
 fn raftsman() -> Command {
@@ -31,6 +34,15 @@ fn raftsman() -> Command {
 
 impl Server {
     pub(crate) fn new(name: &str) -> Server {
+        Server::in_dir(name, tempfile::tempdir().expect("a directory"))
+    }
+
+    /// With its data below a directory.
+    pub(crate) fn inside(name: &str, parent: &Path) -> Server {
+        Server::in_dir(name, tempfile::tempdir_in(parent).expect("a directory"))
+    }
+
+    fn in_dir(name: &str, dir: TempDir) -> Server {
         // All three are held at once, so that they differ.
         let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let port = |at: usize| held[at].local_addr().expect("an address").port();
@@ -38,7 +50,8 @@ impl Server {
         Server {
             name: name.to_owned(),
             ports,
-            dir: tempfile::tempdir().expect("a directory"),
+            dir,
+            environment: Vec::new(),
             process: None,
             extra: vec!["--roles".into(), "server".into()],
         }
@@ -58,14 +71,12 @@ impl Server {
         raftsman().args(arguments).stdin(Stdio::null()).output().expect("it runs")
     }
 
-    /// Starts `up`, or `join` with a token, and waits until it is ready.
-    pub(crate) fn start(&mut self, token: Option<&str>) {
+    fn up(&self, token: Option<&str>) -> Command {
         let mut command = raftsman();
         match token {
             None => command.arg("up"),
             Some(token) => command.args(["join", token]),
         };
-        let log = std::fs::File::create(self.dir.path().join("output.txt")).expect("a log");
         command
             .args(["--name", &self.name, "--bind", "127.0.0.1", "--data-dir"])
             .arg(self.dir.path())
@@ -73,9 +84,16 @@ impl Server {
             .args(["--peer-port", &self.ports[1].to_string()])
             .args(["--etcd-port", &self.ports[2].to_string()])
             .args(&self.extra)
-            .stdout(Stdio::piped())
-            .stderr(log);
-        let mut process = command.spawn().expect("starts");
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts `up`, or `join` with a token, and waits until it is ready.
+    pub(crate) fn start(&mut self, token: Option<&str>) {
+        let log = std::fs::File::create(self.dir.path().join("output.txt")).expect("a log");
+        let mut command = self.up(token);
+        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("starts");
         let said = process.stdout.take().expect("a pipe");
         self.process = Some(process);
         self.await_line(said, "ready: ");
@@ -95,6 +113,30 @@ impl Server {
             let log = std::fs::read_to_string(self.dir.path().join("output.txt")).unwrap_or_default();
             panic!("{} is not ready\n{log}", self.name);
         }
+    }
+
+    /// Starts a process that does not get ready; answers how it ended and what it said.
+    pub(crate) fn start_in_vain(&self, token: Option<&str>) -> (Option<i32>, String) {
+        let process = self.up(token).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+        let output = self.end_of(process);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Waits until the process ends by itself; answers how, and what it said.
+    pub(crate) fn ended(&mut self) -> (Option<i32>, String) {
+        let process = self.process.take().expect("started");
+        let code = self.end_of(process).status.code();
+        (code, std::fs::read_to_string(self.dir.path().join("output.txt")).unwrap_or_default())
+    }
+
+    fn end_of(&self, process: Child) -> Output {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(process.id()).expect("an id"));
+        let (ended, told) = mpsc::channel();
+        std::thread::spawn(move || ended.send(process.wait_with_output()));
+        told.recv_timeout(PATIENCE).map(|output| output.expect("it ends")).unwrap_or_else(|_| {
+            let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
+            panic!("{} goes on", self.name)
+        })
     }
 
     /// `kill -9`.
@@ -156,6 +198,25 @@ impl Server {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         kube::Client::try_from(config.expect("a configuration")).expect("a client")
     }
+}
+
+/// Starts a cluster and waits until all three vote.
+pub(crate) fn three_servers(mut servers: Vec<Server>) -> Vec<Server> {
+    servers[0].start(None);
+    let token = servers[0].ask_json(&["token", "create"])["token"].as_str().expect("a token").to_owned();
+    for server in &mut servers[1..] {
+        server.start(Some(&token));
+    }
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while voters(&servers[2].ask_json(&["status"])) != 3 {
+        assert!(std::time::Instant::now() < deadline, "not everybody votes");
+    }
+    servers
+}
+
+/// How many servers vote.
+pub(crate) fn voters(status: &serde_json::Value) -> usize {
+    status["members"].as_array().expect("a list").iter().filter(|member| member["role"] == "voter").count()
 }
 
 impl Drop for Server {

@@ -184,8 +184,10 @@ impl Cluster {
 
     fn alarms(&self, led: bool) -> Vec<String> {
         let leaderless = (!led).then_some("no leader: writes are refused until a majority of the servers is back");
-        let full =
-            self.store.no_space().then_some("NOSPACE: this server's disk is full; writes are refused, free some");
+        let full = self
+            .store
+            .no_space()
+            .then_some("NOSPACE: this server's disk is full; while it leads, writes are refused: free some");
         leaderless.into_iter().chain(full).map(str::to_owned).collect()
     }
 
@@ -217,8 +219,10 @@ impl Cluster {
             return self.admit_node(asked);
         }
         if self.store.members().iter().any(|member| member.name == asked.name) {
-            let text =
-                format!("a server called {:?} belongs to the cluster already; choose another --name", asked.name);
+            let text = format!(
+                "a server called {0:?} belongs to the cluster already; choose another --name, or remove that one first, `raftsman member remove {0}`",
+                asked.name
+            );
             return Err(Status::new(409, "AlreadyExists", text));
         }
         let members = self.store.members();

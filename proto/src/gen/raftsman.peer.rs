@@ -337,6 +337,9 @@ pub struct JoinRequest {
     pub id: u64,
     #[prost(message, optional, tag = "2")]
     pub node: ::core::option::Option<Node>,
+    /// It has belonged to the group: it is told whether it still does, and is never added.
+    #[prost(bool, tag = "3")]
+    pub returning: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinResponse {
@@ -374,6 +377,14 @@ pub struct Datagram {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DatagramsResponse {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoomResponse {
+    /// Its disk is full.
+    #[prost(bool, tag = "1")]
+    pub full: bool,
+}
 /// Generated client implementations.
 pub mod peer_client {
     #![allow(
@@ -709,6 +720,25 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("raftsman.peer.Peer", "Datagrams"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// Whether writes would be taken if it led.
+        pub async fn room(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RoomRequest>,
+        ) -> std::result::Result<tonic::Response<super::RoomResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/raftsman.peer.Peer/Room");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Room"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -795,6 +825,11 @@ pub mod peer_server {
             tonic::Response<super::DatagramsResponse>,
             tonic::Status,
         >;
+        /// Whether writes would be taken if it led.
+        async fn room(
+            &self,
+            request: tonic::Request<super::RoomRequest>,
+        ) -> std::result::Result<tonic::Response<super::RoomResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -1347,6 +1382,49 @@ pub mod peer_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/raftsman.peer.Peer/Room" => {
+                    #[allow(non_camel_case_types)]
+                    struct RoomSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::RoomRequest>
+                    for RoomSvc<T> {
+                        type Response = super::RoomResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RoomRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::room(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RoomSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

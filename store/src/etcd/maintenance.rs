@@ -57,12 +57,22 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         absent("Defragment")
     }
 
+    /// The checksum that apply carries along: of every change there ever was, in order.
     async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        absent("Hash")
+        let view = self.store.view();
+        let (header, hash) = (self.store.header(view.revision()), view.header().hash);
+        Ok(Response::new(pb::HashResponse { header, hash }))
     }
 
-    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        absent("HashKV")
+    /// Of what lies on the disk.
+    async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        let found = self.store.hash(request.into_inner().revision).await.map_err(status)?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.store.header(self.store.revision()),
+            hash: found.hash,
+            compact_revision: found.compacted,
+            hash_revision: found.revision,
+        }))
     }
 
     type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;

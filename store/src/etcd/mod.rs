@@ -45,7 +45,8 @@ fn status(error: Error) -> Status {
                 Reason::Compacted | Reason::FutureRevision | Reason::LeaseTtlTooLarge => Status::out_of_range(text),
                 Reason::LeaseNotFound => Status::not_found(text),
                 Reason::LeaseExists | Reason::StaleEpoch => Status::failed_precondition(text),
-                Reason::NoSpace => Status::resource_exhausted(text),
+                // Clients know this error by these words and no others; ours are for the Kubernetes API.
+                Reason::NoSpace => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
                 Reason::KeyNotFound | Reason::Invalid | Reason::Unspecified => Status::invalid_argument(text),
             }
         }

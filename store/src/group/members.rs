@@ -1,10 +1,12 @@
 //! Who belongs to the group: joining, promotion, removal, and handing leadership over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{ChangeMembers, RaftMetrics, ServerState};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::type_config::alias::InstantOf;
+use openraft::{ChangeMembers, Instant as _, RaftMetrics, ServerState};
 use proto::peer::{self, change_request::Change};
 use tokio_util::sync::CancellationToken;
 
@@ -19,17 +21,19 @@ const CAUGHT_UP: u64 = 100;
 /// A voter that lacks more entries is not in reach.
 const REACH: u64 = 5000;
 
+/// Between two questions of a member that nobody leads.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 impl Group {
     /// The group as this member knows it; the owner's words are left to the caller.
     pub(crate) fn members(&self) -> Vec<Member> {
         let now = self.raft.metrics().borrow_watched().clone();
-        let voters: BTreeSet<MemberId> = now.membership_config.voter_ids().collect();
         let describe = |(id, node): (&MemberId, &peer::Node)| Member {
             id: *id,
             name: node.name.clone(),
             peer_address: node.peer_address.clone(),
             client_address: node.client_address.clone(),
-            voter: voters.contains(id),
+            voter: votes(&now, *id),
             lag: lag(&now, *id),
             context: bytes::Bytes::new(),
         };
@@ -44,16 +48,94 @@ impl Group {
         match self.leader().await? {
             Leader::Me => {
                 let _changing = self.changing.lock().await;
-                let held = self.raft.metrics().borrow_watched().membership_config.get_node(&id).cloned();
-                if held.as_ref() == Some(&node) {
+                let held = self.raft.metrics().borrow_watched().membership_config.clone();
+                if held.get_node(&id) == Some(&node) {
                     return Ok(());
+                }
+                if held.nodes().any(|(other, held)| *other != id && held.name == node.name) {
+                    return Err(Error::Invalid(format!(
+                        "a server called {:?} belongs to the cluster already; choose another --name",
+                        node.name
+                    )));
                 }
                 self.raft.add_learner(id, node, false).await.map(|_| ()).map_err(changed)
             }
             Leader::Other(leader, at) => {
-                let request = peer::JoinRequest { id, node: Some(node) };
+                let request = peer::JoinRequest { id, node: Some(node), returning: false };
                 let answer = self.client(leader, &at)?.join(request).await.map_err(|_| Error::NoLeader)?.into_inner();
                 answer.failure.as_ref().map_or(Ok(()), |failure| Err(parse_failure(failure)))
+            }
+        }
+    }
+
+    /// Whether a member that has belonged to the group still does, as its leader knows for sure.
+    ///
+    /// # Errors
+    /// `Invalid` when it does not, others when nobody knows.
+    pub(crate) async fn belongs(&self, id: MemberId) -> Result<(), Error> {
+        match self.leader().await? {
+            Leader::Me => {
+                // One that was deposed does not know whom its successor took in.
+                self.read_index().await?;
+                let now = self.raft.metrics().borrow_watched().clone();
+                let known = [&now.membership_config, &now.committed_membership_config];
+                if known.iter().any(|held| held.get_node(&id).is_some()) {
+                    return Ok(());
+                }
+                Err(Error::Invalid(removed(id)))
+            }
+            Leader::Other(leader, at) => {
+                let request = peer::JoinRequest { id, node: None, returning: true };
+                let answer = self.client(leader, &at)?.join(request).await.map_err(|_| Error::NoLeader)?.into_inner();
+                answer.failure.as_ref().map_or(Ok(()), |failure| Err(parse_failure(failure)))
+            }
+        }
+    }
+
+    /// Openraft names the last leader until there is another one, so it is no answer.
+    fn is_led(&self) -> bool {
+        let leads = self.raft.metrics().borrow_watched().state == ServerState::Leader;
+        leads || self.heard.borrow().is_some_and(|at| at.elapsed() < self.silence())
+    }
+
+    /// Notes that a leader was heard from and is followed.
+    pub(crate) fn hear(&self) {
+        self.heard.send_replace(Some(Instant::now()));
+    }
+
+    /// Asks the others whether this member still belongs to the group; answers why it does not.
+    async fn ask_whether_removed(&self) -> Option<String> {
+        let now = self.raft.metrics().borrow_watched().clone();
+        if self.peers.cluster.get().is_none() {
+            return None;
+        }
+        for (id, node) in now.membership_config.nodes().filter(|(id, _)| **id != self.id) {
+            let Ok(mut client) = self.client(*id, node) else { continue };
+            let request = peer::JoinRequest { id: self.id, node: None, returning: true };
+            let answer = tokio::time::timeout(self.patience, client.join(request)).await;
+            let Ok(Ok(answer)) = answer else { continue };
+            match answer.into_inner().failure.as_ref().map(parse_failure) {
+                None => return None,
+                Some(Error::Invalid(why)) => return Some(why),
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Waits until this member has been removed from the group; answers the words about it.
+    ///
+    /// Nobody tells a removed member: it notices that nobody leads it, or that the membership lacks it, and asks.
+    pub(crate) async fn until_removed(&self) -> String {
+        let mut again = tokio::time::interval(ASK_AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            again.tick().await;
+            let belongs = self.raft.metrics().borrow_watched().membership_config.get_node(&self.id).is_some();
+            if !(belongs && self.is_led())
+                && let Some(why) = self.ask_whether_removed().await
+            {
+                return why;
             }
         }
     }
@@ -73,10 +155,7 @@ impl Group {
                     };
                     // A new leader refuses for a moment; nothing was proposed then.
                     match done {
-                        Err(Error::NoLeader) => {
-                            let news = tokio::time::timeout_at(until, self.leader_moves()).await;
-                            news.unwrap_or(Err(Error::NoLeader))?;
-                        }
+                        Err(Error::NoLeader) if tokio::time::Instant::now() < until => self.leader_moves().await?,
                         done => return done,
                     }
                 }
@@ -101,27 +180,31 @@ impl Group {
         }
         if voters.contains(&id) {
             self.quorum_without(id).await?;
-            self.raft
-                .change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false)
-                .await
-                .map_err(changed)?;
+            self.change_to(ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await?;
         }
         let still = self.raft.metrics().borrow_watched().membership_config.get_node(&id).is_some();
         if still && id != self.id {
-            self.raft
-                .change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
-                .await
-                .map_err(changed)?;
+            self.change_to(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await?;
         }
         Ok(())
     }
 
-    /// Waits until enough other voters have answered: a new leader has not heard from them yet.
+    /// One change of the membership. What takes too long, since voters died in the middle, is left to `tend`.
+    async fn change_to(&self, to: impl Into<ChangeMembers<MemberId, peer::Node>>, retain: bool) -> Result<(), Error> {
+        let done = tokio::time::timeout(self.patience, self.raft.change_membership(to, retain)).await;
+        let index = done.map_err(|_| Error::Unknown)?.map_err(changed)?.log_id.index;
+        // Whoever looks next sees it: openraft panics when a leader that removed itself is asked for a further change.
+        let wait = self.raft.wait(Some(self.patience));
+        let seen = wait.applied_index_at_least(Some(index), "a change of the membership").await;
+        seen.map(|_| ()).map_err(|_| Error::Unknown)
+    }
+
+    /// Waits until enough other voters have answered from now on: those that did before may have died since.
     async fn quorum_without(&self, id: MemberId) -> Result<(), Error> {
-        let mut metrics = self.raft.metrics();
+        let (mut metrics, asked) = (self.raft.metrics(), InstantOf::<Types>::now());
         let until = tokio::time::Instant::now() + self.patience;
         loop {
-            let (reached, left) = reach_without(&metrics.borrow_watched().clone(), id);
+            let (reached, left) = reach_without(&metrics.borrow_watched().clone(), id, asked);
             if reached > left / 2 {
                 return Ok(());
             }
@@ -133,15 +216,37 @@ impl Group {
         }
     }
 
-    async fn transfer(&self, to: MemberId) -> Result<(), Error> {
+    /// While this member leads: the voters that could lead instead.
+    pub(super) fn heirs(&self) -> Vec<MemberId> {
+        let now = self.raft.metrics().borrow_watched().clone();
+        let could = |id: &MemberId| *id != self.id && could_lead(&now, *id, self.silence());
+        if now.state == ServerState::Leader {
+            now.membership_config.voter_ids().filter(could).collect()
+        } else {
+            vec![]
+        }
+    }
+
+    pub(super) async fn transfer(&self, to: MemberId) -> Result<(), Error> {
         if to == self.id {
             return Ok(());
         }
         let now = self.raft.metrics().borrow_watched().clone();
-        let voter = now.membership_config.voter_ids().any(|id| id == to);
         // Openraft has no way back from a transfer to a member that cannot take over: it would stop all writes.
-        if !voter || lag(&now, to).is_none_or(|lag| lag > CAUGHT_UP) {
-            return Err(Error::Invalid(format!("member {to:016x} is not a voter that has caught up")));
+        if !could_lead(&now, to, self.silence()) {
+            return Err(Error::Invalid(format!(
+                "member {to:016x} does not take over: it is no voter that answers and has caught up"
+            )));
+        }
+        if let Some(node) = now.membership_config.get_node(&to) {
+            // A fresh answer: it may have died since the last one.
+            let asked = self.client(to, node)?.room(peer::RoomRequest {}).await;
+            let room = asked.map_err(|status| {
+                Error::Invalid(format!("server {:?} does not take over, it does not answer: {status}", node.name))
+            })?;
+            if room.into_inner().full {
+                return Err(Error::Invalid(format!("server {:?} does not take over, its disk is full", node.name)));
+            }
         }
         self.raft.trigger().transfer_leader(to).await.map_err(|fatal| Error::Stopped(fatal.to_string()))?;
         let wait = self.raft.wait(Some(self.patience));
@@ -149,11 +254,42 @@ impl Group {
     }
 }
 
+/// Whether a member counts as a voter. While the voters change, a new one does not: until the change is committed, the
+/// old ones decide as well, and the group stops without them.
+fn votes(now: &RaftMetrics<Types>, id: MemberId) -> bool {
+    let known = [&now.membership_config, &now.committed_membership_config];
+    known.iter().all(|held| held.get_joint_config().iter().all(|voters| voters.contains(&id)))
+}
+
 /// How many of the voters that stay are in reach, and how many stay.
-fn reach_without(now: &RaftMetrics<Types>, id: MemberId) -> (usize, usize) {
+fn reach_without(now: &RaftMetrics<Types>, id: MemberId, since: InstantOf<Types>) -> (usize, usize) {
     let staying: Vec<MemberId> = now.membership_config.voter_ids().filter(|voter| *voter != id).collect();
-    let reached = staying.iter().filter(|voter| lag(now, **voter).is_some_and(|lag| lag < REACH)).count();
-    (reached, staying.len())
+    let near = |voter: &&MemberId| answered(now, **voter, since) && lag(now, **voter).is_some_and(|lag| lag < REACH);
+    (staying.iter().filter(near).count(), staying.len())
+}
+
+/// Whether the leader has heard from a member since then. Its lag alone says nothing: that of a dead one stays as it is
+/// while nothing is written.
+fn answered(now: &RaftMetrics<Types>, id: MemberId, since: InstantOf<Types>) -> bool {
+    let heard = || now.heartbeat.as_ref()?.get(&id)?.as_ref().map(|at| **at);
+    id == now.id || heard().is_some_and(|at| at >= since)
+}
+
+fn answers(now: &RaftMetrics<Types>, id: MemberId, silence: Duration) -> bool {
+    answered(now, id, InstantOf::<Types>::now() - silence)
+}
+
+fn could_lead(now: &RaftMetrics<Types>, id: MemberId, silence: Duration) -> bool {
+    let voter = now.membership_config.voter_ids().any(|voter| voter == id);
+    voter && answers(now, id, silence) && lag(now, id).is_some_and(|lag| lag <= CAUGHT_UP)
+}
+
+/// What a removed member is told.
+fn removed(id: MemberId) -> String {
+    format!(
+        "this server (member {id:016x}) was removed from the cluster: its data directory can never vote again; \
+         join with an empty one, `raftsman join TOKEN`"
+    )
 }
 
 fn lag(now: &RaftMetrics<Types>, id: MemberId) -> Option<u64> {
@@ -168,6 +304,10 @@ fn lag(now: &RaftMetrics<Types>, id: MemberId) -> Option<u64> {
 fn changed(error: RaftError<Types, ClientWriteError<Types>>) -> Error {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Error::NoLeader,
+        // Left half done by a leader before; `tend` finishes it.
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
+            Error::NoLeader
+        }
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => Error::Unknown,
         RaftError::APIError(error) => Error::Invalid(error.to_string()),
         RaftError::Fatal(fatal) => Error::Stopped(fatal.to_string()),
@@ -183,7 +323,7 @@ enum Duty {
     Promote(MemberId),
 }
 
-fn duty(now: &RaftMetrics<Types>) -> Option<Duty> {
+fn duty(now: &RaftMetrics<Types>, silence: Duration) -> Option<Duty> {
     if now.state != ServerState::Leader {
         return None;
     }
@@ -191,8 +331,13 @@ fn duty(now: &RaftMetrics<Types>) -> Option<Duty> {
         return Some(Duty::Finish(last.clone()));
     }
     let voters: BTreeSet<MemberId> = now.membership_config.voter_ids().collect();
-    let ready =
-        |(id, _): &(&MemberId, &peer::Node)| !voters.contains(id) && lag(now, **id).is_some_and(|lag| lag <= CAUGHT_UP);
+    if !voters.contains(&now.id) {
+        return None;
+    }
+    // One that died after it had caught up must not become a vote that is missing.
+    let ready = |(id, _): &(&MemberId, &peer::Node)| {
+        !voters.contains(id) && answers(now, **id, silence) && lag(now, **id).is_some_and(|lag| lag <= CAUGHT_UP)
+    };
     now.membership_config.nodes().find(ready).map(|(id, _)| Duty::Promote(*id))
 }
 
@@ -200,18 +345,20 @@ fn duty(now: &RaftMetrics<Types>) -> Option<Duty> {
 pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
     let mut metrics = group.raft.metrics();
     loop {
-        let now = metrics.borrow_watched().clone();
-        if let Some(duty) = duty(&now) {
+        if duty(&metrics.borrow_watched().clone(), group.silence()).is_some() {
             let _changing = group.changing.lock().await;
+            // Another change may have come before this one.
+            let now = metrics.borrow_watched().clone();
+            let Some(duty) = duty(&now, group.silence()) else { continue };
             let done = match &duty {
-                Duty::Finish(voters) => group.raft.change_membership(voters.clone(), true).await,
+                Duty::Finish(voters) => group.change_to(voters.clone(), true).await,
                 Duty::Promote(id) => {
                     let node = now.membership_config.get_node(id).cloned().unwrap_or_default();
-                    group.raft.change_membership(ChangeMembers::AddVoters(BTreeMap::from([(*id, node)])), true).await
+                    group.change_to(ChangeMembers::AddVoters(BTreeMap::from([(*id, node)])), true).await
                 }
             };
             match done {
-                Ok(_) => tracing::info!(?duty, "membership changed"),
+                Ok(()) => tracing::info!(?duty, "membership changed"),
                 Err(error) => tracing::warn!(?duty, %error, "membership not changed yet"),
             }
         }
@@ -225,4 +372,67 @@ pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
 /// Failure of a call as an answer.
 pub(crate) fn told(result: Result<(), Error>) -> Option<peer::Failure> {
     result.err().as_ref().map(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{Membership, StoredMembership};
+
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_secs(1);
+
+    /// Member 1 leads; it heard from the others so long ago, and they hold its log up to an index.
+    fn led(configs: &[&[u64]], nodes: &[u64], others: &[(u64, Duration, u64)]) -> RaftMetrics<Types> {
+        let configs = configs.iter().map(|voters| voters.iter().copied().collect()).collect();
+        let nodes: BTreeMap<u64, peer::Node> = nodes.iter().map(|id| (*id, peer::Node::default())).collect();
+        let membership = StoredMembership::new(None, Membership::new(configs, nodes).expect("it fits"));
+        let heard = |ago: &Duration| Some((InstantOf::<Types>::now() - *ago).into());
+        let held = |index| crate::raft::wire::parse_log_id(&peer::LogId { term: 1, index });
+        RaftMetrics {
+            state: ServerState::Leader,
+            last_log_index: Some(1000),
+            membership_config: membership.into(),
+            heartbeat: Some(others.iter().map(|(id, ago, _)| (*id, heard(ago))).collect()),
+            replication: Some(others.iter().map(|(id, _, index)| (*id, Some(held(*index)))).collect()),
+            ..RaftMetrics::new_initial(1)
+        }
+    }
+
+    #[test]
+    fn a_joint_membership_is_finished_before_anything_else() {
+        let now = led(&[&[1, 2, 3], &[1, 2]], &[1, 2, 3, 4], &[(4, Duration::ZERO, 1000)]);
+        assert_eq!(duty(&now, SILENCE), Some(Duty::Finish(BTreeSet::from([1, 2]))));
+        let follows = RaftMetrics { state: ServerState::Follower, ..now };
+        assert_eq!(duty(&follows, SILENCE), None);
+    }
+
+    #[test]
+    fn a_new_voter_counts_once_its_change_is_committed() {
+        let committed = |now: &RaftMetrics<Types>| now.membership_config.clone();
+        let (joint, whole) = (led(&[&[1, 2], &[1, 2, 3]], &[1, 2, 3], &[]), led(&[&[1, 2, 3]], &[1, 2, 3], &[]));
+        let appended = RaftMetrics { committed_membership_config: committed(&joint), ..whole.clone() };
+        let done = RaftMetrics { committed_membership_config: committed(&whole), ..whole };
+        assert_eq!([&joint, &appended, &done].map(|now| votes(now, 3)), [false, false, true]);
+        assert_eq!([&joint, &appended, &done].map(|now| votes(now, 2)), [true; 3]);
+    }
+
+    #[test]
+    fn a_learner_is_promoted_when_it_has_caught_up_and_answers() {
+        let learner = |ago, index| led(&[&[1, 2]], &[1, 2, 4], &[(2, Duration::ZERO, 1000), (4, ago, index)]);
+        assert_eq!(duty(&learner(Duration::ZERO, 950), SILENCE), Some(Duty::Promote(4)));
+        assert_eq!(duty(&learner(Duration::ZERO, 850), SILENCE), None, "it lacks too much");
+        assert_eq!(duty(&learner(2 * SILENCE, 1000), SILENCE), None, "it may be dead");
+        let removed = led(&[&[2, 3]], &[2, 3, 4], &[(4, Duration::ZERO, 1000)]);
+        assert_eq!(duty(&removed, SILENCE), None, "a leader that was removed goes");
+    }
+
+    #[test]
+    fn only_voters_that_answer_count_for_a_quorum_or_for_leading() {
+        let now = led(&[&[1, 2, 3]], &[1, 2, 3], &[(2, Duration::ZERO, 1000), (3, 2 * SILENCE, 1000)]);
+        let since = InstantOf::<Types>::now() - SILENCE;
+        assert_eq!(reach_without(&now, 2, since), (1, 2));
+        assert_eq!(reach_without(&now, 3, since), (2, 2));
+        assert_eq!([2, 3, 4].map(|id| could_lead(&now, id, SILENCE)), [true, false, false]);
+    }
 }

@@ -8,13 +8,13 @@ mod propose;
 pub(crate) mod space;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use proto::peer::{self, failure::Reason};
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
 
 use crate::Error;
 use crate::api::MemberId;
@@ -38,6 +38,8 @@ pub(crate) struct Group {
     room: Semaphore,
     /// One change of the membership at a time.
     changing: Mutex<()>,
+    /// When a leader was last heard from.
+    heard: watch::Sender<Option<Instant>>,
 }
 
 /// Who leads, as this member knows it.
@@ -49,7 +51,12 @@ pub(crate) enum Leader {
 impl Group {
     pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration, space: Space) -> Self {
         let room = Semaphore::new(UNDER_WAY_BYTES_MAX);
-        Group { id, raft, peers, patience, space, room, changing: Mutex::new(()) }
+        Group { id, raft, peers, patience, space, room, changing: Mutex::new(()), heard: watch::Sender::new(None) }
+    }
+
+    /// A member that the leader has not heard from for so long counts as away.
+    fn silence(&self) -> Duration {
+        self.patience / 5
     }
 
     /// Room for a write among those under way.

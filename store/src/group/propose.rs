@@ -1,9 +1,12 @@
 //! Writes and linearizable reads: decided by the leader, asked of any member.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
 use prost::Message;
 use proto::command::Outcome;
@@ -14,6 +17,9 @@ use crate::group::{Group, Leader, failure, parse_failure};
 use crate::raft::types::{LogId, Proposal, Types};
 use crate::raft::wire;
 
+/// Between two attempts while the leadership stays what it is.
+const AGAIN: Duration = Duration::from_millis(20);
+
 impl Group {
     /// Commits an encoded command wherever the leader is, and waits until this member has applied it too.
     ///
@@ -21,13 +27,13 @@ impl Group {
     /// `NoLeader` and `Overloaded` when nothing was proposed, `Unknown` when it may have been.
     pub(crate) async fn propose(&self, command: Bytes, grows: bool) -> Result<Outcome, Error> {
         let _room = self.room(&command)?;
-        if let Some(refused) = self.space.refusal().filter(|_| grows) {
-            return Ok(refused);
-        }
         let attempts = async {
             loop {
                 let answer = match self.leader().await? {
-                    Leader::Me => self.propose_here(command.clone()).await,
+                    Leader::Me => match self.space.refusal().filter(|_| grows) {
+                        Some(refused) => Ok(refused),
+                        None => self.propose_here(command.clone()).await,
+                    },
                     Leader::Other(id, node) => self.propose_there(id, &node, command.clone(), grows).await,
                 };
                 match answer {
@@ -159,10 +165,18 @@ impl Group {
         wait.applied_index_at_least(Some(index), "a forwarded write").await.map(|_| ()).map_err(|_| Error::Unknown)
     }
 
-    /// Waits for any news, so that a retry does not spin.
+    /// Waits until the leadership is another one, or for a moment: it may have been the news that came before.
     pub(super) async fn leader_moves(&self) -> Result<(), Error> {
-        let mut metrics = self.raft.metrics();
-        metrics.changed().await.map_err(|_| Error::Stopped("the store has shut down".to_owned()))
+        let mut metrics = self.raft.server_metrics();
+        let leadership = |now: &RaftServerMetrics<Types>| (now.vote, now.state, now.current_leader);
+        let before = leadership(&metrics.borrow_watched());
+        let moved = async {
+            while leadership(&metrics.borrow_watched()) == before {
+                metrics.changed().await.map_err(|_| Error::Stopped("the store has shut down".to_owned()))?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(AGAIN, moved).await.unwrap_or(Ok(()))
     }
 }
 

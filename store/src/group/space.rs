@@ -1,4 +1,7 @@
 //! Room on this member's disk: writes are refused before the log meets the end of it, reads go on.
+//!
+//! The leader's disk counts, since every write is its decision; where another voter has room it hands leadership over.
+//! A follower takes what the leader sends until its disk ends, and then stops: the others go on without it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +14,8 @@ use proto::command::{Outcome, Refusal, outcome::Response};
 use proto::etcdserverpb as pb;
 use tokio_util::sync::CancellationToken;
 
+use crate::group::Group;
+
 /// Bytes that stay free for what no refusal stops: segments of the log, flushes, compactions, snapshots.
 const RESERVE_BYTES: u64 = 512 << 20;
 /// Between two looks at the disk: what is written meanwhile must fit into the reserve.
@@ -18,21 +23,28 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Space {
+    /// The server's name.
+    owner: String,
     dir: PathBuf,
     reserve: u64,
     full: AtomicBool,
 }
 
 impl Space {
-    pub(crate) fn new(dir: PathBuf) -> Self {
-        Space { dir, reserve: RESERVE_BYTES, full: AtomicBool::new(false) }
+    pub(crate) fn new(owner: String, dir: PathBuf) -> Self {
+        Space { owner, dir, reserve: RESERVE_BYTES, full: AtomicBool::new(false) }
     }
 
     /// What a write that stores something new is told now.
     pub(crate) fn refusal(&self) -> Option<Outcome> {
         let refusal = || Refusal {
             reason: Reason::NoSpace.into(),
-            message: "etcdserver: mvcc: database space exceeded".to_owned(),
+            message: format!(
+                "the disk of server {:?} is full: writes are refused until {} has room again; free some of it, \
+                 deletions are taken meanwhile",
+                self.owner,
+                self.dir.display()
+            ),
         };
         self.full.load(Ordering::Relaxed).then(|| Outcome { response: Some(Response::Refusal(refusal())) })
     }
@@ -40,17 +52,6 @@ impl Space {
     /// Whether such writes are refused now.
     pub(crate) fn full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
-    }
-
-    /// Looks again and again, until told to end.
-    pub(crate) async fn watch(&self, cancel: CancellationToken) {
-        let mut tick = tokio::time::interval(LOOK);
-        loop {
-            tokio::select! {
-                _ = tick.tick() => self.look(),
-                () = cancel.cancelled() => return,
-            }
-        }
     }
 
     fn look(&self) {
@@ -68,6 +69,36 @@ impl Space {
                 tracing::error!(%dir, free, "the disk is full: writes are refused until there is room; free some");
             } else {
                 tracing::info!(%dir, free, "the disk has room again: writes are taken");
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Looks at the disk again and again until told to end, and does not lead with a full one if another can.
+    pub(crate) async fn mind_space(&self, cancel: CancellationToken) {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let look_again = async {
+            loop {
+                tick.tick().await;
+                self.space.look();
+                if self.space.full() {
+                    self.step_aside().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = look_again => {}
+            () = cancel.cancelled() => {}
+        }
+    }
+
+    async fn step_aside(&self) {
+        for to in self.heirs() {
+            match self.transfer(to).await {
+                Ok(()) => return tracing::warn!(to, "the disk is full: another member leads"),
+                Err(error) => tracing::debug!(to, %error, "it does not take over"),
             }
         }
     }
@@ -108,7 +139,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_noticed_and_said() {
         let dir = tempfile::tempdir().expect("a directory");
-        let space = |reserve| Space { reserve, ..Space::new(dir.path().to_owned()) };
+        let space = |reserve| Space { reserve, ..Space::new("a".to_owned(), dir.path().to_owned()) };
         let (roomy, tight) = (space(0), space(u64::MAX / 2));
         roomy.look();
         tight.look();
@@ -117,6 +148,7 @@ mod tests {
             panic!("writes are taken on a full disk");
         };
         assert_eq!(refusal.reason(), Reason::NoSpace);
+        assert!(refusal.message.contains("disk of server \"a\" is full") && refusal.message.contains("free some"));
     }
 
     #[test]

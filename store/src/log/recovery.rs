@@ -14,6 +14,8 @@ use crate::log::segment::{self, Found};
 pub(super) struct Contents {
     /// Consecutive indexes, each with its bytes.
     pub(super) entries: VecDeque<(u64, Bytes)>,
+    /// Of all entries.
+    pub(super) bytes: u64,
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<Bytes>,
     /// The last purge: its index and its owner's words.
@@ -55,18 +57,19 @@ impl Contents {
                 if !follows {
                     return Err(format!("entry {index} cannot follow what is before it"));
                 }
+                self.bytes += data.len() as u64;
                 self.entries.push_back((index, data));
             }
             Record::Vote(vote) => self.vote = Some(vote),
             Record::Committed(id) => self.committed = Some(id),
             Record::TruncateAfter(index) => {
-                while self.entries.back().is_some_and(|(last, _)| *last > index) {
-                    self.entries.pop_back();
+                while let Some((_, data)) = self.entries.pop_back_if(|(last, _)| *last > index) {
+                    self.bytes -= data.len() as u64;
                 }
             }
             Record::PurgeUpto { index, id } => {
-                while self.entries.front().is_some_and(|(first, _)| *first <= index) {
-                    self.entries.pop_front();
+                while let Some((_, data)) = self.entries.pop_front_if(|(first, _)| *first <= index) {
+                    self.bytes -= data.len() as u64;
                 }
                 self.purged = Some((index, id));
             }

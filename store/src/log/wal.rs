@@ -135,6 +135,24 @@ impl Log {
         contents.entries.range(start..end.max(start)).cloned().collect()
     }
 
+    /// Bytes of its entries, which lie in memory as well as on disk.
+    pub fn bytes(&self) -> u64 {
+        self.contents.lock().bytes
+    }
+
+    /// The last entry, if any, behind which there are more than so many bytes of newer ones.
+    pub fn last_but(&self, bytes: u64) -> Option<u64> {
+        let contents = self.contents.lock();
+        let mut newer = 0;
+        let mut rows = contents.entries.iter().rev();
+        rows.find(|(_, data)| {
+            newer += data.len() as u64;
+            newer > bytes
+        })
+        .and_then(|(index, _)| index.checked_sub(1))
+        .filter(|last| contents.entries.front().is_some_and(|(first, _)| last >= first))
+    }
+
     /// First and last index, unless empty.
     pub fn range(&self) -> Option<(u64, u64)> {
         let contents = self.contents.lock();

@@ -5,6 +5,7 @@
 mod apply;
 pub(crate) mod codec;
 pub(crate) mod compaction;
+mod hash;
 pub(crate) mod lease;
 mod pending;
 pub(crate) mod range;

@@ -45,6 +45,16 @@ impl Journal {
         Journal { log: Arc::new(log) }
     }
 
+    /// Bytes of its entries.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.log.bytes()
+    }
+
+    /// The last entry, if any, behind which there are more than so many bytes of newer ones.
+    pub(crate) fn last_but(&self, bytes: u64) -> Option<u64> {
+        self.log.last_but(bytes)
+    }
+
     /// Entries in `from..to`; an error when one of them is missing.
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
         let entries: Vec<Entry> = self

@@ -11,5 +11,6 @@ pub(crate) mod receive;
 pub(crate) mod service;
 pub(crate) mod tls;
 pub(crate) mod transfer;
+pub(crate) mod trim;
 pub(crate) mod types;
 pub(crate) mod wire;

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt};
+use openraft::raft::AppendEntriesResponse;
 use proto::peer;
 use proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
@@ -50,6 +51,9 @@ impl Peer for Service {
     async fn heartbeat(&self, request: Request<peer::AppendRequest>) -> Result<Response<peer::AppendResponse>, Status> {
         let request = wire::parse_append(request.into_inner()).map_err(bad)?;
         let answer = self.group.raft.append_entries(request).await.map_err(stopped)?;
+        if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+            self.group.hear();
+        }
         Ok(Response::new(wire::appended(&answer)))
     }
 
@@ -101,9 +105,10 @@ impl Peer for Service {
     async fn join(&self, request: Request<peer::JoinRequest>) -> Result<Response<peer::JoinResponse>, Status> {
         let request = request.into_inner();
         let result = match (request.node, self.group.peers.cluster.get()) {
+            (_, None) => Err(Error::NoLeader),
+            (_, Some(_)) if request.returning => self.group.belongs(request.id).await,
             (Some(node), Some(_)) => self.group.join(request.id, node).await,
-            (Some(_), None) => Err(Error::NoLeader),
-            (None, _) => Err(Error::Invalid("a join without a node".to_owned())),
+            (None, Some(_)) => Err(Error::Invalid("a join without a node".to_owned())),
         };
         let cluster_id = self.group.peers.cluster.get().copied().unwrap_or(0);
         Ok(Response::new(peer::JoinResponse { cluster_id, failure: told(result) }))
@@ -125,6 +130,10 @@ impl Peer for Service {
     async fn change(&self, request: Request<peer::ChangeRequest>) -> Result<Response<peer::ChangeResponse>, Status> {
         let change = request.into_inner().change.ok_or_else(|| Status::invalid_argument("an empty change"))?;
         Ok(Response::new(peer::ChangeResponse { failure: told(self.group.change(change).await) }))
+    }
+
+    async fn room(&self, _: Request<peer::RoomRequest>) -> Result<Response<peer::RoomResponse>, Status> {
+        Ok(Response::new(peer::RoomResponse { full: self.group.space.full() }))
     }
 
     async fn datagrams(

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
-use crate::api::{Epoch, Figures, Leadership, Member, MemberId, Revision, WatchSpec};
+use crate::api::{Epoch, Figures, Leadership, Member, MemberId, Revision, StateHash, WatchSpec};
 use crate::backup::{BackupError, Manifest};
 use crate::config::Config;
 use crate::durations::Durations;
@@ -34,6 +34,7 @@ use crate::group::space::grows;
 use crate::listener::serve;
 use crate::machine::Machine;
 use crate::machine::view::View;
+use crate::raft::journal::Journal;
 use crate::watch::Watcher;
 
 /// Where the words that members attach to themselves lie, by id in hexadecimal.
@@ -54,9 +55,12 @@ pub struct Store {
 struct Inner {
     group: Arc<Group>,
     machine: Machine,
+    journal: Journal,
     lessor: Arc<Lessor>,
     datagrams: Arc<Datagrams>,
     leadership: watch::Receiver<Leadership>,
+    /// Set once the group has removed this member.
+    removal: watch::Receiver<Option<String>>,
     syncs: Arc<Durations>,
     tasks: TaskTracker,
     cancel: CancellationToken,
@@ -190,6 +194,7 @@ impl Store {
             leads: now.current_leader == Some(self.id()),
             applied: now.last_applied.map_or(0, |id| id.index),
             log_index: now.last_log_index.unwrap_or(0),
+            log_bytes: self.inner.journal.bytes(),
             revision: self.revision(),
             size_bytes: self.inner.machine.size(),
             members: now.membership_config.nodes().count(),
@@ -227,6 +232,10 @@ impl Store {
             return Err(Error::Invalid(format!("a member's context has {CONTEXT_BYTES_MAX} bytes at most")));
         }
         let key = context_key(self.id());
+        // Said before: a server starts again also where nothing can be written, to make room.
+        if self.view().get(&key).is_some_and(|held| held.value == context) {
+            return Ok(());
+        }
         let put = pb::PutRequest { key, value: context, ..pb::PutRequest::default() };
         self.propose(0, Request::Put(put)).await.map(|_| ())
     }
@@ -292,14 +301,33 @@ impl Store {
         crate::backup::write(&view, &leases, self.cluster_id(), epoch, extra, sink)
     }
 
-    /// Why the store has failed for good: the process must end. Pending while all is well.
+    /// The local replica's state at a revision (0: now) as one number.
+    ///
+    /// # Errors
+    /// As `view_at`.
+    pub async fn hash(&self, revision: Revision) -> Result<StateHash, Error> {
+        let machine = self.inner.machine.clone();
+        // Reads everything there is: off the runtime's threads.
+        let hashed = tokio::task::spawn_blocking(move || machine.view_at(revision).map(|view| view.hash()));
+        hashed.await.unwrap_or_else(|error| Err(Error::Stopped(error.to_string())))
+    }
+
+    /// Why the store has failed for good, or was removed from its group: the process must end. Pending while all is well.
     pub async fn failed(&self) -> Error {
         let mut metrics = self.inner.group.raft.metrics();
+        let mut removal = self.inner.removal.clone();
         loop {
-            if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
-                return Error::Stopped(fatal.to_string());
+            if let Some(why) = removal.borrow_and_update().clone() {
+                return Error::Stopped(why);
             }
-            if metrics.changed().await.is_err() {
+            if let Err(fatal) = metrics.borrow_watched().running_state.clone() {
+                return open::stopped(fatal);
+            }
+            let goes_on = tokio::select! {
+                changed = metrics.changed() => changed.is_ok(),
+                Ok(()) = removal.changed() => true,
+            };
+            if !goes_on {
                 return Error::Stopped("the store has shut down".to_owned());
             }
         }

@@ -21,7 +21,7 @@ use crate::config::{Bootstrap, Config};
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::space::Space;
-use crate::group::{Group, leadership, members};
+use crate::group::{Group, leadership, members, parse_failure};
 use crate::listener::serve;
 use crate::lock::Lock;
 use crate::log::disk::Folder;
@@ -34,6 +34,7 @@ use crate::raft::network::Network;
 use crate::raft::peers::{Doorkeeper, MESSAGE_BYTES_MAX, Peers};
 use crate::raft::service::Service;
 use crate::raft::tls::server_tls;
+use crate::raft::trim;
 use crate::raft::types::Raft;
 use crate::store::identity::{self, Identity};
 use crate::store::{Inner, Store, scrub};
@@ -41,8 +42,23 @@ use crate::store::{Inner, Store, scrub};
 /// Between attempts to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(500);
 
-fn stopped(error: impl std::fmt::Display) -> Error {
-    Error::Stopped(error.to_string())
+/// The end of a store, with what its operator does about it where the words tell.
+pub(super) fn stopped(error: impl std::fmt::Display) -> Error {
+    let why = error.to_string();
+    let advice = [
+        ("No space left on device", "; free some space on the disk and start it again"),
+        (
+            "Input/output error",
+            "; the disk failed: start it again once the disk is sound, or remove this server from the \
+          cluster and join again with an empty data directory",
+        ),
+    ];
+    let told = advice.iter().find(|(cause, _)| why.contains(cause)).map_or("", |(_, advice)| advice);
+    Error::Stopped(format!("{why}{told}"))
+}
+
+fn advised(error: Error) -> Error {
+    if let Error::Stopped(why) = error { stopped(why) } else { error }
 }
 
 pub(super) async fn open(config: Config) -> Result<Store, Error> {
@@ -55,16 +71,17 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
     let log = Log::open(folder, Options::default()).map_err(stopped)?;
     let syncs = log.syncs();
-    let machine = Machine::open(&config.data_dir.join("state"), Some(lock))?;
+    let machine = Machine::open(&config.data_dir.join("state"), Some(lock)).map_err(advised)?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
     adopt(&config, &identity, &machine)?;
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 15 * config.election_timeout;
     let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout };
-    let raft =
-        Raft::new(id, Arc::new(raft_config(&config)?), network, Journal::new(log), state).await.map_err(stopped)?;
-    let group = Arc::new(Group::new(id, raft.clone(), peers, patience, Space::new(config.data_dir.clone())));
+    let (journal, settings) = (Journal::new(log), Arc::new(raft_config(&config)?));
+    let raft = Raft::new(id, settings, network, journal.clone(), state).await.map_err(stopped)?;
+    let space = Space::new(config.name.clone(), config.data_dir.clone());
+    let group = Arc::new(Group::new(id, raft.clone(), peers, patience, space));
     let lessor = Arc::new(Lessor::new(group.clone(), machine.clone()));
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
@@ -75,17 +92,26 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let (told, leadership) = watch::channel(Leadership::default());
     let base = machine.clone();
     let epoch_base = move || base.view().header().epoch_base;
+    tasks.spawn(trim::tend(raft.clone(), journal.clone(), config.snapshot_bytes, cancel.clone()));
     tasks.spawn(leadership::follow(raft, epoch_base, told, cancel.clone()));
     let (tended, until) = (group.clone(), cancel.clone());
     tasks.spawn(async move { members::tend(&tended, until).await });
     let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
     tasks.spawn(async move { counted.run(news, until).await });
     let (spacious, until) = (group.clone(), cancel.clone());
-    tasks.spawn(async move { spacious.space.watch(until).await });
+    tasks.spawn(async move { spacious.mind_space(until).await });
+    let (removed, until) = (watch::Sender::new(None), cancel.clone());
+    let (staying, removal) = (group.clone(), removed.subscribe());
+    tasks.spawn(async move {
+        tokio::select! {
+            why = staying.until_removed() => { removed.send_replace(Some(why)); }
+            () = until.cancelled() => {}
+        }
+    });
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
-    let inner = Inner { group, machine, lessor, datagrams, leadership, syncs, tasks, cancel };
+    let inner = Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, tasks, cancel };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;
@@ -173,7 +199,11 @@ async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(),
         }
         Bootstrap::New | Bootstrap::Join { .. } => {
             tracing::info!("waiting until what was known to be committed is applied again");
-            group.raft.wait_for_recovery(None).await.map(|_| ()).map_err(stopped)
+            // Nobody leads one that was removed while it was away.
+            tokio::select! {
+                recovered = group.raft.wait_for_recovery(None) => recovered.map(|_| ()).map_err(stopped),
+                why = group.until_removed() => Err(Error::Stopped(why)),
+            }
         }
     }
 }
@@ -187,10 +217,13 @@ async fn join(store: &Store, addresses: &[String], node: peer::Node) -> Result<u
         for address in addresses {
             let client = group.peers.client(None, address, crate::raft::peers::Purpose::Call);
             let mut client = client.map_err(|error| Error::Invalid(error.to_string()))?;
-            let request = peer::JoinRequest { id: group.id, node: Some(node.clone()) };
+            let request = peer::JoinRequest { id: group.id, node: Some(node.clone()), returning: false };
             match client.join(request).await.map(tonic::Response::into_inner) {
-                Ok(answer) if answer.failure.is_none() => return Ok(answer.cluster_id),
-                Ok(answer) => tracing::warn!(address, failure = ?answer.failure, "not taken in yet"),
+                Ok(answer) => match answer.failure.as_ref().map(parse_failure) {
+                    None => return Ok(answer.cluster_id),
+                    Some(never @ Error::Invalid(_)) => return Err(never),
+                    Some(failure) => tracing::warn!(address, %failure, "not taken in yet"),
+                },
                 Err(status) => tracing::warn!(address, %status, "cannot reach a member of the cluster"),
             }
         }

@@ -10,20 +10,20 @@ use crate::cluster::{PATIENCE, Place, leadership, open, opened, place, put, vote
 /// How long writes may fail when the leader dies, on a machine that is busy with other tests.
 const OUTAGE_MAX: Duration = Duration::from_secs(3);
 
-struct Member {
-    runtime: Runtime,
-    store: Store,
+pub(crate) struct Member {
+    pub(crate) runtime: Runtime,
+    pub(crate) store: Store,
 }
 
 impl Member {
-    async fn start(place: &Place) -> Self {
+    pub(crate) async fn start(place: &Place) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let config = place.config.clone();
         let store = runtime.spawn(async move { opened(&config).await }).await.expect("no panic");
         Member { runtime, store }
     }
 
-    fn kill(self) {
+    pub(crate) fn kill(self) {
         self.runtime.shutdown_background();
     }
 
@@ -73,7 +73,7 @@ fn missing<'a>(store: &Store, kept: impl Iterator<Item = &'a String>) -> Vec<&'a
     kept.filter(|key| view.get(key.as_bytes()).is_none()).collect()
 }
 
-async fn down(member: Member) {
+pub(crate) async fn down(member: Member) {
     let store = member.store.clone();
     let _ = member.runtime.spawn(async move { store.shutdown().await }).await;
     member.runtime.shutdown_background();

@@ -130,5 +130,9 @@ async fn etcdctl_sees_members_and_health() {
     let status = etcd.ok(&["endpoint", "status", "-w", "json"]).await;
     assert!(status.contains(&format!("\"leader\":{}", store.id())), "{status}");
     assert!(etcd.ok(&["endpoint", "health"]).await.contains("is healthy"));
+    etcd.ok(&["put", "k", "v"]).await;
+    let hashed = etcd.ok(&["endpoint", "hashkv", "-w", "json"]).await;
+    let hash = store.hash(store.revision()).await.expect("hashed").hash;
+    assert!(hash != 0 && hashed.contains(&format!("\"hash\":{hash}")), "{hash}: {hashed}");
     store.shutdown().await;
 }

@@ -4,5 +4,8 @@ mod backup;
 mod cluster;
 mod crash;
 mod etcd;
+mod gate;
 mod members;
+mod membership;
 mod single;
+mod snapshots;

@@ -38,6 +38,11 @@ async fn any_member_takes_writes_and_reads_what_others_wrote() {
             assert_eq!(get(reader, "k").await.expect("read"), Some(number.to_string()));
         }
     }
+    let revision = stores[0].revision();
+    let state = stores[0].hash(revision).await.expect("hashed");
+    for store in &stores[1..] {
+        assert_eq!(store.hash(revision).await.expect("hashed"), state);
+    }
     close(stores).await;
 }
 

@@ -1,11 +1,13 @@
 //! One member alone.
 
+use std::time::Duration;
+
 use proto::command::refusal::Reason;
 use proto::etcdserverpb as pb;
 use store::api::WatchSpec;
 use store::{Error, Store};
 
-use crate::cluster::{get, leadership, open, place, put};
+use crate::cluster::{PATIENCE, get, leadership, open, place, put};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_everything_and_begins_a_new_leadership() {
@@ -27,6 +29,32 @@ async fn a_restart_keeps_everything_and_begins_a_new_leadership() {
     let stale = store.txn(before.epoch, put("k", "2")).await;
     assert!(matches!(stale, Err(Error::Refused(refusal)) if refusal.reason() == Reason::StaleEpoch));
     assert_eq!(get(&store, "k").await.expect("read").as_deref(), Some("1"));
+    store.shutdown().await;
+}
+
+/// A few large entries are as much as many small ones: the log is kept in memory too.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_entries_make_a_snapshot_due_before_there_are_many() {
+    let mut place = place("a", &[]);
+    place.config.snapshot_bytes = 1 << 20;
+    let store = open(&place).await;
+    let value = "v".repeat(100 << 10);
+    for number in 0..30 {
+        store.txn(0, put(&format!("k{number}"), &value)).await.expect("written");
+    }
+    assert!(store.figures().applied < place.config.snapshot_entries, "their number made none due");
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    let shrinks = async {
+        while store.figures().log_bytes > place.config.snapshot_bytes {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shrinks).await.expect("in time");
+    assert!(store.figures().log_bytes > 0, "the newest are kept for followers");
+    store.shutdown().await;
+    drop(store);
+    let store = open(&place).await;
+    assert_eq!(store.view().range(b"k", b"l").count(), 30);
     store.shutdown().await;
 }
 

@@ -1,0 +1,82 @@
+//! PURE: one number for a state, equal on members that hold the same.
+
+use prost::Message;
+
+use crate::api::StateHash;
+use crate::engine::Family;
+use crate::machine::codec;
+use crate::machine::view::View;
+
+impl View {
+    /// Of everything that can be read at the revision shown or before it, down to what is compacted. How far this member
+    /// has got with removing compacted history makes no difference.
+    pub(crate) fn hash(&self) -> StateHash {
+        let compacted = self.header().compacted;
+        let mut hash = 0;
+        for kv in self.clone().at(compacted).range(&[0], &[0]) {
+            hash = crc32c::crc32c_append(hash, &kv.encode_to_vec());
+        }
+        let (from, to) = (codec::history_key(compacted + 1, 0), codec::history_key(self.revision() + 1, 0));
+        for (row, event) in self.snapshot().scan(Family::History, &from, Some(&to)) {
+            hash = crc32c::crc32c_append(crc32c::crc32c_append(hash, &row), &event);
+        }
+        StateHash { hash, revision: self.revision(), compacted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use proto::command::Command;
+    use proto::command::command::Request;
+    use proto::etcdserverpb as pb;
+
+    use crate::engine::memory::Memory;
+    use crate::machine::{Body, Entry, Machine};
+
+    fn apply(machine: &Machine, request: Request) {
+        let body = Body::Command(Command { epoch: 0, time_ms: 0, request: Some(request) });
+        machine.apply(&[Entry { applied: Bytes::new(), term: 1, body }]).expect("applied");
+    }
+
+    fn put(key: &'static str, value: &'static str) -> Request {
+        Request::Put(pb::PutRequest { key: key.into(), value: value.into(), ..pb::PutRequest::default() })
+    }
+
+    fn delete(key: &'static str) -> Request {
+        Request::DeleteRange(pb::DeleteRangeRequest { key: key.into(), ..pb::DeleteRangeRequest::default() })
+    }
+
+    fn machine(requests: &[Request]) -> Machine {
+        let machine = Machine::over(Arc::new(Memory::default())).expect("a new machine");
+        requests.iter().for_each(|request| apply(&machine, request.clone()));
+        machine
+    }
+
+    #[test]
+    fn a_state_has_one_number_wherever_it_is() {
+        let past = [put("a", "1"), put("b", "1"), put("a", "2"), delete("b"), put("c", "1")];
+        let (one, two, other) = (machine(&past), machine(&past), machine(&[&past[..4], &[put("c", "2")]].concat()));
+        assert_eq!(one.view().hash(), two.view().hash());
+        assert_ne!(one.view().hash(), other.view().hash());
+        let then = one.view().hash();
+        apply(&one, put("d", "1"));
+        assert_ne!(one.view().hash(), then);
+        assert_eq!(one.view_at(then.revision).expect("readable").hash(), then, "the past stays what it was");
+    }
+
+    #[test]
+    fn how_much_compacted_history_is_left_makes_no_difference() {
+        let past = [put("a", "1"), put("b", "1"), put("a", "2"), delete("b"), put("c", "1")];
+        let (one, two) = (machine(&past), machine(&past));
+        let whole = one.view().hash();
+        for machine in [&one, &two] {
+            apply(machine, Request::Compact(pb::CompactionRequest { revision: 5, physical: false }));
+        }
+        while two.scrub(1).expect("scrubbed") {}
+        assert_eq!(one.view().hash(), two.view().hash());
+        assert_ne!(one.view().hash().compacted, whole.compacted, "it is said that the two cannot be compared");
+    }
+}
