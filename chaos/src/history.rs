@@ -70,6 +70,15 @@ pub(crate) struct Watched {
     pub(crate) value: Option<String>,
 }
 
+/// A member's state at a revision, as it tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StateHash {
+    pub(crate) hash: u32,
+    pub(crate) revision: i64,
+    /// Members that compacted differently cannot be compared.
+    pub(crate) compacted: i64,
+}
+
 /// A whole run's evidence.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct History {
@@ -78,6 +87,9 @@ pub(crate) struct History {
     pub(crate) watches: BTreeMap<String, Vec<Watched>>,
     /// All events since the run began, read from every member after it healed, by member.
     pub(crate) truth: BTreeMap<String, Vec<Watched>>,
+    /// The state of every member after it healed, all at one revision.
+    #[serde(default)]
+    pub(crate) hashes: BTreeMap<String, StateHash>,
 }
 
 impl History {

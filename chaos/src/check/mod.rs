@@ -3,6 +3,7 @@
 pub(crate) mod acked_durable;
 pub(crate) mod linearizable;
 pub(crate) mod pod_once;
+pub(crate) mod same_state;
 pub(crate) mod watch_gapless;
 
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,12 @@ const VIOLATIONS_MAX: usize = 20;
 
 /// Everything that must hold of a key/value history.
 pub(crate) fn key_value(history: &History) -> Vec<Verdict> {
-    vec![linearizable::check(history), acked_durable::check(history), watch_gapless::check(history)]
+    vec![
+        linearizable::check(history),
+        acked_durable::check(history),
+        watch_gapless::check(history),
+        same_state::check(history),
+    ]
 }
 
 #[cfg(test)]
@@ -44,7 +50,7 @@ mod tests {
     #[test]
     fn a_run_without_evidence_fails_every_checker() {
         let verdicts = key_value(&History::default());
-        assert_eq!(verdicts.len(), 3);
+        assert_eq!(verdicts.len(), 4);
         assert!(verdicts.iter().all(|verdict| !verdict.holds()));
     }
 }

@@ -174,7 +174,9 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     };
     let (operations, watches, seen, (injected, whole, fault_us)) = tokio::join!(workload, watching, looking, breaking);
     let truth = truth(&channels, start).await?;
-    let history = History { operations, watches: watches.into_iter().collect(), truth: truth.into_iter().collect() };
+    let hashes = kv::hashes(&channels, TRUTH).await?;
+    let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
+    let history = History { operations, watches, truth, hashes };
     let mut run = judge(scenario, seed, &history, injected?, fault_us, &whole);
     // Simulated containers leave no evidence of their own.
     run.verdicts.extend(real.then(|| pod_once::check(&seen)));

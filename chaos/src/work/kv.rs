@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::response_op::Response;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::history::{Call, Operation, Outcome, Watched};
+use crate::history::{Call, Operation, Outcome, StateHash, Watched};
 use crate::seed::Seed;
 
 /// All keys of the workload lie here, outside the cluster's own.
@@ -22,6 +23,44 @@ pub(crate) const PREFIX: &str = "/chaos/";
 const PREFIX_END: &str = "/chaos0";
 /// Few keys make many conflicts.
 const KEYS: u64 = 12;
+
+/// Asks every member for its state at one revision, until all have it and compacted the same.
+pub(crate) async fn hashes(
+    channels: &[(String, Channel)],
+    patience: Duration,
+) -> anyhow::Result<BTreeMap<String, StateHash>> {
+    let mut last = String::new();
+    let asked = async {
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            again.tick().await;
+            match hashes_now(channels).await {
+                Ok(found) => return found,
+                Err(status) => last = status.message().to_owned(),
+            }
+        }
+    };
+    let found = tokio::time::timeout(patience, asked).await;
+    found.map_err(|_| anyhow::anyhow!("the members' states cannot be compared: {last}"))
+}
+
+async fn hashes_now(channels: &[(String, Channel)]) -> Result<BTreeMap<String, StateHash>, tonic::Status> {
+    let revision = current_revision(channels[0].1.clone()).await?;
+    let mut found = BTreeMap::new();
+    for (name, channel) in channels {
+        let request = pb::HashKvRequest { revision };
+        let answer = MaintenanceClient::new(channel.clone()).hash_kv(request).await?.into_inner();
+        let (hash, revision, compacted) = (answer.hash, answer.hash_revision, answer.compact_revision);
+        found.insert(name.clone(), StateHash { hash, revision, compacted });
+    }
+    let mut compacted = found.values().map(|found| found.compacted);
+    let first = compacted.next();
+    if compacted.all(|other| Some(other) == first) {
+        Ok(found)
+    } else {
+        Err(tonic::Status::aborted("history was compacted meanwhile"))
+    }
+}
 
 /// Runs clients until `stop`; each client sticks to one server and moves to the next when a call fails.
 pub(crate) async fn run(
