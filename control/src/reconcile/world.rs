@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,6 +12,7 @@ use crate::controllers::MANAGER;
 use crate::kind::Kind;
 use crate::registry::key::Key;
 use crate::registry::prepare::{meta_str, metadata};
+use crate::scheduler::Footprint;
 
 /// An object at a revision.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Item {
     pub written: Option<Timestamp>,
     /// Whether controllers own a field of it.
     pub controlled: bool,
+    /// Of a pod, once somebody has asked.
+    footprint: OnceLock<Footprint>,
 }
 
 impl Item {
@@ -39,7 +42,12 @@ impl Item {
         let written = times.filter_map(Value::as_str).max().and_then(|time| time.parse().ok());
         let controlled = entries().any(|entry| entry["manager"] == MANAGER);
         meta.insert("resourceVersion".into(), revision.to_string().into());
-        Item { key, value, revision, written, controlled }
+        Item { key, value, revision, written, controlled, footprint: OnceLock::new() }
+    }
+
+    /// Of a pod: what it takes of its node; found out once, as planners look at all pods again and again.
+    pub(crate) fn footprint(&self) -> &Footprint {
+        self.footprint.get_or_init(|| Footprint::of(self))
     }
 
     /// `metadata.uid`.

@@ -53,7 +53,7 @@ fn resources(node: &Node, wants: &Wants<'_>) -> Vec<String> {
     let amount = |amounts: &super::nodes::Amounts, name: &str| amounts.get(name).copied().unwrap_or(0);
     let most = amount(&node.allocatable, "pods");
     let mut reasons = when(most > 0 && (node.pods + 1).saturating_mul(1000) > most, "Too many pods");
-    for (name, wanted) in wants.requests.iter().filter(|(_, wanted)| **wanted > 0) {
+    for (name, wanted) in wants.footprint.requests.iter().filter(|(_, wanted)| **wanted > 0) {
         if amount(&node.used, name).saturating_add(*wanted) > amount(&node.allocatable, name) {
             reasons.push(format!("Insufficient {name}"));
         }

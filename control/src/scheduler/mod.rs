@@ -23,6 +23,7 @@ use crate::reconcile::world::{Changed, Item, World};
 use crate::registry::commit::{Change, Part, Txn};
 use crate::registry::key::Key;
 use crate::registry::removal::rfc3339;
+pub(crate) use crate::scheduler::nodes::Footprint;
 use crate::scheduler::nodes::{Nodes, Wants};
 use crate::scheduler::ranking::Rankings;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::controllers::{pod, volume};
 use crate::kind;
@@ -24,8 +24,28 @@ pub(super) struct Node {
     pub(super) ports: BTreeSet<(String, String)>,
     /// Active pods by the uid of what controls them.
     pub(super) kin: BTreeMap<String, i64>,
-    /// Labels of active pods, with their namespace: for topology spread.
-    pub(super) labels: Vec<(String, Map<String, Value>)>,
+    /// Active pods: for topology spread.
+    pub(super) active: Vec<Arc<Item>>,
+}
+
+/// What a pod takes of its node; it does not change with the pod's status.
+#[derive(Debug)]
+pub(crate) struct Footprint {
+    pub(super) requests: Amounts,
+    /// `protocol/port` and the address it is taken on.
+    pub(super) ports: BTreeSet<(String, String)>,
+    /// The uid of what controls it.
+    pub(super) controller: Option<String>,
+}
+
+impl Footprint {
+    pub(crate) fn of(pod: &Item) -> Footprint {
+        Footprint {
+            requests: requests(&pod.value),
+            ports: host_ports(&pod.value),
+            controller: pod.controller().and_then(|owner| owner["uid"].as_str().map(str::to_owned)),
+        }
+    }
 }
 
 /// All nodes, in the order of their names.
@@ -39,18 +59,16 @@ pub(super) struct Nodes {
 
 /// A pod that waits for a node.
 pub(super) struct Wants<'a> {
-    pub(super) pod: &'a Item,
-    pub(super) requests: Amounts,
-    pub(super) ports: BTreeSet<(String, String)>,
+    pub(super) pod: &'a Arc<Item>,
+    pub(super) footprint: &'a Footprint,
     /// Node affinities of the volumes that it uses.
     pub(super) volumes: Vec<&'a Value>,
     /// A claim that is not there.
     pub(super) missing_claim: Option<String>,
-    pub(super) controller: Option<String>,
 }
 
 impl<'a> Wants<'a> {
-    pub(super) fn of(world: &'a World, pod: &'a Item) -> Self {
+    pub(super) fn of(world: &'a World, pod: &'a Arc<Item>) -> Self {
         let claims: Vec<(String, Option<&Arc<Item>>)> = volume::claims_of(&pod.value)
             .map(|name| {
                 let claim = world.named(kind::core("persistentvolumeclaims"), &pod.key.namespace, name);
@@ -63,15 +81,13 @@ impl<'a> Wants<'a> {
         let held = claims.iter().filter_map(|(_, claim)| *claim).collect::<Vec<_>>();
         Wants {
             pod,
-            requests: requests(&pod.value),
-            ports: host_ports(&pod.value),
+            footprint: pod.footprint(),
             volumes: held
                 .iter()
                 .filter_map(volume)
                 .map(|volume| &volume.value["spec"]["nodeAffinity"]["required"])
                 .collect(),
             missing_claim: claims.iter().find(|(_, claim)| claim.is_none()).map(|(name, _)| name.clone()),
-            controller: pod.controller().and_then(|owner| owner["uid"].as_str().map(str::to_owned)),
         }
     }
 
@@ -82,7 +98,7 @@ impl<'a> Wants<'a> {
                 .iter()
                 .any(|(taken, on)| taken == port && (on == address || on == "0.0.0.0" || address == "0.0.0.0"))
         };
-        self.ports.iter().any(clash)
+        self.footprint.ports.iter().any(clash)
     }
 }
 
@@ -149,17 +165,10 @@ impl Nodes {
                 pods: 0,
                 ports: BTreeSet::new(),
                 kin: BTreeMap::new(),
-                labels: Vec::new(),
+                active: Vec::new(),
             };
             for pod in world.pods_on(&item.key.name).filter(|pod| !pod::finished(&pod.value)) {
-                node.take(&Wants {
-                    pod,
-                    requests: requests(&pod.value),
-                    ports: host_ports(&pod.value),
-                    volumes: Vec::new(),
-                    missing_claim: None,
-                    controller: pod.controller().and_then(|owner| owner["uid"].as_str().map(str::to_owned)),
-                });
+                node.take(pod);
             }
             node
         });
@@ -174,15 +183,15 @@ impl Nodes {
 
     /// The most pods of the pod's controller that one node has.
     pub(super) fn most_kin(&self, wants: &Wants<'_>) -> i64 {
-        let held = wants.controller.as_ref().and_then(|controller| self.most.get(controller));
+        let held = wants.footprint.controller.as_ref().and_then(|controller| self.most.get(controller));
         held.copied().unwrap_or(0)
     }
 
     /// The pod is as good as there.
     pub(super) fn hold(&mut self, at: usize, wants: &Wants<'_>) {
-        self.all[at].take(wants);
+        self.all[at].take(wants.pod);
         self.given.push(at);
-        if let Some(controller) = &wants.controller {
+        if let Some(controller) = &wants.footprint.controller {
             let count = self.all[at].kin.get(controller).copied().unwrap_or(0);
             let held = self.most.entry(controller.clone()).or_default();
             *held = (*held).max(count);
@@ -195,20 +204,22 @@ impl Node {
         self.item.value["metadata"]["labels"][key].as_str()
     }
 
-    fn take(&mut self, wants: &Wants<'_>) {
-        for (name, amount) in &wants.requests {
-            let held = self.used.entry(name.clone()).or_default();
-            *held = held.saturating_add(*amount);
+    fn take(&mut self, pod: &Arc<Item>) {
+        let footprint = pod.footprint();
+        for (name, amount) in &footprint.requests {
+            match self.used.get_mut(name) {
+                Some(held) => *held = held.saturating_add(*amount),
+                None => drop(self.used.insert(name.clone(), *amount)),
+            }
         }
         self.pods += 1;
-        self.ports.extend(wants.ports.iter().cloned());
-        if wants.pod.deleting() {
+        self.ports.extend(footprint.ports.iter().cloned());
+        if pod.deleting() {
             return;
         }
-        if let Some(controller) = &wants.controller {
+        if let Some(controller) = &footprint.controller {
             *self.kin.entry(controller.clone()).or_default() += 1;
         }
-        let labels = wants.pod.value["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-        self.labels.push((wants.pod.key.namespace.clone(), labels));
+        self.active.push(Arc::clone(pod));
     }
 }

@@ -39,7 +39,8 @@ fn class(wants: &Wants<'_>) -> Option<Class> {
         || !wants.volumes.is_empty()
         || wants.missing_claim.is_some();
     let wishes: Vec<&Value> = ["nodeSelector", "affinity", "tolerations"].iter().map(|field| &spec[*field]).collect();
-    let class = json!([wants.requests, wants.ports, wants.controller, wishes]);
+    let footprint = wants.footprint;
+    let class = json!([footprint.requests, footprint.ports, footprint.controller, wishes]);
     (!alone).then(|| class.to_string())
 }
 

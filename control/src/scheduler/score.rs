@@ -16,7 +16,7 @@ pub(super) fn of(nodes: &Nodes, node: &Node, wants: &Wants<'_>) -> i64 {
 
 /// Pods of one controller spread over nodes.
 fn apart(nodes: &Nodes, node: &Node, wants: &Wants<'_>) -> i64 {
-    let Some(controller) = &wants.controller else { return 0 };
+    let Some(controller) = &wants.footprint.controller else { return 0 };
     let (kin, most) = (node.kin.get(controller).copied().unwrap_or(0), nodes.most_kin(wants));
     if most == 0 { FULL } else { FULL * (most - kin) / most }
 }
@@ -42,7 +42,7 @@ fn preferred(node: &Node, wants: &Wants<'_>) -> i64 {
 fn room(node: &Node, wants: &Wants<'_>) -> i64 {
     let share = |name: &str, little: i64| {
         let all = node.allocatable.get(name).copied().unwrap_or(0);
-        let asked = wants.requests.get(name).copied().filter(|asked| *asked > 0).unwrap_or(little);
+        let asked = wants.footprint.requests.get(name).copied().filter(|asked| *asked > 0).unwrap_or(little);
         let used = node.used.get(name).copied().unwrap_or(0).max(node.pods * little) + asked;
         if all == 0 { 0 } else { ((all - used).max(0) * FULL) / all }
     };

@@ -1,10 +1,12 @@
 //! PURE: pod topology spread: constraints that must hold. Source: k8s.io/kubernetes `plugins/podtopologyspread`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::nodes::{Node, Nodes, Wants};
+use crate::reconcile::world::Item;
 use crate::selector::Labels;
 
 /// Takes out the nodes on which a constraint would be broken; answers how many.
@@ -29,8 +31,12 @@ pub(super) fn counts<'a>(nodes: &'a Nodes, wants: &Wants<'_>, constraint: &Value
     let labels = Labels::of(&constraint["labelSelector"]);
     let namespace = &wants.pod.key.namespace;
     let count = |node: &Node| {
-        let same = node.labels.iter().filter(|(held, _)| held == namespace);
-        let same = same.filter(|(_, held)| labels.as_ref().is_some_and(|labels| labels.matches(Some(held)))).count();
+        let same = node.active.iter().filter(|pod| pod.key.namespace == *namespace);
+        let held = |pod: &&Arc<Item>| {
+            let held = pod.value["metadata"]["labels"].as_object();
+            labels.as_ref().is_some_and(|labels| labels.matches(held))
+        };
+        let same = same.filter(held).count();
         i64::try_from(same).unwrap_or(i64::MAX)
     };
     let mut counts = BTreeMap::new();
