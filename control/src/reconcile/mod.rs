@@ -194,8 +194,9 @@ impl<'a> Round<'a> {
     fn plan(&mut self) -> (Vec<Work>, Vec<Txn>) {
         let (mut works, mut txns, mut changes) = (Vec::new(), Vec::new(), 0);
         let (now, time) = (Instant::now(), Timestamp::now());
+        self.queue.ripen(now);
         for _ in 0..PLANS_PER_ROUND {
-            let Some(work) = self.queue.take(now) else { break };
+            let Some(work) = self.queue.take() else { break };
             let silent = |node: &str| self.shell.liveness.silent_for(node);
             let observed = Observed {
                 world: &self.world,

@@ -65,8 +65,8 @@ impl Queue {
         self.failures.remove(work);
     }
 
-    /// The next one, if its time has come.
-    pub fn take(&mut self, now: Instant) -> Option<Work> {
+    /// Makes those ready whose time has come.
+    pub fn ripen(&mut self, now: Instant) {
         while let Some((time, work)) = self.times.first().cloned() {
             if time > now {
                 break;
@@ -75,6 +75,11 @@ impl Queue {
             self.later.remove(&work);
             self.add(work);
         }
+    }
+
+    /// The next one that is ready. What asked to be looked at again meanwhile, even at once, is not: it would be planned
+    /// again before anything has changed.
+    pub fn take(&mut self) -> Option<Work> {
         let work = self.ready.pop_front()?;
         self.waiting.remove(&work);
         if let Some(depth) = self.depths.get_mut(&work.controller) {
@@ -110,10 +115,22 @@ mod tests {
             queue.add(work(name));
         }
         assert_eq!(queue.depths().collect::<Vec<_>>(), [(0, 2)]);
-        let taken: Vec<Work> = std::iter::from_fn(|| queue.take(now)).collect();
+        let taken: Vec<Work> = std::iter::from_fn(|| queue.take()).collect();
         assert_eq!(taken, [work("b"), work("a")]);
         assert_eq!(queue.depths().collect::<Vec<_>>(), [(0, 0)]);
         assert_eq!(queue.next(now), None);
+    }
+
+    #[test]
+    fn what_is_to_be_looked_at_again_at_once_waits_for_the_next_round() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.add(work("a"));
+        queue.ripen(now);
+        assert_eq!(queue.take(), Some(work("a")));
+        queue.add_at(now, work("a"));
+        assert_eq!((queue.take(), queue.next(now)), (None, Some(now)));
+        queue.ripen(now);
+        assert_eq!(queue.take(), Some(work("a")));
     }
 
     #[test]
@@ -123,14 +140,17 @@ mod tests {
         queue.add_at(now + 2 * second, work("a"));
         queue.add_at(now + second, work("a"));
         queue.add_at(now + 3 * second, work("a"));
-        assert_eq!((queue.take(now), queue.next(now)), (None, Some(now + second)));
-        assert_eq!(queue.take(now + second), Some(work("a")));
+        queue.ripen(now);
+        assert_eq!((queue.take(), queue.next(now)), (None, Some(now + second)));
+        queue.ripen(now + second);
+        assert_eq!(queue.take(), Some(work("a")));
         assert_eq!(queue.next(now), None);
         let mut delays = Vec::new();
         for _ in 0..3 {
             queue.failed(now, work("f"));
             delays.push(queue.next(now).expect("waits") - now);
-            queue.take(now + second);
+            queue.ripen(now + second);
+            queue.take();
         }
         assert_eq!(delays, [DELAY, 2 * DELAY, 4 * DELAY]);
         queue.succeeded(&work("f"));
