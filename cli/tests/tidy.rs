@@ -99,6 +99,7 @@ const PURE: &[&str] = &[
     "node/src/metrics/rate.rs",
     "node/src/net/choice.rs",
     "node/src/net/forward.rs",
+    "node/src/net/host_ports.rs",
     "chaos/src/bench/figures.rs",
     "node/src/net/ipam.rs",
     "node/src/net/proxy.rs",

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::host_ports::HostPort;
 use super::proxy::{Backend, endpoints};
 
 /// Where to listen, and where connections go.
@@ -19,6 +20,8 @@ pub(super) struct Known<'a> {
     pub(super) services: &'a [Service],
     pub(super) slices: &'a [EndpointSlice],
     pub(super) nodes: &'a [Node],
+    /// Its ports that are pods'.
+    pub(super) host_ports: &'a BTreeSet<HostPort>,
     /// This node's name.
     pub(super) own: &'a str,
     /// Whether loopback can have the Services' addresses.
@@ -28,6 +31,10 @@ pub(super) struct Known<'a> {
 /// Listens only where somebody answers: without endpoints connections are refused, as they should be.
 pub(super) fn forwards(known: &Known<'_>) -> Forwards {
     let mut all = Forwards::new();
+    for held in known.host_ports.iter().filter(|held| held.protocol == "tcp") {
+        let at = SocketAddr::from((held.address.unwrap_or(Ipv4Addr::UNSPECIFIED), held.port));
+        all.insert(at, [(held.pod, held.pod_port).into()].into());
+    }
     for service in known.services {
         let Some(spec) = &service.spec else { continue };
         let address = spec.cluster_ip.as_deref().and_then(|address| address.parse::<Ipv4Addr>().ok());
@@ -93,7 +100,8 @@ mod tests {
 
     fn shown(on: &[(&str, &str, bool)], cluster_ips: bool) -> Vec<String> {
         let (services, slices, nodes) = known(on);
-        let known = Known { services: &services, slices: &slices, nodes: &nodes, own: "here", cluster_ips };
+        let host_ports = BTreeSet::new();
+        let known = Known { services: &services, slices: &slices, nodes: &nodes, host_ports: &host_ports, own: "here", cluster_ips };
         let line = |(at, to): (SocketAddr, BTreeSet<SocketAddr>)| {
             format!("{at} {}", to.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
         };
@@ -105,6 +113,15 @@ mod tests {
         let on = [("172.17.0.2", "here", true), ("172.17.0.3", "here", false), ("172.17.0.2", "far", true)];
         assert_eq!(shown(&on, true), ["0.0.0.0:30080 172.17.0.2:8080", "10.96.0.7:80 172.17.0.2:8080"]);
         assert_eq!(shown(&on, false), ["0.0.0.0:30080 172.17.0.2:8080"]);
+    }
+
+    #[test]
+    fn a_pods_port_of_the_node_leads_to_it() {
+        let ports = json!([{ "containerPort": 80, "hostPort": 8080 }, { "containerPort": 5, "hostPort": 5, "protocol": "UDP" }]);
+        let host_ports = super::super::host_ports::of(&[super::super::host_ports::tests::pod("n", ports, "Running")], "n");
+        let known = Known { services: &[], slices: &[], nodes: &[], host_ports: &host_ports, own: "n", cluster_ips: false };
+        let wanted: Forwards = [("0.0.0.0:8080".parse().expect("given"), ["10.244.1.9:80".parse().expect("given")].into())].into();
+        assert_eq!(forwards(&known), wanted);
     }
 
     #[test]

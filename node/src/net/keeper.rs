@@ -1,17 +1,18 @@
 //! Keeps the node's bridge, its routes to other nodes and the service proxy as the objects that the node knows say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::{BRIDGE, BridgeNetwork};
 use super::choice::Host;
+use super::host_ports::HostPort;
 use super::ipam::Range;
-use super::kernel;
+use super::{host_ports, kernel};
 use super::proxy::{self, Rules};
 use crate::mirror::{Changes, Key, Mirror};
 
@@ -23,6 +24,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 struct Done {
     range: Option<Range>,
     rules: Rules,
+    /// Ports of this node that are pods'.
+    host_ports: BTreeSet<HostPort>,
     /// Next hops by range.
     routes: BTreeMap<String, String>,
 }
@@ -45,20 +48,26 @@ pub(crate) async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            more = changed(&mut changes, &node, wired) => if !more { return },
+            more = changed(&mut changes, &mirror, &node, wired, &done) => if !more { return },
             () = tokio::time::sleep(AGAIN), if made.is_err() => {}
         }
     }
 }
 
 /// Waits for a change that concerns the network; false when there will be none.
-async fn changed(changes: &mut Changes, node: &str, wired: bool) -> bool {
+async fn changed(changes: &mut Changes, mirror: &Mirror, node: &str, wired: bool, done: &Done) -> bool {
     while let Some(changed) = changes.next().await {
-        if changed.concerns(|key| concerns(key, node, wired)) {
+        // Of pods only their ports of the node: else each word about any of them would be looked into.
+        let ports = || wired && changed.concerns(|(resource, _, _)| resource == "pods");
+        if changed.concerns(|key| concerns(key, node, wired)) || (ports() && opened(mirror, node) != done.host_ports) {
             return true;
         }
     }
     false
+}
+
+fn opened(mirror: &Mirror, node: &str) -> BTreeSet<HostPort> {
+    host_ports::of(&mirror.list::<Pod>("pods", None), node)
 }
 
 /// Without a network of its own a node needs its range alone: of what becomes of a thousand others it would only tire.
@@ -90,7 +99,9 @@ async fn follow(
         routes(&nodes, node, done).await;
         let services: Vec<Service> = mirror.list("services", None);
         let slices: Vec<EndpointSlice> = mirror.list("endpointslices", None);
-        let wanted = proxy::rules(&services, &slices, &nodes, range);
+        let host_ports = opened(mirror, node);
+        let wanted = proxy::rules(&services, &slices, &nodes, &host_ports, range);
+        done.host_ports = host_ports;
         let script = proxy::change(&done.rules, &wanted);
         if !script.is_empty() {
             kernel::nft(&script).await?;

@@ -3,6 +3,7 @@
 pub(crate) mod bridge;
 pub(crate) mod choice;
 mod forward;
+mod host_ports;
 mod ipam;
 pub(crate) mod keeper;
 mod kernel;

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use super::host_ports::HostPort;
 use super::ipam::Range;
 
 /// The one table that is ours.
@@ -33,7 +34,13 @@ pub(crate) struct Rules {
 }
 
 /// What must be there, made from what the node was told.
-pub(crate) fn rules(services: &[Service], slices: &[EndpointSlice], nodes: &[Node], own: Range) -> Rules {
+pub(crate) fn rules(
+    services: &[Service],
+    slices: &[EndpointSlice],
+    nodes: &[Node],
+    host_ports: &BTreeSet<HostPort>,
+    own: Range,
+) -> Rules {
     let mut rules = Rules { pods: [own.to_string()].into(), ..Rules::default() };
     rules.pods.extend(nodes.iter().filter_map(|node| node.spec.as_ref()?.pod_cidr.clone()));
     for service in services {
@@ -44,7 +51,19 @@ pub(crate) fn rules(services: &[Service], slices: &[EndpointSlice], nodes: &[Nod
             add(&mut rules, service, slices, address, port);
         }
     }
+    host_ports.iter().for_each(|held| open(&mut rules, held));
     rules
+}
+
+/// A port of the node that is a pod's. A Service's port goes before it.
+fn open(rules: &mut Rules, held: &HostPort) {
+    let HostPort { protocol, port, address, pod, pod_port } = held;
+    let chain = format!("hp-{protocol}-{port}");
+    let only = address.map(|address| format!("ip daddr {address} ")).unwrap_or_default();
+    let rule = format!("{only}meta l4proto {protocol} dnat ip to {pod}:{pod_port}");
+    rules.chains.entry(chain.clone()).or_default().push(rule);
+    rules.node_ports.entry(format!("{protocol} . {port}")).or_insert(format!("goto {chain}"));
+    rules.hairpin.insert(format!("{pod} . {pod}"));
 }
 
 fn add(rules: &mut Rules, service: &Service, slices: &[EndpointSlice], address: &str, port: &ServicePort) {
@@ -212,13 +231,36 @@ mod tests {
         "10.244.1.0/24".parse().expect("a range")
     }
 
+    fn none() -> BTreeSet<HostPort> {
+        BTreeSet::new()
+    }
+
+    #[test]
+    fn a_pods_port_of_the_node_leads_to_it_and_is_closed_with_it() {
+        let ports = json!([{ "containerPort": 80, "hostPort": 8080 },
+            { "containerPort": 81, "hostPort": 8080, "protocol": "UDP", "hostIP": "192.0.2.1" }]);
+        let held = super::super::host_ports::of(&[super::super::host_ports::tests::pod("n", ports, "Running")], "n");
+        let (open, closed) = (rules(&[], &[], &[], &held, own()), rules(&[], &[], &[], &none(), own()));
+        let script = change(&closed, &open);
+        for line in [
+            "add rule ip raftsman hp-tcp-8080 meta l4proto tcp dnat ip to 10.244.1.9:80",
+            "add rule ip raftsman hp-udp-8080 ip daddr 192.0.2.1 meta l4proto udp dnat ip to 10.244.1.9:81",
+            "add element ip raftsman node-ports { tcp . 8080 : goto hp-tcp-8080 }",
+        ] {
+            assert!(script.lines().any(|held| held == line), "{line}\n{script}");
+        }
+        let script = change(&open, &closed);
+        assert!(script.contains("delete element ip raftsman node-ports { tcp . 8080 }"), "{script}");
+        assert_eq!(script.matches("delete chain").count(), 2, "{script}");
+    }
+
     #[test]
     fn only_ready_endpoints_are_chosen_and_changes_are_small() {
-        let one = rules(&[service(80)], &[slice(&[("10.244.1.2", true), ("10.244.2.2", false)])], &[], own());
+        let one = rules(&[service(80)], &[slice(&[("10.244.1.2", true), ("10.244.2.2", false)])], &[], &none(), own());
         let first = change(&Rules::default(), &one);
         assert!(first.contains("mod 1 map { 0 : 10.244.1.2 . 8080 }"), "{first}");
         assert!(first.contains("node-ports { tcp . 30080 : goto np-") && !first.contains("10.244.2.2"), "{first}");
-        let two = rules(&[service(80)], &[slice(&[("10.244.1.2", true), ("10.244.2.2", true)])], &[], own());
+        let two = rules(&[service(80)], &[slice(&[("10.244.1.2", true), ("10.244.2.2", true)])], &[], &none(), own());
         let next = change(&one, &two);
         assert_eq!(
             next.lines().filter(|line| line.contains("element")).collect::<Vec<_>>(),
@@ -230,13 +272,13 @@ mod tests {
 
     #[test]
     fn a_service_without_endpoints_is_closed_and_one_that_is_gone_leaves_nothing() {
-        let open = rules(&[service(80)], &[slice(&[("10.244.1.2", true)])], &[], own());
-        let closed = rules(&[service(80)], &[slice(&[("10.244.1.2", false)])], &[], own());
+        let open = rules(&[service(80)], &[slice(&[("10.244.1.2", true)])], &[], &none(), own());
+        let closed = rules(&[service(80)], &[slice(&[("10.244.1.2", false)])], &[], &none(), own());
         let script = change(&open, &closed);
         assert!(script.contains("add element ip raftsman closed { 10.96.0.7 . tcp . 80 }"), "{script}");
         assert!(script.contains("delete element ip raftsman services { 10.96.0.7 . tcp . 80 }"), "{script}");
         assert_eq!(script.matches("delete chain").count(), 2, "{script}");
-        let nothing = rules(&[], &[], &[], own());
+        let nothing = rules(&[], &[], &[], &none(), own());
         assert_eq!(change(&closed, &nothing), "delete element ip raftsman closed { 10.96.0.7 . tcp . 80 }\n");
     }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::forward::{Forwards, Known, forwards};
-use super::kernel;
+use super::{host_ports, kernel};
 use crate::mirror::Mirror;
 
 /// Connections passed on at one time; further ones wait to be accepted.
@@ -37,7 +38,9 @@ pub(crate) async fn run(mirror: Arc<Mirror>, node: String, cluster_ips: bool, st
     loop {
         let (services, slices, nodes) =
             (mirror.list("services", None), mirror.list("endpointslices", None), mirror.list("nodes", None));
-        let known = Known { services: &services, slices: &slices, nodes: &nodes, own: &node, cluster_ips };
+        let host_ports = host_ports::of(&mirror.list::<Pod>("pods", None), &node);
+        let known =
+            Known { services: &services, slices: &slices, nodes: &nodes, host_ports: &host_ports, own: &node, cluster_ips };
         let complete = follow(forwards(&known), &mut listening, &mut tasks, &slots).await;
         tokio::select! {
             () = stop.cancelled() => break,
