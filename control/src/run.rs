@@ -16,6 +16,7 @@ use tower::Service;
 use crate::api::answer::{self, Body};
 use crate::api::peers::Peers;
 use crate::api::serve::Api;
+use crate::authz;
 use crate::cluster::{self, Cluster, endpoints};
 use crate::controllers::{Enabled, Failover, Settings, volume};
 use crate::dashboard::Dashboard;
@@ -234,8 +235,9 @@ async fn bootstrap(registry: &Registry, config: &Config) -> Result<(), Error> {
     if let Err(error) = create(registry, &view, kind::core("services"), service).await {
         tracing::warn!(%error, "pods will not find the API: its Service cannot be made");
     }
-    for line in include_str!("authz/bootstrap.jsonl").lines() {
-        let object: Value = serde_json::from_str(line).map_err(crate::status::Status::internal)?;
+    let recorded = include_str!("authz/bootstrap.jsonl").lines().map(serde_json::from_str);
+    for object in recorded.chain([Ok(authz::metrics_reader())]) {
+        let object: Value = object.map_err(crate::status::Status::internal)?;
         let (api_version, name) =
             (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
         let kind = kind::named(api_version, name).expect("roles and bindings are rows of the table");

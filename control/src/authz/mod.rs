@@ -8,10 +8,22 @@ pub mod replica;
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::identity::User;
 use crate::status::Status;
+
+/// The role by which whoever may view, edit or administer may also see what is used, as the manifests of Kubernetes'
+/// metrics-server bring it (`system:aggregated-metrics-reader`).
+pub fn metrics_reader() -> Value {
+    let aggregated = |role: &str| (format!("rbac.authorization.k8s.io/aggregate-to-{role}"), Value::from("true"));
+    let labels: serde_json::Map<String, Value> = ["admin", "edit", "view"].map(aggregated).into_iter().collect();
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": { "name": "system:aggregated-metrics-reader", "labels": labels },
+        "rules": [{ "apiGroups": ["metrics.k8s.io"], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"] }],
+    })
+}
 
 /// What a request wants to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,9 +18,6 @@ use crate::dashboard::view::{State, Tone};
 use crate::dashboard::{Dashboard, Visitor, act};
 use crate::kind::{self, Kind};
 
-/// No server-side apply here: objects can only be created.
-const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
-
 impl Dashboard {
     /// Does what a form asks for. `tail`: the path below the prefix.
     pub(super) async fn submit(
@@ -139,17 +136,12 @@ impl Dashboard {
     async fn apply(&self, visitor: &Visitor, wanted: Wanted) -> Outcome {
         let Wanted { kind, namespace, name, object } = wanted;
         let what = if name.is_empty() { kind.kind.to_owned() } else { format!("{} {name}", kind.kind) };
-        let create = order::create(kind, &namespace, object.clone(), false);
-        let ask = |order: Order| act::carry_out(&self.api, &visitor.user, order);
-        let done = if name.is_empty() {
-            ask(create).await
-        } else {
-            match ask(order::apply(kind, &namespace, &name, object)).await {
-                Err(refusal) if refusal.code == UNSUPPORTED_MEDIA_TYPE => ask(create).await,
-                done => done,
-            }
+        // What gets its name from the server is new every time.
+        let order = match name.is_empty() {
+            true => order::create(kind, &namespace, object, false),
+            false => order::apply(kind, &namespace, &name, object),
         };
-        match done {
+        match act::carry_out(&self.api, &visitor.user, order).await {
             Ok((201, _)) => Outcome { what, state: State::new("Created", Tone::Good), message: String::new() },
             Ok(_) => Outcome { what, state: State::new("Changed", Tone::Good), message: String::new() },
             Err(refusal) => Outcome { what, state: State::new("Refused", Tone::Bad), message: refusal.message },
