@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::process::PATIENCE;
@@ -49,6 +51,8 @@ struct Cluster {
     dir: TempDir,
     /// Where each node is.
     nodes: Vec<(String, String)>,
+    /// The process of each server, and where it is.
+    servers: Vec<(Pid, String)>,
 }
 
 impl Cluster {
@@ -67,15 +71,19 @@ impl Cluster {
             }
         }
         let dir = tempfile::tempdir().expect("a directory");
-        let mut cluster = Cluster { harness, dir, nodes: Vec::new() };
+        let mut cluster = Cluster { harness, dir, nodes: Vec::new(), servers: Vec::new() };
         let done = cluster.harness(&["up", "--sample-image"]);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let text = std::fs::read(cluster.place().join("cluster.json")).expect("a description");
         let told: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
         let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
-        let processes = told["processes"].as_array().expect("processes").iter();
-        let nodes = processes.filter(|process| process["role"] == "node");
-        cluster.nodes = nodes.map(|node| (text(&node["name"]), text(&node["address"]))).collect();
+        let of = |role: &'static str| {
+            told["processes"].as_array().expect("processes").iter().filter(move |process| process["role"] == role)
+        };
+        cluster.nodes = of("node").map(|node| (text(&node["name"]), text(&node["address"]))).collect();
+        let pid = |value: &serde_json::Value| i32::try_from(value.as_i64().expect("a number")).expect("a pid");
+        let server = |server: &serde_json::Value| (Pid::from_raw(pid(&server["pid"])), text(&server["address"]));
+        cluster.servers = of("server").map(server).collect();
         Some(cluster)
     }
 
@@ -254,6 +262,23 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// Pods reach the API through the Service `kubernetes`: a server that hangs is none of its endpoints, until it is back.
+fn silent_servers_are_no_endpoints(kubectl: &Kubectl, cluster: &Cluster) {
+    let endpoints = "get endpoints kubernetes -n default -o jsonpath='{.subsets[0].addresses[*].ip}{\"\\n\"}'";
+    let slices = "get endpointslice kubernetes -n default -o jsonpath='{.endpoints[*].addresses[0]}{\"\\n\"}'";
+    let all = cluster.servers.iter().map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(" ");
+    kubectl.until(endpoints, &all);
+    // The first is the one that is asked.
+    let ((hangs, address), others) = cluster.servers.split_last().expect("three");
+    let left = others.iter().map(|(_, address)| address.as_str()).collect::<Vec<_>>().join(" ");
+    signal::kill(*hangs, Signal::SIGSTOP).expect("it lives");
+    kubectl.until(endpoints, &left);
+    kubectl.until(slices, &left);
+    signal::kill(*hangs, Signal::SIGCONT).expect("it lives");
+    kubectl.until(endpoints, &format!("{left} {address}"));
+    kubectl.until(slices, &all);
+}
+
 #[test]
 fn lines_are_compared_by_words() {
     assert!(
@@ -286,6 +311,7 @@ fn kubectl_works_as_it_does_with_kubernetes() {
             });
         }
     });
+    silent_servers_are_no_endpoints(&versions[0], &cluster);
     for kubectl in &versions {
         let gone = format!("namespace \"{}\" deleted", kubectl.namespace);
         kubectl.ok(&format!("delete namespace {}", kubectl.namespace)).is(&gone);

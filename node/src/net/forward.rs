@@ -101,7 +101,14 @@ mod tests {
     fn shown(on: &[(&str, &str, bool)], cluster_ips: bool) -> Vec<String> {
         let (services, slices, nodes) = known(on);
         let host_ports = BTreeSet::new();
-        let known = Known { services: &services, slices: &slices, nodes: &nodes, host_ports: &host_ports, own: "here", cluster_ips };
+        let known = Known {
+            services: &services,
+            slices: &slices,
+            nodes: &nodes,
+            host_ports: &host_ports,
+            own: "here",
+            cluster_ips,
+        };
         let line = |(at, to): (SocketAddr, BTreeSet<SocketAddr>)| {
             format!("{at} {}", to.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
         };
@@ -118,9 +125,12 @@ mod tests {
     #[test]
     fn a_pods_port_of_the_node_leads_to_it() {
         let ports = json!([{ "containerPort": 80, "hostPort": 8080 }, { "containerPort": 5, "hostPort": 5, "protocol": "UDP" }]);
-        let host_ports = super::super::host_ports::of(&[super::super::host_ports::tests::pod("n", ports, "Running")], "n");
-        let known = Known { services: &[], slices: &[], nodes: &[], host_ports: &host_ports, own: "n", cluster_ips: false };
-        let wanted: Forwards = [("0.0.0.0:8080".parse().expect("given"), ["10.244.1.9:80".parse().expect("given")].into())].into();
+        let host_ports =
+            super::super::host_ports::of(&[super::super::host_ports::tests::pod("n", ports, "Running")], "n");
+        let known =
+            Known { services: &[], slices: &[], nodes: &[], host_ports: &host_ports, own: "n", cluster_ips: false };
+        let wanted: Forwards =
+            [("0.0.0.0:8080".parse().expect("given"), ["10.244.1.9:80".parse().expect("given")].into())].into();
         assert_eq!(forwards(&known), wanted);
     }
 

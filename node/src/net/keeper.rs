@@ -12,8 +12,8 @@ use super::bridge::{BRIDGE, BridgeNetwork};
 use super::choice::Host;
 use super::host_ports::HostPort;
 use super::ipam::Range;
-use super::{host_ports, kernel};
 use super::proxy::{self, Rules};
+use super::{host_ports, kernel};
 use crate::mirror::{Changes, Key, Mirror};
 
 /// After a failure, all is made anew.

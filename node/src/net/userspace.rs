@@ -39,8 +39,14 @@ pub(crate) async fn run(mirror: Arc<Mirror>, node: String, cluster_ips: bool, st
         let (services, slices, nodes) =
             (mirror.list("services", None), mirror.list("endpointslices", None), mirror.list("nodes", None));
         let host_ports = host_ports::of(&mirror.list::<Pod>("pods", None), &node);
-        let known =
-            Known { services: &services, slices: &slices, nodes: &nodes, host_ports: &host_ports, own: &node, cluster_ips };
+        let known = Known {
+            services: &services,
+            slices: &slices,
+            nodes: &nodes,
+            host_ports: &host_ports,
+            own: &node,
+            cluster_ips,
+        };
         let complete = follow(forwards(&known), &mut listening, &mut tasks, &slots).await;
         tokio::select! {
             () = stop.cancelled() => break,

@@ -158,6 +158,9 @@ fn allowed(kubectl: &Kubectl) {
     list.has("Resources Non-Resource URLs Resource Names Verbs").has("pods/log [] [] [get list]");
     assert!(!list.text().contains("[*]"), "{}", list.text());
     list.has("selfsubjectreviews.authentication.k8s.io [] [] [create]").has("[/healthz] [] [get]");
+    kubectl.ok("create rolebinding viewers --clusterrole=view --user=ann").has("* created");
+    kubectl.until("auth can-i list pods.metrics.k8s.io --as=ann", "yes");
+    kubectl.fails("auth can-i delete pods.metrics.k8s.io --as=ann").is("no");
     kubectl.ok("auth whoami").has("Groups [system:masters system:authenticated]");
     kubectl.ok(&format!("get pods {robot}"));
     let who = format!("system:serviceaccount:{}:robot", kubectl.namespace);

@@ -44,6 +44,7 @@ pub(super) fn run(kubectl: &Kubectl, cluster: &Cluster) {
     deployed(kubectl);
     described(kubectl);
     answered(kubectl, cluster);
+    opened(kubectl);
     rolled(kubectl);
     followed(kubectl);
     measured(kubectl);
@@ -130,6 +131,23 @@ fn answered(kubectl: &Kubectl, cluster: &Cluster) {
         };
         assert!(answer.ends_with(PAGE), "through {name}: {answer}");
     }
+}
+
+/// A port of the node that is a pod's.
+fn opened(kubectl: &Kubectl) {
+    let port = 18_000 + kubectl.minor;
+    let spec = format!(
+        r#"{{"spec":{{"terminationGracePeriodSeconds":0,"containers":[{{"name":"door","image":"raftsman-sample:1",
+            "command":["busybox","httpd","-f","-p","80","-h","/bin"],"ports":[{{"containerPort":80,"hostPort":{port}}}]}}]}}}}"#
+    );
+    kubectl.ok(&format!("run door --image=raftsman-sample:1 --overrides='{spec}'")).is("pod/door created");
+    kubectl.ok("wait --for=condition=Ready pod/door --timeout=30s").is("pod/door condition met");
+    let address = kubectl.ok("get pod door -o jsonpath='{.status.hostIP}'");
+    let began = Instant::now();
+    while let Err(error) = page(&format!("{}:{port}", address.text())) {
+        assert!(began.elapsed() < PATIENCE, "{error}");
+    }
+    kubectl.ok("delete pod door").is("pod \"door\" deleted");
 }
 
 fn page(place: &str) -> std::io::Result<String> {
