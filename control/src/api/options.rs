@@ -2,11 +2,15 @@
 //!
 //! Source: k8s.io/apimachinery `apis/meta/internalversion/validation`, k8s.io/apiserver `storage/continue.go`.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use std::num::{IntErrorKind, ParseIntError};
+
+use ::base64::Engine;
+use ::base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 
 use crate::api::path::Query;
+use crate::decode::base64;
+use crate::decode::json::{self as node, Node};
 use crate::status::{FieldError, FieldErrorKind, Status};
 
 /// `ListOptions` of lists and watches.
@@ -152,13 +156,16 @@ pub fn revision(text: &str) -> Result<Option<i64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse::<u64>().ok().and_then(|revision| i64::try_from(revision).ok()).map(Some).ok_or_else(|| {
-        Status::new(
-            500,
-            "",
-            format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"),
-        )
-    })
+    let refuse = |why: &str| {
+        let text = format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}");
+        Status::new(500, "", text)
+    };
+    match text.parse::<u64>() {
+        // Go knows no sign here.
+        Ok(_) if text.starts_with('+') => Err(refuse("invalid syntax")),
+        Ok(revision) => Ok(Some(i64::try_from(revision).unwrap_or(i64::MAX))),
+        Err(why) => Err(refuse(go(&why))),
+    }
 }
 
 /// Where a list goes on: the token that clients hand back unread.
@@ -180,36 +187,69 @@ impl Continue {
     /// # Errors
     /// 400 with Kubernetes' reasons.
     pub fn decode(text: &str) -> Result<Continue, Status> {
-        let refuse =
-            |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| refuse("illegal base64 data"))?;
-        let token: Value = serde_json::from_slice(&bytes).map_err(|_| {
-            let first = bytes.first().map_or(' ', |byte| char::from(*byte));
-            refuse(&format!("invalid character '{first}' looking for beginning of value"))
-        })?;
-        let version = token["v"].as_str().unwrap_or_default();
-        if version != "meta.k8s.io/v1" {
-            return Err(refuse(&format!("server does not recognize this encoded version {version}")));
-        }
-        let revision = token["rv"].as_i64().filter(|revision| *revision != 0);
-        let start = token["start"].as_str().filter(|start| !start.is_empty());
-        let (Some(revision), Some(start)) = (revision, start) else {
-            return Err(refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        let refuse = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid{why}"));
+        let unread = |why: &str| refuse(&format!(": {why}"));
+        let bytes =
+            base64::decode_url(text).map_err(|at| unread(&format!("illegal base64 data at input byte {at}")))?;
+        let fields = match node::parse(&bytes).map_err(|why| unread(&why))? {
+            Node::Object(fields) => fields,
+            Node::Null => Vec::new(),
+            other => {
+                let why =
+                    format!("json: cannot unmarshal {} into Go value of type storage.continueToken", other.sort());
+                return Err(unread(&why));
+            }
         };
-        if start.split('/').any(|part| part == "..") {
-            return Err(refuse(start));
+        let (mut version, mut revision, mut start) = (String::new(), 0, String::new());
+        for (name, value) in fields {
+            let wrong = |sort: &str, held: &str| {
+                unread(&format!(
+                    "json: cannot unmarshal {sort} into Go struct field continueToken.{name} of type {held}"
+                ))
+            };
+            match (name.as_str(), value) {
+                ("v", Node::Text(text)) => version = text,
+                ("start", Node::Text(text)) => start = text,
+                ("rv", Node::Number(text)) => {
+                    revision = text.parse().map_err(|_| wrong(&format!("number {text}"), "int64"))?;
+                }
+                (_, Node::Null) => {}
+                ("v" | "start", other) => return Err(wrong(other.sort(), "string")),
+                ("rv", other) => return Err(wrong(other.sort(), "int64")),
+                _ => {}
+            }
         }
-        Ok(Continue { revision, start: start.to_owned() })
+        if version != "meta.k8s.io/v1" {
+            return Err(refuse(&format!(": server does not recognize this encoded version {version}")));
+        }
+        if revision == 0 {
+            return Err(unread("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        }
+        if start.is_empty() {
+            return Err(unread("encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        // A key that leads elsewhere.
+        if start.trim_start_matches('/').split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(unread(&start));
+        }
+        Ok(Continue { revision, start })
+    }
+}
+
+/// Why Go's `strconv` takes no number.
+fn go(why: &ParseIntError) -> &'static str {
+    match why.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
     }
 }
 
 fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
     match query.get(key) {
         None | Some("") => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+        Some(text) => text.parse().map(Some).map_err(|why: ParseIntError| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {}", go(&why)))
+        }),
     }
 }
 
@@ -263,7 +303,7 @@ mod tests {
     fn tokens() {
         let token = Continue { revision: 7, start: "ns/a\0".into() };
         assert_eq!(Continue::decode(&token.encode()), Ok(token));
-        let refused = |text| Continue::decode(text).unwrap_err().message;
+        let refused = |text: &str| Continue::decode(text).unwrap_err().message;
         assert_eq!(
             refused("abc"),
             "invalid continue token: continue key is not valid: invalid character 'i' looking for beginning of value"
@@ -271,6 +311,26 @@ mod tests {
         assert_eq!(
             refused("eyJ2IjoidjEiLCJydiI6MX0"),
             "invalid continue token: continue key is not valid: server does not recognize this encoded version v1"
+        );
+        let told = |token: &str| {
+            let message = refused(&URL_SAFE_NO_PAD.encode(token));
+            message.strip_prefix("invalid continue token: continue key is not valid: ").unwrap_or_default().to_owned()
+        };
+        for (token, why) in [
+            (
+                r#"{"v":"meta.k8s.io/v1","start":"a"}"#,
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ),
+            (r#"{"v":"meta.k8s.io/v1","rv":1}"#, "encoded start key empty (version meta.k8s.io/v1)"),
+            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../a"}"#, "../a"),
+            (r#"{"v":1}"#, "json: cannot unmarshal number into Go struct field continueToken.v of type string"),
+            ("[]", "json: cannot unmarshal array into Go value of type storage.continueToken"),
+        ] {
+            assert_eq!(told(token), why);
+        }
+        assert_eq!(
+            refused("a=b"),
+            "invalid continue token: continue key is not valid: illegal base64 data at input byte 1"
         );
     }
 }

@@ -23,6 +23,28 @@ pub fn decode(text: &str) -> Result<Vec<u8>, usize> {
     LENIENT.decode(dense).map_err(|_| text.len())
 }
 
+/// The bytes of a text in the alphabet of addresses, without padding (`base64.RawURLEncoding`).
+///
+/// # Errors
+/// The place of the first byte that may not be there.
+pub fn decode_url(text: &str) -> Result<Vec<u8>, usize> {
+    const RAW: GeneralPurpose = GeneralPurpose::new(
+        &base64::alphabet::URL_SAFE,
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(base64::engine::DecodePaddingMode::RequireNone),
+    );
+    let (mut dense, mut last) = (String::with_capacity(text.len()), 0);
+    for (at, letter) in text.char_indices().filter(|(_, letter)| !matches!(letter, '\r' | '\n')) {
+        if !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '_') {
+            return Err(at);
+        }
+        last = at;
+        dense.push(letter);
+    }
+    RAW.decode(dense).map_err(|_| last)
+}
+
 fn check(text: &[u8]) -> Result<(), usize> {
     let at = |at: usize| text.get(at).copied();
     let skip = |mut from: usize| {
@@ -78,6 +100,9 @@ mod tests {
             ("dQ==x", Err(4)),
         ] {
             assert_eq!(decode(text), wanted.map(|text| text.as_bytes().to_vec()), "{text:?}");
+        }
+        for (text, wanted) in [("dQ", Ok("u")), ("dR", Ok("u")), ("d", Err(0)), ("dQ==", Err(2)), ("dQ+", Err(2))] {
+            assert_eq!(decode_url(text), wanted.map(|text| text.as_bytes().to_vec()), "{text:?}");
         }
     }
 }

@@ -56,7 +56,7 @@ fn references(object: &mut Value) {
 fn sources(old: &Value, spec: &mut Value) {
     let (mut older, mut newer) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
     // Sources in other namespaces (CrossNamespaceVolumeDataSource) are off.
-    if newer["namespace"].is_string() && !old["dataSourceRef"].is_object() {
+    if newer["namespace"].as_str().is_some_and(|namespace| !namespace.is_empty()) && !old["dataSourceRef"].is_object() {
         newer = Value::Null;
         spec["dataSourceRef"] = Value::Null;
     }
@@ -65,7 +65,7 @@ fn sources(old: &Value, spec: &mut Value) {
         ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
     );
     let in_use = old["dataSource"].is_object() || old["dataSourceRef"].is_object();
-    if !known && !in_use {
+    if !known && !in_use && newer.is_null() {
         older = Value::Null;
         spec["dataSource"] = Value::Null;
     }
@@ -166,6 +166,8 @@ mod tests {
         let of_pod = json!({ "spec": { "dataSource": { "kind": "Pod", "name": "p" } } });
         assert_eq!(made("persistentvolumeclaims", of_pod)["spec"], json!({}));
         assert_eq!(made("persistentvolumeclaims", json!({ "spec": {} })), json!({ "spec": {} }));
+        let other = json!({ "spec": { "dataSourceRef": { "kind": "Pod", "name": "p", "namespace": "elsewhere" } } });
+        assert_eq!(made("persistentvolumeclaims", other)["spec"], json!({}));
     }
 
     #[test]

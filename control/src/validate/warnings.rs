@@ -3,12 +3,14 @@
 //! Source: k8s.io/kubernetes `pkg/api/{pod,service,persistentvolume,persistentvolumeclaim,storage}/warnings.go` and the
 //! `WarningsOnCreate` of strategies.
 
+mod pod;
+
 use serde_json::Value;
 
 use crate::kind::Kind;
 use crate::validate::amount::Amount;
 use crate::validate::field::Path;
-use crate::validate::read::{entries, held, list, text};
+use crate::validate::read::{held, list, text};
 use crate::validate::{names, root, service};
 
 /// Node labels that were renamed: the old one, since when, what says it now.
@@ -44,7 +46,7 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<String> {
     match (kind.group, kind.resource) {
         ("", "pods") => {
             host_name(object, "the Pod's hostname", &mut said);
-            pod(&object["metadata"], &object["spec"], &root(), &mut said);
+            pod::check(&object["metadata"], &object["spec"], &root(), false, &mut said);
         }
         ("apps", "deployments" | "replicasets") => {
             host_name(object, "Pod names and hostnames", &mut said);
@@ -75,8 +77,7 @@ fn others(kind: &Kind, object: &Value, said: &mut Vec<String>) {
         ("", "persistentvolumes") => volume(object, said),
         ("", "persistentvolumeclaims") => {
             beta_class(object, said);
-            let place = root().child("spec").child("resources").child("requests").key("storage");
-            fractional(&spec["resources"]["requests"]["storage"], &place, said);
+            claim(spec, &root().child("spec"), said);
         }
         ("", "secrets") => certificate(object, said),
         ("", "serviceaccounts") if held(&object["metadata"]["annotations"], MOUNTABLE_SECRETS).is_some() => {
@@ -117,79 +118,7 @@ fn host_name(object: &Value, used: &str, said: &mut Vec<String>) {
 
 fn template(object: &Value, said: &mut Vec<String>) {
     let (template, path) = (&object["spec"]["template"], root().child("spec").child("template"));
-    pod(&template["metadata"], &template["spec"], &path, said);
-}
-
-fn pod(meta: &Value, spec: &Value, path: &Path, said: &mut Vec<String>) {
-    let here = path.child("spec");
-    for (label, _) in entries(spec, "nodeSelector") {
-        if let Some((_, since, now)) = NODE_LABELS.iter().find(|row| row.0 == label) {
-            said.push(format!(
-                "{}: deprecated since {since}; use \"{now}\" instead",
-                here.child("nodeSelector").key(label)
-            ));
-        }
-    }
-    node_affinity(&spec["affinity"]["nodeAffinity"], &here.child("affinity").child("nodeAffinity"), said);
-    for (at, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
-        let place = here.child("topologySpreadConstraints").index(at);
-        let key = text(constraint, "topologyKey");
-        if let Some((label, since, now)) = NODE_LABELS.iter().find(|row| row.0 == key) {
-            said.push(format!(
-                "{}: {label} is deprecated since {since}; use \"{now}\" instead",
-                place.child("topologyKey")
-            ));
-        }
-        if held(constraint, "labelSelector").is_none() {
-            said.push(format!("{}: a null labelSelector results in matching no pod", place.child("labelSelector")));
-        }
-    }
-    for (at, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
-        if text(secret, "name").is_empty() {
-            said.push(format!("{}: invalid empty name \"\"", here.child("imagePullSecrets").index(at).child("name")));
-        }
-    }
-    for (at, volume) in list(spec, "volumes").iter().enumerate() {
-        let place = here.child("volumes").index(at);
-        if held(volume, "gitRepo").is_some() {
-            said.push(format!("{}: deprecated in v1.11, and disabled by default in v1.33+", place.child("gitRepo")));
-        }
-        for (field, why) in SOURCES.iter().filter(|(field, _)| held(volume, field).is_some()) {
-            said.push(format!("{}: {why}", place.child(field)));
-        }
-    }
-    let seccomp = "seccomp.security.alpha.kubernetes.io/pod";
-    if held(&meta["annotations"], seccomp).is_some() && held(&spec["securityContext"], "seccompProfile").is_none() {
-        let place = path.child("metadata").child("annotations").key(seccomp);
-        said.push(format!("{place}: non-functional in v1.27+; use the \"seccompProfile\" field instead"));
-    }
-    for field in ["initContainers", "containers", "ephemeralContainers"] {
-        for (at, one) in list(spec, field).iter().enumerate() {
-            container(one, &here.child(field).index(at), said);
-        }
-    }
-    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
-        let why = "must be >= 0; negative values are invalid and will be treated as 1";
-        said.push(format!("{}: {why}", here.child("terminationGracePeriodSeconds")));
-    }
-}
-
-fn container(container: &Value, path: &Path, said: &mut Vec<String>) {
-    for kind in ["limits", "requests"] {
-        for name in ["memory", "ephemeral-storage"] {
-            let place = path.child("resources").child(kind).key(name);
-            fractional(&container["resources"][kind][name], &place, said);
-        }
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    for (at, variable) in list(container, "env").iter().enumerate() {
-        let name = text(variable, "name");
-        if seen.contains(&name) {
-            let why = format!("hides previous definition of {name:?}, which may be dropped when using apply");
-            said.push(format!("{}: {why}", path.child("env").index(at)));
-        }
-        seen.push(name);
-    }
+    pod::check(&template["metadata"], &template["spec"], &path, true, said);
 }
 
 /// Bytes are whole.
@@ -199,25 +128,19 @@ fn fractional(value: &Value, place: &Path, said: &mut Vec<String>) {
     }
 }
 
-fn node_affinity(affinity: &Value, path: &Path, said: &mut Vec<String>) {
-    let required = "requiredDuringSchedulingIgnoredDuringExecution";
-    for (at, term) in list(&affinity[required], "nodeSelectorTerms").iter().enumerate() {
-        let place = path.child(required).child("nodeSelectorTerms").index(at).child("matchExpressions");
-        renamed_keys(list(term, "matchExpressions"), &place, said);
-    }
-    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
-    for (at, term) in list(affinity, preferred).iter().enumerate() {
-        let place = path.child(preferred).index(at).child("preference").child("matchExpressions");
-        renamed_keys(list(&term["preference"], "matchExpressions"), &place, said);
-    }
-}
-
 fn renamed_keys(requirements: &[Value], path: &Path, said: &mut Vec<String>) {
     for (at, requirement) in requirements.iter().enumerate() {
         if let Some((label, since, now)) = NODE_LABELS.iter().find(|row| row.0 == text(requirement, "key")) {
             let place = path.index(at).child("key");
             said.push(format!("{place}: {label} is deprecated since {since}; use \"{now}\" instead"));
         }
+    }
+}
+
+fn claim(spec: &Value, path: &Path, said: &mut Vec<String>) {
+    for kind in ["requests", "limits"] {
+        let place = path.child("resources").child(kind).key("storage");
+        fractional(&spec["resources"][kind]["storage"], &place, said);
     }
 }
 

@@ -92,7 +92,7 @@ fn tokens_without_account(spec: &Value, path: &Path, errors: &mut Errors) {
 }
 
 /// Every container of a spec with its place: those that begin, the ordinary ones, those added for debugging.
-fn containers<'a>(spec: &'a Value, path: &'a Path) -> impl Iterator<Item = (&'a Value, Path)> {
+pub(super) fn containers<'a>(spec: &'a Value, path: &'a Path) -> impl Iterator<Item = (&'a Value, Path)> {
     ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |field| {
         list(spec, field).iter().enumerate().map(move |(at, container)| (container, path.child(field).index(at)))
     })

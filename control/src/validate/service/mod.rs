@@ -4,6 +4,7 @@
 
 mod address;
 mod traffic;
+mod warnings;
 
 use std::collections::BTreeSet;
 
@@ -261,27 +262,7 @@ fn status(_: &Value, new: &Value, errors: &mut Errors) {
     }
 }
 
-/// Warnings about fields and annotations that go out of use.
-pub(crate) fn warnings(service: &Value) -> Vec<String> {
-    let (spec, mut said) = (&service["spec"], Vec::new());
-    if held(&service["metadata"]["annotations"], HINTS).is_some() {
-        said.push(format!("annotation {HINTS} is deprecated, please use {TOPOLOGY} instead"));
-    }
-    if !list(spec, "externalIPs").is_empty() {
-        said.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
-    }
-    if text(spec, "type") == "ExternalName" && !list(spec, "externalIPs").is_empty() {
-        said.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
-    }
-    if text(spec, "type") != "ExternalName" && !text(spec, "externalName").is_empty() {
-        said.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-    }
-    if text(spec, "trafficDistribution") == "PreferClose" {
-        let why = "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
-        said.push(why.to_owned());
-    }
-    said
-}
+pub(crate) use warnings::warnings;
 
 #[cfg(test)]
 mod tests;
