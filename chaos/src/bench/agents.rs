@@ -115,7 +115,7 @@ async fn ready_nodes(client: &kube::Client) -> anyhow::Result<usize> {
     let ready = |node: &Node| {
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
         conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-            && node.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some())
+            && node.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some() && spec.taints.is_none())
     };
     Ok(nodes.list(&ListParams::default()).await?.items.iter().filter(|node| ready(node)).count())
 }
@@ -146,7 +146,7 @@ fn servers(cluster: &Cluster) -> Vec<i32> {
 /// Pods wait while no scheduler runs; then the server is started with one.
 pub(super) fn schedule(bench: &mut Bench) -> anyhow::Result<()> {
     let (nodes, pods) = bench.options.scale();
-    let off = "--controllers=*,-scheduler,-node-lifecycle-controller";
+    let off = "--controllers=*,-scheduler";
     let mut cluster = bench.servers("schedule", 1, &[POD_CIDR, off])?;
     let runtime = runtime()?;
     let client = runtime.block_on(connect(&cluster.kubeconfig(), None))?;
@@ -155,9 +155,10 @@ pub(super) fn schedule(bench: &mut Bench) -> anyhow::Result<()> {
         objects::create(&cluster, pods, "10m").await?;
         anyhow::Ok(agents)
     })?;
-    runtime.block_on(agents.end())?;
+    // Before the agents end: nodes that are silent would be given up.
     cluster.process("server-1")?.stop()?;
-    // Without agents, so that only the scheduler is measured: nobody takes silent nodes for dead.
+    runtime.block_on(agents.end())?;
+    // Without agents, so that only the scheduler is measured.
     for process in &mut cluster.processes {
         for word in process.command.iter_mut().filter(|word| **word == off) {
             *word = "--controllers=*,-node-lifecycle-controller".to_owned();
