@@ -188,7 +188,14 @@ impl Cluster {
             .store
             .no_space()
             .then_some("NOSPACE: this server's disk is full; while it leads, writes are refused: free some");
-        leaderless.into_iter().chain(full).map(str::to_owned).collect()
+        let differs = |(name, revision)| {
+            format!(
+                "CORRUPT: server {name:?} holds another state than the leader, since revision {revision} at the latest; remove \
+                 the one that is wrong and join it again with an empty data directory"
+            )
+        };
+        let corrupt = self.store.differing().into_iter().map(differs);
+        leaderless.into_iter().chain(full).map(str::to_owned).chain(corrupt).collect()
     }
 
     /// By name or by id.

@@ -385,6 +385,21 @@ pub struct RoomResponse {
     #[prost(bool, tag = "1")]
     pub full: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SumsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SumsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub sums: ::prost::alloc::vec::Vec<Sum>,
+}
+/// Over every change up to a revision, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sum {
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
+    #[prost(uint32, tag = "2")]
+    pub hash: u32,
+}
 /// Generated client implementations.
 pub mod peer_client {
     #![allow(
@@ -739,6 +754,25 @@ pub mod peer_client {
             req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Room"));
             self.inner.unary(req, path, codec).await
         }
+        /// What was applied so far, as checksums that members compare.
+        pub async fn sums(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SumsRequest>,
+        ) -> std::result::Result<tonic::Response<super::SumsResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/raftsman.peer.Peer/Sums");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Sums"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -830,6 +864,11 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::RoomRequest>,
         ) -> std::result::Result<tonic::Response<super::RoomResponse>, tonic::Status>;
+        /// What was applied so far, as checksums that members compare.
+        async fn sums(
+            &self,
+            request: tonic::Request<super::SumsRequest>,
+        ) -> std::result::Result<tonic::Response<super::SumsResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -1414,6 +1453,49 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RoomSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/raftsman.peer.Peer/Sums" => {
+                    #[allow(non_camel_case_types)]
+                    struct SumsSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::SumsRequest>
+                    for SumsSvc<T> {
+                        type Response = super::SumsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SumsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::sums(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SumsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -43,7 +43,9 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         // Listing is what health checks do. Nobody raises or clears an alarm by hand: it goes by the disk.
         if request.into_inner().action == 0 {
             let raised = pb::AlarmMember { member_id: self.store.id(), alarm: pb::AlarmType::Nospace.into() };
-            let alarms = self.store.no_space().then_some(raised).into_iter().collect();
+            let full = self.store.no_space().then_some(raised);
+            let corrupt = |member_id| pb::AlarmMember { member_id, alarm: pb::AlarmType::Corrupt.into() };
+            let alarms = full.into_iter().chain(self.store.differing_ids().map(corrupt)).collect();
             return Ok(Response::new(pb::AlarmResponse { header: self.store.header(NO_REVISION), alarms }));
         }
         absent("Alarm")

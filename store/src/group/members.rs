@@ -106,9 +106,8 @@ impl Group {
     /// Asks the others whether this member still belongs to the group; answers why it does not.
     async fn ask_whether_removed(&self) -> Option<String> {
         let now = self.raft.metrics().borrow_watched().clone();
-        if self.peers.cluster.get().is_none() {
-            return None;
-        }
+        // Only one that has belonged to a group can have been removed from it.
+        self.peers.cluster.get()?;
         for (id, node) in now.membership_config.nodes().filter(|(id, _)| **id != self.id) {
             let Ok(mut client) = self.client(*id, node) else { continue };
             let request = peer::JoinRequest { id: self.id, node: None, returning: true };

@@ -1,5 +1,6 @@
 //! The Raft group as this member takes part in it: writes and reads that the leader decides, and who belongs to it.
 
+mod agreement;
 pub(crate) mod datagrams;
 pub(crate) mod leadership;
 pub(crate) mod lessor;
@@ -7,6 +8,7 @@ pub(crate) mod members;
 mod propose;
 pub(crate) mod space;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,7 @@ use proto::peer::{self, failure::Reason};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
 
 use crate::Error;
-use crate::api::MemberId;
+use crate::api::{MemberId, Revision};
 use crate::group::space::Space;
 use crate::raft::peers::{Client, Peers, Purpose};
 use crate::raft::types::Raft;
@@ -38,6 +40,8 @@ pub(crate) struct Group {
     room: Semaphore,
     /// One change of the membership at a time.
     changing: Mutex<()>,
+    /// See `differing`.
+    differing: parking_lot::Mutex<BTreeMap<MemberId, Revision>>,
     /// When a leader was last heard from.
     heard: watch::Sender<Option<Instant>>,
 }
@@ -51,7 +55,8 @@ pub(crate) enum Leader {
 impl Group {
     pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration, space: Space) -> Self {
         let room = Semaphore::new(UNDER_WAY_BYTES_MAX);
-        Group { id, raft, peers, patience, space, room, changing: Mutex::new(()), heard: watch::Sender::new(None) }
+        let (changing, differing, heard) = (Mutex::new(()), parking_lot::Mutex::default(), watch::Sender::new(None));
+        Group { id, raft, peers, patience, space, room, changing, differing, heard }
     }
 
     /// A member that the leader has not heard from for so long counts as away.

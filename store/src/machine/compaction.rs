@@ -89,6 +89,7 @@ impl Machine {
         *leases = Leases::load(view.snapshot());
         *self.inner.engine.write() = engine;
         self.inner.ring.reset(view.revision());
+        *self.inner.milestones.lock() = super::hash::Milestones::default();
         // Views of the old generation keep its files open; only their names go.
         fs::remove_dir_all(&old).map_err(|error| disk(&old, &error))
     }

@@ -1,11 +1,46 @@
 //! PURE: one number for a state, equal on members that hold the same.
 
+use std::collections::VecDeque;
+
 use prost::Message;
 
-use crate::api::StateHash;
+use crate::api::{Revision, StateHash};
 use crate::engine::Family;
 use crate::machine::codec;
 use crate::machine::view::View;
+
+/// A revision, and the checksum over every change up to it that apply carries along.
+pub(crate) type Sum = (Revision, u32);
+
+/// Revisions between two milestones.
+const EVERY: Revision = 1000;
+/// Milestones kept.
+const MILESTONES_MAX: usize = 100;
+
+/// The checksums at round revisions, the newest of them: members are rarely at the same one when they compare.
+#[derive(Debug, Default)]
+pub(crate) struct Milestones(VecDeque<Sum>);
+
+impl Milestones {
+    pub(crate) fn note(&mut self, (revision, hash): Sum) {
+        if revision % EVERY == 0 {
+            self.0.push_back((revision, hash));
+            if self.0.len() > MILESTONES_MAX {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Sum> {
+        self.0.iter().copied()
+    }
+}
+
+/// The first revision that two members know and do not agree about.
+pub(crate) fn disagreement(ours: &[Sum], theirs: &[Sum]) -> Option<Revision> {
+    let differs = |(revision, hash): &&Sum| theirs.iter().any(|(other, sum)| other == revision && sum != hash);
+    ours.iter().filter(differs).map(|(revision, _)| *revision).min()
+}
 
 impl View {
     /// Of everything that can be read at the revision shown or before it, down to what is compacted. How far this member
@@ -65,6 +100,22 @@ mod tests {
         apply(&one, put("d", "1"));
         assert_ne!(one.view().hash(), then);
         assert_eq!(one.view_at(then.revision).expect("readable").hash(), then, "the past stays what it was");
+    }
+
+    #[test]
+    fn members_that_applied_something_else_disagree_from_then_on() {
+        let (one, two, other) = (machine(&[]), machine(&[]), machine(&[]));
+        for round in 0..2500 {
+            apply(&one, put("a", "1"));
+            apply(&two, put("a", "1"));
+            apply(&other, put("a", if round == 1500 { "2" } else { "1" }));
+        }
+        assert_eq!(super::disagreement(&one.sums(), &two.sums()), None);
+        assert_eq!(one.sums().iter().map(|(revision, _)| *revision).collect::<Vec<_>>(), [1000, 2000, 2501]);
+        assert_eq!(super::disagreement(&one.sums(), &other.sums()), Some(2000));
+        // One that is behind is judged by what both have.
+        let behind = &other.sums()[..1];
+        assert_eq!(super::disagreement(&one.sums(), behind), None);
     }
 
     #[test]

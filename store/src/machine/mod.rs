@@ -5,7 +5,7 @@
 mod apply;
 pub(crate) mod codec;
 pub(crate) mod compaction;
-mod hash;
+pub(crate) mod hash;
 pub(crate) mod lease;
 mod pending;
 pub(crate) mod range;
@@ -32,6 +32,7 @@ use crate::engine::{Broken, Engine, Family};
 use crate::lock::Lock;
 use crate::watch::{Past, Ring, Watcher};
 use codec::{FORMAT, HEADER_KEY};
+use hash::{Milestones, Sum};
 use lease::Leases;
 use pending::Pending;
 use view::View;
@@ -77,6 +78,7 @@ struct Inner {
     engine: RwLock<Arc<dyn Engine>>,
     leases: Mutex<Leases>,
     ring: Arc<Ring>,
+    milestones: Mutex<Milestones>,
     /// Where generations of the engine lie; none in memory.
     home: Option<Home>,
 }
@@ -127,7 +129,9 @@ impl Machine {
         }
         let ring = Arc::new(Ring::new(view.revision()));
         let leases = Mutex::new(Leases::load(view.snapshot()));
-        Ok(Machine { inner: Arc::new(Inner { engine: RwLock::new(engine), leases, ring, home }) })
+        Ok(Machine {
+            inner: Arc::new(Inner { engine: RwLock::new(engine), leases, ring, milestones: Mutex::default(), home }),
+        })
     }
 
     /// What was applied last.
@@ -169,11 +173,22 @@ impl Machine {
                 Body::Blank => Outcome::default(),
             });
         }
-        let Pending { header, mut batch, events, .. } = pending;
+        let Pending { header, mut batch, events, sums, .. } = pending;
         batch.put(Family::Meta, HEADER_KEY, header.encode_to_vec());
         engine.write(batch)?;
+        let mut milestones = self.inner.milestones.lock();
+        sums.into_iter().for_each(|sum| milestones.note(sum));
+        drop(milestones);
         self.inner.ring.publish(events, header.revision);
         Ok(())
+    }
+
+    /// The checksums that this member knows, ascending; the last is that of now.
+    pub(crate) fn sums(&self) -> Vec<Sum> {
+        let view = self.view();
+        let now = (view.revision(), view.header().hash);
+        let milestones = self.inner.milestones.lock();
+        milestones.iter().filter(|(revision, _)| *revision < now.0).chain([now]).collect()
     }
 
     /// The local replica now.

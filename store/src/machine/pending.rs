@@ -13,6 +13,7 @@ use proto::mvccpb::{Event, KeyValue};
 use crate::api::{Occurrence, Revision};
 use crate::engine::{Batch, Family};
 use crate::machine::codec::{self, Header};
+use crate::machine::hash::Sum;
 use crate::machine::lease::Leases;
 use crate::machine::view::View;
 
@@ -29,12 +30,15 @@ pub(crate) struct Pending<'a> {
     pub(crate) batch: Batch,
     /// What watchers are to be told.
     pub(crate) events: Vec<(Revision, Arc<Occurrence>)>,
+    /// The checksum after each transaction.
+    pub(crate) sums: Vec<Sum>,
 }
 
 impl<'a> Pending<'a> {
     pub(crate) fn new(view: &'a View, leases: &'a mut Leases) -> Self {
         let header = view.header().clone();
-        Pending { view, header, leases, latest: BTreeMap::new(), batch: Batch::default(), events: Vec::new() }
+        let (latest, batch) = (BTreeMap::new(), Batch::default());
+        Pending { view, header, leases, latest, batch, events: Vec::new(), sums: Vec::new() }
     }
 
     /// Starts a transaction; nothing of it shows until it is committed.
@@ -145,6 +149,7 @@ impl Scratch<'_, '_> {
             }
             pending.events.push((revision, Arc::new(Occurrence::new(event))));
         }
+        pending.sums.push((revision, pending.header.hash));
         pending.latest.extend(self.latest);
     }
 }

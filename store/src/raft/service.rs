@@ -15,12 +15,14 @@ use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::members::told;
 use crate::group::{Group, failure};
+use crate::machine::Machine;
 use crate::raft::checkpoint::Checkpoints;
 use crate::raft::{receive, wire};
 
 /// The peers' service of one member.
 pub(crate) struct Service {
     pub(crate) group: Arc<Group>,
+    pub(crate) machine: Machine,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) lessor: Arc<Lessor>,
     pub(crate) datagrams: Arc<Datagrams>,
@@ -134,6 +136,11 @@ impl Peer for Service {
 
     async fn room(&self, _: Request<peer::RoomRequest>) -> Result<Response<peer::RoomResponse>, Status> {
         Ok(Response::new(peer::RoomResponse { full: self.group.space.full() }))
+    }
+
+    async fn sums(&self, _: Request<peer::SumsRequest>) -> Result<Response<peer::SumsResponse>, Status> {
+        let sum = |(revision, hash)| peer::Sum { revision, hash };
+        Ok(Response::new(peer::SumsResponse { sums: self.machine.sums().into_iter().map(sum).collect() }))
     }
 
     async fn datagrams(

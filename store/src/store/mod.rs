@@ -312,6 +312,18 @@ impl Store {
         hashed.await.unwrap_or_else(|error| Err(Error::Stopped(error.to_string())))
     }
 
+    /// Names of members whose state differs from this one's, each with the first revision that is known to, while this
+    /// member leads. Nothing but a defect or a lying disk makes one differ.
+    pub fn differing(&self) -> Vec<(String, Revision)> {
+        let differing = self.inner.group.differing();
+        let members = self.inner.group.members().into_iter();
+        members.filter_map(|member| Some((member.name, *differing.get(&member.id)?))).collect()
+    }
+
+    pub(crate) fn differing_ids(&self) -> impl Iterator<Item = MemberId> {
+        self.inner.group.differing().into_keys()
+    }
+
     /// Why the store has failed for good, or was removed from its group: the process must end. Pending while all is well.
     pub async fn failed(&self) -> Error {
         let mut metrics = self.inner.group.raft.metrics();

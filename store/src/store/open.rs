@@ -86,7 +86,8 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
     let datagrams = Arc::new(Datagrams::new(group.clone()));
-    let service = Service { group: group.clone(), checkpoints, lessor: lessor.clone(), datagrams: datagrams.clone() };
+    let (ours, counts, heard) = (group.clone(), lessor.clone(), datagrams.clone());
+    let service = Service { group: ours, machine: machine.clone(), checkpoints, lessor: counts, datagrams: heard };
     listen(&config, id, cluster, service, &tasks, &cancel).await?;
 
     let (told, leadership) = watch::channel(Leadership::default());
@@ -108,6 +109,8 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
             () = until.cancelled() => {}
         }
     });
+    let (looking, held, until) = (group.clone(), machine.clone(), cancel.clone());
+    tasks.spawn(async move { looking.compare(&held, until).await });
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 

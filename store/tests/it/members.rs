@@ -43,6 +43,7 @@ async fn any_member_takes_writes_and_reads_what_others_wrote() {
     for store in &stores[1..] {
         assert_eq!(store.hash(revision).await.expect("hashed"), state);
     }
+    assert!(stores.iter().all(|store| store.differing().is_empty()));
     close(stores).await;
 }
 
