@@ -86,7 +86,7 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
             plan = pods().filter(|pod| pod::ready(&pod.value)).fold(plan, |plan, pod| unready(observed, pod, plan));
         }
         let taints = evicting(node);
-        if !taints.is_empty() && !(brake && silent) {
+        if !(taints.is_empty() || (brake && silent)) {
             let bears = |pod: &&Arc<Item>| conditions::is_true(&node.value, "Ready") || !pod::ready(&pod.value);
             plan = pods().filter(bears).fold(plan, |plan, pod| evict(observed, &taints, pod, plan));
         }
@@ -182,10 +182,13 @@ fn unready(observed: &Observed<'_>, pod: &Item, plan: Plan) -> Plan {
     plan.and(vec![status_update(pod, status)]).wake(Some(Duration::ZERO))
 }
 
-/// The taints by which pods go from a node, once it is written since when.
+/// The taints by which pods go from a node, once it is written since when. That nobody hears a node which has never said
+/// how it is drives no pod away before it is missed.
 fn evicting(node: &Item) -> Vec<&Value> {
     let all = node.value["spec"]["taints"].as_array().into_iter().flatten();
-    all.filter(|taint| taint["effect"] == "NoExecute" && !taint["timeAdded"].is_null()).collect()
+    let heard = conditions::find(&node.value, "Ready").is_some();
+    let drives = |taint: &&Value| taint["effect"] == "NoExecute" && !taint["timeAdded"].is_null();
+    all.filter(drives).filter(|taint| heard || taint["key"] != UNREACHABLE).collect()
 }
 
 /// A pod goes when it does not bear one of its node's taints (any longer).

@@ -63,10 +63,8 @@ pub fn drop_disabled(kind: &Kind, old: Option<&Value>, new: &mut Value) {
         };
         let path: Vec<&str> = row.path.split('.').collect();
         let used = || old.and_then(|old| old.pointer(root)).is_some_and(|old| uses(row, old));
-        if let Some(held) = new.pointer_mut(root).filter(|held| has(held, &path)) {
-            if !used() {
-                take(held, &path, row.with_holder);
-            }
+        if let Some(held) = new.pointer_mut(root).filter(|held| has(held, &path) && !used()) {
+            take(held, &path, row.with_holder);
         }
     }
 }
