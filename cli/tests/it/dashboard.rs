@@ -192,7 +192,7 @@ spec:
 
 #[tokio::test]
 async fn a_session_is_good_at_every_server_and_pasted_objects_are_applied_at_any() {
-    let mut servers = vec![Server::new("a"), Server::new("b"), Server::new("c")];
+    let mut servers = [Server::new("a"), Server::new("b"), Server::new("c")];
     servers[0].start(None);
     let join = word(&servers[0].ask_json(&["token", "create"])["token"]);
     servers[1..].iter_mut().for_each(|server| server.start(Some(&join)));

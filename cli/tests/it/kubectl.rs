@@ -314,6 +314,6 @@ fn kubectl_works_as_it_does_with_kubernetes() {
     silent_servers_are_no_endpoints(&versions[0], &cluster);
     for kubectl in &versions {
         let gone = format!("namespace \"{}\" deleted", kubectl.namespace);
-        kubectl.ok(&format!("delete namespace {}", kubectl.namespace)).is(&gone);
+        kubectl.ok(&format!("delete namespace {}", kubectl.namespace)).has(&gone);
     }
 }
