@@ -12,6 +12,7 @@ pub(crate) mod taints;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -29,8 +30,10 @@ use crate::scheduler::ranking::Rankings;
 
 /// `spec.schedulerName` of pods that are ours to place.
 const NAME: &str = "default-scheduler";
-/// Pods placed per plan.
+/// Transactions per plan; pods that are left are looked at again.
 const BATCH: usize = 1000;
+/// After a plan that left some, which nothing else may wake: soon, but not at once, should it not be taken.
+const AGAIN: Duration = Duration::from_millis(5);
 
 /// It looks at all pods that wait at once.
 fn everything() -> Key {
@@ -75,8 +78,13 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
         (urgency(pod), crate::registry::prepare::meta_str(&pod.value, "creationTimestamp").to_owned())
     });
     let (mut nodes, mut rankings) = (Nodes::of(observed.world), Rankings::default());
-    let mut txns = Vec::new();
-    for pod in waiting.into_iter().take(BATCH) {
+    let (mut txns, mut wake_in) = (Vec::new(), None);
+    for pod in waiting {
+        // Pods that were refused before take nothing of a plan: they keep no others waiting.
+        if txns.len() >= BATCH {
+            wake_in = Some(AGAIN);
+            break;
+        }
         let wants = Wants::of(observed.world, pod);
         match place(&mut nodes, &mut rankings, &wants) {
             Ok(node) => txns.push(assigned(observed, pod, &node)),
@@ -84,7 +92,7 @@ pub(crate) fn plan(observed: &Observed<'_>, _: &Key) -> Plan {
         }
     }
     let txn = |changes| Txn { manager: "kube-scheduler", changes };
-    Plan { txns: txns.into_iter().map(txn).collect(), wake_in: None }
+    Plan { txns: txns.into_iter().map(txn).collect(), wake_in }
 }
 
 /// The best node, which then holds the pod; or why there is none.

@@ -144,3 +144,22 @@ fn a_claim_gets_a_directory_on_the_node_of_its_pod() {
     stage.settle();
     assert!(stage.names("persistentvolumes", |_| String::new()).is_empty(), "the volume goes with its claim");
 }
+
+#[test]
+fn more_pods_than_one_plan_takes_are_placed_and_those_that_fit_nowhere_keep_none_waiting() {
+    let mut stage = stage();
+    (3..=12).for_each(|number| drop(stage.node(&format!("n{number}"))));
+    for number in 0..super::BATCH + 5 {
+        pod(&mut stage, &format!("p{number:04}"), json!({}));
+    }
+    let plan = stage.plan("scheduler", &super::everything());
+    assert_eq!((plan.txns.len(), plan.wake_in), (super::BATCH, Some(super::AGAIN)));
+
+    let mut stage = self::stage();
+    for number in 0..super::BATCH + 5 {
+        pod(&mut stage, &format!("p{number:04}"), json!({ "nodeSelector": { "disk": "tape" } }));
+    }
+    let last = pod(&mut stage, "q", json!({}));
+    stage.rest();
+    assert!(verdict(&stage, &last).starts_with('n'), "{}", verdict(&stage, &last));
+}
