@@ -93,8 +93,12 @@ fn story(demo: &mut Demo, cluster: &mut Cluster) -> anyhow::Result<()> {
             let run = tokio.block_on(scenario::observe(scenario::find(name)?, 1, cluster))?.0;
             let broken: Vec<&str> = run.verdicts.iter().filter(|v| !v.holds()).map(|v| v.property.as_str()).collect();
             ensure!(broken.is_empty(), "broken: {}", broken.join(", "));
-            let (written, outage, whole) = (run.written, run.outage_us / 1000, run.converged_ms);
-            Ok(format!("{written} writes, none lost; longest pause {outage} ms; pods whole after {whole} ms"))
+            let (written, outage) = (run.written, run.outage_us / 1000);
+            let pods = match run.replaced_ms {
+                Some(after) => format!("pods run elsewhere {after} ms after it"),
+                None => format!("pods whole {} ms after the fault", run.converged_ms),
+            };
+            Ok(format!("{written} writes, none lost; longest pause {outage} ms; {pods}"))
         });
     }
     demo.step("all servers are killed and come back, containers go on", || away(&tokio, cluster));

@@ -95,6 +95,8 @@ pub(crate) struct Run {
     pub(crate) outage_us: u64,
     /// After the fault until the Deployment was whole again. Units: milliseconds.
     pub(crate) converged_ms: u64,
+    /// Since an agent was killed until its pods ran elsewhere. Units: milliseconds.
+    pub(crate) replaced_ms: Option<u64>,
     pub(crate) verdicts: Vec<Verdict>,
 }
 
@@ -283,6 +285,7 @@ fn judge(
         written,
         unknown: history.count(|outcome| matches!(outcome, Outcome::Unknown { .. })),
         outage_us,
+        replaced_ms: injected.replaced.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         converged_ms: u64::try_from(whole.as_ref().unwrap_or(&CONVERGED).as_millis()).unwrap_or(u64::MAX),
         verdicts,
     }
