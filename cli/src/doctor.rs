@@ -164,12 +164,12 @@ const DEVICES: &[Device] = &[
     },
     Device {
         name: "veth and bridge",
-        attempt: "ip link add b type bridge && ip link add v type veth peer name w && ip link set v master b",
+        attempt: "ip link add name br0 type bridge && ip link add name ve0 type veth peer name ve1 && ip link set dev ve0 master br0",
         advice: "no pod network; install iproute2 and load the modules veth and bridge",
     },
     Device {
         name: "vxlan",
-        attempt: "ip link set lo up && ip link add x type vxlan id 1 local 127.0.0.1 dstport 4789",
+        attempt: "ip link set lo up && ip link add name vx0 type vxlan id 1 local 127.0.0.1 dstport 4789",
         advice: "nodes on different network segments cannot reach each other's pods; load the module vxlan",
     },
     Device {
@@ -285,6 +285,15 @@ mod tests {
             (judged("1.41"), judged("1.9"), judged("2.0"), judged("")),
             (State::Ok, State::Missing, State::Ok, State::Missing)
         );
+    }
+
+    /// Whether this kernel can is the machine's matter; the tools must understand what is asked of them.
+    #[test]
+    fn what_is_tried_is_well_said() {
+        for tried in DEVICES.iter().map(device) {
+            let complaint = ["is invalid", "Usage", "syntax error"].iter().find(|word| tried.found.contains(**word));
+            assert_eq!(complaint, None, "{}", tried.found);
+        }
     }
 
     #[test]

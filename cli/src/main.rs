@@ -110,8 +110,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Wait(command) => runtime.block_on(waiting::wait(&command)),
         Command::Dashboard(flags) => runtime.block_on(dashboard::dashboard(&flags)),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "raftsman", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "raftsman", &mut script);
+            exit::say(String::from_utf8_lossy(&script).trim_end())
         }
         Command::Version => exit::say(&format!(
             "raftsman {}\nKubernetes API {}",
