@@ -1,10 +1,10 @@
 //! The whole way: a cluster is backed up, lost, and comes back from the file.
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::process::Server;
+use crate::process::{PATIENCE, Server};
 
 #[tokio::test]
 async fn a_cluster_comes_back_from_its_backup() {
@@ -66,4 +66,46 @@ async fn a_cluster_comes_back_from_its_backup() {
     let (before, after) = (made.metadata.resource_version, list.metadata.resource_version);
     let number = |text: Option<String>| text.and_then(|text| text.parse::<i64>().ok()).expect("a number");
     assert!(number(after) > number(before) + 1_000_000, "revisions never go back");
+}
+
+/// Makes a pod on the node `n`, whose account may not be there yet, and waits until it runs; answers its container.
+async fn runs(pods: &Api<Pod>, name: &str) -> (String, i32) {
+    let pod = json!({ "metadata": { "name": name },
+        "spec": { "nodeName": "n", "containers": [{ "name": "c", "image": "sim" }] } });
+    let pod = serde_json::from_value(pod).expect("a Pod");
+    let running = async {
+        while pods.get_opt(name).await.expect("an answer").is_none() {
+            let _ = pods.create(&PostParams::default(), &pod).await;
+        }
+        loop {
+            let status = pods.get(name).await.expect("it is there").status.unwrap_or_default();
+            let container = status.container_statuses.unwrap_or_default().into_iter().next();
+            if let Some(id) = container.as_ref().and_then(|c| c.container_id.clone().filter(|_| c.ready)) {
+                return (id, container.expect("just seen").restart_count);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, running).await.unwrap_or_else(|_| panic!("{name} does not run"))
+}
+
+#[tokio::test]
+async fn agents_of_the_lost_cluster_go_on_with_the_restored_one() {
+    let files = tempfile::tempdir().expect("a directory");
+    let file = files.path().join("b").display().to_string();
+    let mut old = Server::new("old");
+    old.start(None);
+    let token = old.ask_json(&["token", "create", "--role", "node"])["token"].as_str().expect("a token").to_owned();
+    let mut node = Server::new("n");
+    node.start_node(&token);
+    let before = runs(&Api::namespaced(old.client().await, "default"), "p").await;
+    assert!(old.ask(&["backup", "create", &file]).status.success());
+    old.kill();
+    let mut new = old.successor("new");
+    let restored = Server::plain(&["backup", "restore", &file, "--data-dir", &new.data_dir().display().to_string()]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    new.start(None);
+    let pods: Api<Pod> = Api::namespaced(new.client().await, "default");
+    runs(&pods, "q").await;
+    assert_eq!(runs(&pods, "p").await, before, "nothing was started again");
+    assert!(node.terminate(), "ended well");
 }

@@ -57,6 +57,13 @@ impl Server {
         }
     }
 
+    /// Another server at the same ports, with a directory of its own.
+    pub(crate) fn successor(&self, name: &str) -> Server {
+        let mut server = Server::new(name);
+        server.ports = self.ports;
+        server
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.dir.path().join("admin.kubeconfig")
     }
@@ -91,12 +98,22 @@ impl Server {
 
     /// Starts `up`, or `join` with a token, and waits until it is ready.
     pub(crate) fn start(&mut self, token: Option<&str>) {
+        self.start_until(token, "ready: ");
+    }
+
+    /// Joins as a node with simulated containers and nothing else.
+    pub(crate) fn start_node(&mut self, token: &str) {
+        self.extra = ["--roles", "node", "--runtime", "sim"].map(str::to_owned).to_vec();
+        self.start_until(Some(token), "node ");
+    }
+
+    fn start_until(&mut self, token: Option<&str>, line: &'static str) {
         let log = std::fs::File::create(self.dir.path().join("output.txt")).expect("a log");
         let mut command = self.up(token);
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("starts");
         let said = process.stdout.take().expect("a pipe");
         self.process = Some(process);
-        self.await_line(said, "ready: ");
+        self.await_line(said, line);
     }
 
     /// Waits for a line of its output; a thread goes on reading until the process ends, so that it can go on printing.
