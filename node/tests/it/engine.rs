@@ -52,7 +52,7 @@ impl Engine {
         Some(engine)
     }
 
-    fn docker(&self, args: &[&str]) -> Command {
+    pub(crate) fn docker(&self, args: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command.args(["-H", &self.host]).args(args).stdout(Stdio::null()).stderr(Stdio::null());
         command

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program")]
 
 mod engine;
+mod images;
 mod pods;

@@ -22,15 +22,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, IMAGE};
 
-struct Agent {
-    mirror: Arc<Mirror>,
+pub(crate) struct Agent {
+    pub(crate) mirror: Arc<Mirror>,
     outbox: Arc<Outbox>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Agent {
-    async fn start(engine: &Engine, dir: &std::path::Path, name: &str) -> Self {
+    pub(crate) async fn start(engine: &Engine, dir: &std::path::Path, name: &str) -> Self {
         let mirror = Arc::new(Mirror::open(dir).unwrap());
         let outbox = Arc::new(Outbox::default());
         let shared = Arc::new(Shared {
@@ -50,7 +50,7 @@ impl Agent {
         Self { mirror, outbox, tasks, stop }
     }
 
-    async fn apply(&self, objects: &[Value]) {
+    pub(crate) async fn apply(&self, objects: &[Value]) {
         let upserts = objects.iter().map(|object| {
             let resource = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
             let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
@@ -65,7 +65,7 @@ impl Agent {
     }
 
     /// Waits until a status of the pod satisfies a condition.
-    async fn until(&self, what: &str, holds: impl Fn(&PodStatus, bool) -> bool) -> PodStatus {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&PodStatus, bool) -> bool) -> PodStatus {
         let mut last = None;
         let found = tokio::time::timeout(Duration::from_secs(60), async {
             loop {
@@ -83,7 +83,7 @@ impl Agent {
         found.unwrap_or_else(|_| panic!("not within a minute: {what}; last: {last:#?}"))
     }
 
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
@@ -97,14 +97,14 @@ fn ids(status: &PodStatus) -> Vec<String> {
     status.container_statuses.iter().flatten().filter_map(|s| s.container_id.clone()).collect()
 }
 
-fn pod(node: &str, containers: Value) -> Value {
+pub(crate) fn pod(node: &str, containers: Value) -> Value {
     json!({"kind": "Pod", "metadata": {"name": "p", "namespace": "ns", "uid": format!("uid-{node}")},
         "spec": {"nodeName": node, "terminationGracePeriodSeconds": 5, "containers": containers, "volumes": [
             {"name": "shared", "emptyDir": {}}, {"name": "conf", "configMap": {"name": "conf"}},
             {"name": "cred", "secret": {"secretName": "cred"}}]}})
 }
 
-fn name(test: &str) -> String {
+pub(crate) fn name(test: &str) -> String {
     format!("{test}-{}", Timestamp::now().as_nanosecond())
 }
 
