@@ -115,7 +115,8 @@ impl Record {
         out.put_bytes(0, size_of(length) - HEADER_BYTES - length);
     }
 
-    /// Reads the record at the start of `bytes`.
+    /// Reads the record at the start of `bytes`. It has a copy of its payload: one entry that is kept must not keep the
+    /// whole segment in memory that it was read from.
     pub fn decode(sequence: u64, bytes: &Bytes) -> Decoded {
         if bytes.len() < HEADER_BYTES {
             return Decoded::Invalid;
@@ -128,7 +129,7 @@ impl Record {
         if checksum(sequence, &bytes[8..HEADER_BYTES + length]) != word(4) {
             return Decoded::Invalid;
         }
-        let payload = bytes.slice(HEADER_BYTES..HEADER_BYTES + length);
+        let payload = Bytes::copy_from_slice(&bytes[HEADER_BYTES..HEADER_BYTES + length]);
         match parse(bytes[12], payload) {
             Some(record) => Decoded::Record { record, durable: word(8), size: size_of(length) },
             None => Decoded::Invalid,
@@ -178,7 +179,9 @@ mod tests {
             record.encode(sequence, durable, &mut out);
             let (bytes, size) = (out.freeze(), size_of(record.payload_len()));
             prop_assert_eq!(bytes.len(), size);
-            prop_assert_eq!(Record::decode(sequence, &bytes), Decoded::Record { record, durable, size });
+            let decoded = Record::decode(sequence, &bytes);
+            prop_assert!(bytes.is_unique(), "what was read is not kept with the file's bytes");
+            prop_assert_eq!(decoded, Decoded::Record { record, durable, size });
             prop_assert_eq!(Record::decode(sequence.wrapping_add(1), &bytes), Decoded::Invalid);
         }
 
