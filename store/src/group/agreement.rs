@@ -6,7 +6,6 @@ use std::time::Duration;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use proto::peer;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::{MemberId, Revision};
 use crate::group::Group;
@@ -22,15 +21,12 @@ impl Group {
         self.differing.lock().clone()
     }
 
-    /// Compares while this member leads, until told to end.
-    pub(crate) async fn compare(&self, machine: &Machine, cancel: CancellationToken) {
+    /// Compares again and again while this member leads.
+    pub(crate) async fn compare(&self, machine: &Machine) {
         let mut again = tokio::time::interval(LOOK);
         again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = again.tick() => {}
-                () = cancel.cancelled() => return,
-            }
+            again.tick().await;
             let now = self.raft.metrics().borrow_watched().clone();
             let leads = now.state == ServerState::Leader;
             // One that was removed, or joined again as another, is no concern any more.

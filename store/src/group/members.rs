@@ -61,11 +61,14 @@ impl Group {
                 self.raft.add_learner(id, node, false).await.map(|_| ()).map_err(changed)
             }
             Leader::Other(leader, at) => {
-                let request = peer::JoinRequest { id, node: Some(node), returning: false };
-                let answer = self.client(leader, &at)?.join(request).await.map_err(|_| Error::NoLeader)?.into_inner();
-                answer.failure.as_ref().map_or(Ok(()), |failure| Err(parse_failure(failure)))
+                self.ask(leader, &at, peer::JoinRequest { id, node: Some(node), returning: false }).await
             }
         }
+    }
+
+    async fn ask(&self, leader: MemberId, at: &peer::Node, request: peer::JoinRequest) -> Result<(), Error> {
+        let answer = self.client(leader, at)?.join(request).await.map_err(|_| Error::NoLeader)?.into_inner();
+        answer.failure.as_ref().map_or(Ok(()), |failure| Err(parse_failure(failure)))
     }
 
     /// Whether a member that has belonged to the group still does, as its leader knows for sure.
@@ -85,9 +88,7 @@ impl Group {
                 Err(Error::Invalid(removed(id)))
             }
             Leader::Other(leader, at) => {
-                let request = peer::JoinRequest { id, node: None, returning: true };
-                let answer = self.client(leader, &at)?.join(request).await.map_err(|_| Error::NoLeader)?.into_inner();
-                answer.failure.as_ref().map_or(Ok(()), |failure| Err(parse_failure(failure)))
+                self.ask(leader, &at, peer::JoinRequest { id, node: None, returning: true }).await
             }
         }
     }

@@ -12,7 +12,6 @@ use proto::command::command::Request;
 use proto::command::refusal::Reason;
 use proto::command::{Outcome, Refusal, outcome::Response};
 use proto::etcdserverpb as pb;
-use tokio_util::sync::CancellationToken;
 
 use crate::group::Group;
 
@@ -75,22 +74,16 @@ impl Space {
 }
 
 impl Group {
-    /// Looks at the disk again and again until told to end, and does not lead with a full one if another can.
-    pub(crate) async fn mind_space(&self, cancel: CancellationToken) {
+    /// Looks at the disk again and again, and does not lead with a full one if another can.
+    pub(crate) async fn mind_space(&self) {
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let look_again = async {
-            loop {
-                tick.tick().await;
-                self.space.look();
-                if self.space.full() {
-                    self.step_aside().await;
-                }
+        loop {
+            tick.tick().await;
+            self.space.look();
+            if self.space.full() {
+                self.step_aside().await;
             }
-        };
-        tokio::select! {
-            () = look_again => {}
-            () = cancel.cancelled() => {}
         }
     }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use tokio_util::sync::CancellationToken;
 
 use crate::raft::journal::Journal;
 use crate::raft::types::Raft;
@@ -38,15 +37,12 @@ fn step(bytes: u64, most: u64, old: Option<u64>, in_snapshot: Option<u64>) -> St
     }
 }
 
-/// Keeps the entries of the log below so many bytes, about, until told to end.
-pub(crate) async fn tend(raft: Raft, journal: Journal, most: u64, cancel: CancellationToken) {
+/// Keeps the entries of the log below so many bytes, about, until Raft has failed.
+pub(crate) async fn tend(raft: Raft, journal: Journal, most: u64) {
     let mut again = tokio::time::interval(LOOK);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            _ = again.tick() => {}
-            () = cancel.cancelled() => return,
-        }
+        again.tick().await;
         let covered = raft.metrics().borrow_watched().snapshot.map(|id| id.index);
         let done = match step(journal.bytes(), most, journal.last_but(most / KEPT), covered) {
             Step::None => continue,

@@ -93,24 +93,21 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let (told, leadership) = watch::channel(Leadership::default());
     let base = machine.clone();
     let epoch_base = move || base.view().header().epoch_base;
-    tasks.spawn(trim::tend(raft.clone(), journal.clone(), config.snapshot_bytes, cancel.clone()));
+    let trimming = trim::tend(raft.clone(), journal.clone(), config.snapshot_bytes);
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(trimming));
     tasks.spawn(leadership::follow(raft, epoch_base, told, cancel.clone()));
     let (tended, until) = (group.clone(), cancel.clone());
     tasks.spawn(async move { members::tend(&tended, until).await });
     let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
     tasks.spawn(async move { counted.run(news, until).await });
-    let (spacious, until) = (group.clone(), cancel.clone());
-    tasks.spawn(async move { spacious.mind_space(until).await });
-    let (removed, until) = (watch::Sender::new(None), cancel.clone());
+    let spacious = group.clone();
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { spacious.mind_space().await }));
+    let removed = watch::Sender::new(None);
     let (staying, removal) = (group.clone(), removed.subscribe());
-    tasks.spawn(async move {
-        tokio::select! {
-            why = staying.until_removed() => { removed.send_replace(Some(why)); }
-            () = until.cancelled() => {}
-        }
-    });
-    let (looking, held, until) = (group.clone(), machine.clone(), cancel.clone());
-    tasks.spawn(async move { looking.compare(&held, until).await });
+    let leaving = async move { removed.send_replace(Some(staying.until_removed().await)) };
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(leaving));
+    let (looking, held) = (group.clone(), machine.clone());
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { looking.compare(&held).await }));
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
