@@ -216,8 +216,19 @@ impl Group {
         }
     }
 
+    /// While this member leads: lets another voter that can lead instead; answers which, if any did.
+    pub(crate) async fn hand_over(&self) -> Option<MemberId> {
+        for to in self.heirs() {
+            match self.transfer(to).await {
+                Ok(()) => return Some(to),
+                Err(error) => tracing::debug!(to, %error, "it does not take over"),
+            }
+        }
+        None
+    }
+
     /// While this member leads: the voters that could lead instead.
-    pub(super) fn heirs(&self) -> Vec<MemberId> {
+    fn heirs(&self) -> Vec<MemberId> {
         let now = self.raft.metrics().borrow_watched().clone();
         let could = |id: &MemberId| *id != self.id && could_lead(&now, *id, self.silence());
         if now.state == ServerState::Leader {
@@ -227,7 +238,7 @@ impl Group {
         }
     }
 
-    pub(super) async fn transfer(&self, to: MemberId) -> Result<(), Error> {
+    async fn transfer(&self, to: MemberId) -> Result<(), Error> {
         if to == self.id {
             return Ok(());
         }

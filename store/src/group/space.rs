@@ -81,17 +81,10 @@ impl Group {
         loop {
             tick.tick().await;
             self.space.look();
-            if self.space.full() {
-                self.step_aside().await;
-            }
-        }
-    }
-
-    async fn step_aside(&self) {
-        for to in self.heirs() {
-            match self.transfer(to).await {
-                Ok(()) => return tracing::warn!(to, "the disk is full: another member leads"),
-                Err(error) => tracing::debug!(to, %error, "it does not take over"),
+            if self.space.full()
+                && let Some(to) = self.hand_over().await
+            {
+                tracing::warn!(to, "the disk is full: another member leads");
             }
         }
     }

@@ -347,15 +347,9 @@ impl Store {
 
     /// Drains, hands leadership over when leading, closes.
     pub async fn shutdown(&self) {
-        let next = self
-            .inner
-            .group
-            .members()
-            .into_iter()
-            .find(|member| member.id != self.id() && member.voter && member.lag.is_some_and(|lag| lag < 10));
-        if let Some(next) = next.filter(|_| self.inner.leadership.borrow().acting) {
-            // Without it the others would wait for an election; with an error they still do.
-            let _ = self.inner.group.change(Change::TransferTo(next.id)).await;
+        if self.inner.leadership.borrow().acting {
+            // When nobody takes over, the others wait for an election.
+            let _ = self.inner.group.hand_over().await;
         }
         let _ = self.inner.group.raft.shutdown().await;
         self.inner.cancel.cancel();
