@@ -129,7 +129,7 @@ async fn pods_besides(client: &kube::Client, all: usize, fields: &str) -> anyhow
 
 /// The agents of a case, once all of their nodes are ready; with a row that says how long that took.
 async fn joined(bench: &mut Bench, cluster: &Cluster, client: &kube::Client, case: &str) -> anyhow::Result<Agents> {
-    let ((nodes, _), pids) = (bench.options.scale(), servers(cluster));
+    let ((nodes, _), pids) = (bench.options.scale(), cluster.server_pids());
     let (cpu, began) = (probe::cpu(&pids), Instant::now());
     let agents = Agents::start(cluster, &bench.binary, nodes).await?;
     until(nodes, "nodes are Ready", SELDOM, || ready_nodes(client)).await?;
@@ -137,10 +137,6 @@ async fn joined(bench: &mut Bench, cluster: &Cluster, client: &kube::Client, cas
     bench.row(case, "nodes joined/s", vec![nodes as f64 / elapsed], Vec::new());
     bench.row(case, "server cpu ms/node", vec![cpu * 1e3 / nodes as f64], Vec::new());
     Ok(agents)
-}
-
-fn servers(cluster: &Cluster) -> Vec<i32> {
-    cluster.of_role("server").map(|server| server.pid).collect()
 }
 
 /// Pods wait while no scheduler runs; then the server is started with one.
@@ -182,7 +178,7 @@ pub(super) fn schedule(bench: &mut Bench) -> anyhow::Result<()> {
 pub(super) fn running(bench: &mut Bench) -> anyhow::Result<()> {
     let (_, pods) = bench.options.scale();
     let cluster = bench.servers("running", 1, &[POD_CIDR])?;
-    let pids = servers(&cluster);
+    let pids = cluster.server_pids();
     let runtime = runtime()?;
     let measured = runtime.block_on(async {
         let client = connect(&cluster.kubeconfig(), None).await?;

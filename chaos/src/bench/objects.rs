@@ -94,7 +94,7 @@ pub(super) async fn create(cluster: &Cluster, count: usize, cpu: &'static str) -
 /// Creates 10,000 pods, lists them, watches, restarts the server with them.
 pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     let mut cluster = bench.servers("pods", 1, &["--controllers=-*"])?;
-    let pids: Vec<i32> = cluster.of_role("server").map(|server| server.pid).collect();
+    let pids = cluster.server_pids();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         account(&cluster).await?;

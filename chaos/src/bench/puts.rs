@@ -89,7 +89,7 @@ pub(super) fn run(bench: &mut Bench, members: u8) -> anyhow::Result<()> {
     let ours = bench.servers("puts", members, &["--controllers=-*"])?;
     let etcd = Etcd::start(&bench.folder("etcd")?, usize::from(members))?;
     println!("  beside {} without TLS; ours with TLS and client certificates", etcd.version);
-    let our_pids: Vec<i32> = ours.of_role("server").map(|server| server.pid).collect();
+    let our_pids = ours.server_pids();
     let mut results = Vec::new();
     let done = runtime()?.block_on(async {
         // Each call opens connections of its own.

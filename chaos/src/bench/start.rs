@@ -16,7 +16,7 @@ pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
         first.push(began.elapsed().as_secs_f64() * 1000.0);
         cluster.process("server-1")?.stop()?;
         again.push(restart(&mut cluster)?);
-        let pids: Vec<i32> = cluster.of_role("server").map(|server| server.pid).collect();
+        let pids = cluster.server_pids();
         let (before, began) = (probe::cpu(&pids), Instant::now());
         std::thread::park_timeout(IDLE);
         idle.push((probe::cpu(&pids) - before).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0);

@@ -62,6 +62,10 @@ impl Cluster {
         self.processes.iter().filter(move |process| process.role == role)
     }
 
+    pub(crate) fn server_pids(&self) -> Vec<i32> {
+        self.of_role("server").map(|server| server.pid).collect()
+    }
+
     /// Starts a process that has ended, with the command it had.
     pub(crate) fn restart(&mut self, name: &str) -> anyhow::Result<()> {
         let process = self.processes.iter_mut().find(|process| process.name == name).context("no such process")?;
