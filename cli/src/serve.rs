@@ -267,7 +267,8 @@ async fn serve_etcd(settings: &Settings, config: &run::Config, store: &Store) ->
     let pair = run::serving_pair(config).map_err(failed)?;
     let mut tls = tls(&config.shared.authority.cert_pem, &pair, Clients::Certified).map_err(failed)?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
-    store.serve_etcd(listener, Some(TlsAcceptor::from(std::sync::Arc::new(tls))), OBJECTS.into());
+    let options = store::etcd::Options { protected: OBJECTS.into(), ..Default::default() };
+    store.serve_etcd(listener, Some(TlsAcceptor::from(std::sync::Arc::new(tls))), options);
     Ok(())
 }
 

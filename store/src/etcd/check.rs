@@ -10,9 +10,6 @@ use proto::etcdserverpb::request_op::Request;
 
 use crate::machine::codec;
 
-/// Operations in one branch of a transaction at most.
-const OPS_MAX: usize = 128;
-
 /// Why a request is refused: an invalid argument, in etcd's words.
 pub(super) type Checked = Result<(), &'static str>;
 
@@ -41,9 +38,9 @@ pub(super) fn delete(request: &pb::DeleteRangeRequest) -> Checked {
     if request.key.is_empty() { Err("etcdserver: key is not provided") } else { Ok(()) }
 }
 
-/// Both branches are checked, whichever will be taken.
-pub(super) fn txn(request: &pb::TxnRequest) -> Checked {
-    if [request.compare.len(), request.success.len(), request.failure.len()].iter().any(|count| *count > OPS_MAX) {
+/// Both branches are checked, whichever will be taken. `ops_max`: operations in one branch at most.
+pub(super) fn txn(request: &pb::TxnRequest, ops_max: usize) -> Checked {
+    if [request.compare.len(), request.success.len(), request.failure.len()].iter().any(|count| *count > ops_max) {
         return Err("etcdserver: too many operations in txn request");
     }
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
@@ -54,7 +51,7 @@ pub(super) fn txn(request: &pb::TxnRequest) -> Checked {
             Some(Request::RequestRange(request)) => range(request)?,
             Some(Request::RequestPut(request)) => put(request)?,
             Some(Request::RequestDeleteRange(request)) => delete(request)?,
-            Some(Request::RequestTxn(request)) => txn(request)?,
+            Some(Request::RequestTxn(request)) => txn(request, ops_max)?,
             None => return Err("etcdserver: key is not provided"),
         }
     }
@@ -131,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_key_changes_once_in_a_transaction() {
-        let of = |success: Vec<pb::RequestOp>| txn(&pb::TxnRequest { success, ..Default::default() });
+        let of = |success: Vec<pb::RequestOp>| txn(&pb::TxnRequest { success, ..Default::default() }, 128);
         assert_eq!(of(vec![put_op("a"), put_op("b")]), Ok(()));
         assert!(of(vec![put_op("a"), put_op("a")]).is_err());
         assert!(of(vec![put_op("b"), delete_op("a", "c")]).is_err());

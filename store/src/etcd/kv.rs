@@ -6,22 +6,20 @@ use proto::command::outcome::Response as Answer;
 use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
-use crate::etcd::{check, status};
-use crate::{Error, Store};
+use crate::Error;
+use crate::etcd::{Front, check, status};
 
 /// See the module.
 pub(super) struct Kv {
-    pub(super) store: Store,
-    /// Keys with this prefix are not written here; empty: no such keys.
-    pub(super) protected: Bytes,
+    pub(super) front: Front,
 }
 
 impl Kv {
     fn guard(&self, touches: impl FnOnce(&Bytes) -> bool) -> Result<(), Status> {
-        if self.protected.is_empty() || !touches(&self.protected) {
+        if self.front.options.protected.is_empty() || !touches(&self.front.options.protected) {
             return Ok(());
         }
-        let prefix = String::from_utf8_lossy(&self.protected).into_owned();
+        let prefix = String::from_utf8_lossy(&self.front.options.protected).into_owned();
         Err(Status::permission_denied(format!(
             "etcdserver: permission denied: keys under {prefix} belong to the Kubernetes API; change them there"
         )))
@@ -30,9 +28,9 @@ impl Kv {
 
 macro_rules! write {
     ($self:ident, $variant:ident, $request:expr) => {
-        match $self.store.write(Write::$variant($request)).await.map_err(status)? {
+        match $self.front.store.write(Write::$variant($request)).await.map_err(status)? {
             Answer::$variant(mut response) => {
-                $self.store.sign(&mut response.header);
+                $self.front.store.sign(&mut response.header);
                 Ok(Response::new(response))
             }
             _ => Err(status(Error::Unknown)),
@@ -46,7 +44,7 @@ impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let request = request.into_inner();
         check::range(&request).map_err(Status::invalid_argument)?;
-        self.store.range(request).await.map(Response::new).map_err(status)
+        self.front.store.range(request).await.map(Response::new).map_err(status)
     }
 
     type RangeStreamStream = tokio_stream::Empty<Result<pb::RangeStreamResponse, Status>>;
@@ -75,7 +73,7 @@ impl pb::kv_server::Kv for Kv {
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
-        check::txn(&request).map_err(Status::invalid_argument)?;
+        check::txn(&request, self.front.options.txn_ops_max).map_err(Status::invalid_argument)?;
         self.guard(|prefix| check::touches(&request, prefix))?;
         write!(self, Txn, request)
     }

@@ -8,16 +8,16 @@ use proto::command::outcome::Response as Answer;
 use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::Error;
 use crate::etcd::kv::write;
-use crate::etcd::status;
-use crate::{Error, Store};
+use crate::etcd::{Front, status};
 
 /// Shorter times are granted as this one, seconds: an election must fit in.
 const TTL_MIN: i64 = 2;
 
 /// See the module.
 pub(super) struct Lease {
-    pub(super) store: Store,
+    pub(super) front: Front,
 }
 
 type Alive = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send>>;
@@ -50,7 +50,7 @@ impl pb::lease_server::Lease for Lease {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Alive>, Status> {
-        let store = self.store.clone();
+        let store = self.front.store.clone();
         let answers = request.into_inner().then(move |request| {
             let store = store.clone();
             async move {
@@ -69,11 +69,11 @@ impl pb::lease_server::Lease for Lease {
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
         let request = request.into_inner();
         let mut response = pb::LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() };
-        if let Some((granted, left, keys)) = self.store.lease(request.id, false).await.map_err(status)? {
+        if let Some((granted, left, keys)) = self.front.store.lease(request.id, false).await.map_err(status)? {
             (response.ttl, response.granted_ttl) = (left, granted);
             response.keys = if request.keys { keys } else { Vec::new() };
         }
-        response.header = self.store.header(self.store.revision());
+        response.header = self.front.store.header(self.front.store.revision());
         Ok(Response::new(response))
     }
 
@@ -81,8 +81,11 @@ impl pb::lease_server::Lease for Lease {
         &self,
         _: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        self.store.barrier().await.map_err(status)?;
-        let leases = self.store.leases().into_iter().map(|id| pb::LeaseStatus { id }).collect();
-        Ok(Response::new(pb::LeaseLeasesResponse { header: self.store.header(self.store.revision()), leases }))
+        self.front.store.barrier().await.map_err(status)?;
+        let leases = self.front.store.leases().into_iter().map(|id| pb::LeaseStatus { id }).collect();
+        Ok(Response::new(pb::LeaseLeasesResponse {
+            header: self.front.store.header(self.front.store.revision()),
+            leases,
+        }))
     }
 }

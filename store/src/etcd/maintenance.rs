@@ -1,58 +1,40 @@
-//! Status and members. What is not served yet says so.
+//! What concerns one member. What is not served yet says so.
 
 use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
-use crate::Store;
-use crate::etcd::status;
+use crate::etcd::{Front, status};
 
-/// Maintenance of one member.
+/// See the module.
 pub(super) struct Maintenance {
-    pub(super) store: Store,
+    pub(super) front: Front,
 }
 
-/// The group.
-pub(super) struct Cluster {
-    pub(super) store: Store,
-}
-
-fn absent<T>(name: &str) -> Result<T, Status> {
+pub(super) fn absent<T>(name: &str) -> Result<T, Status> {
     Err(Status::unimplemented(format!(
         "{name} is not served; `raftsman member` and `raftsman backup` change members and state"
     )))
 }
 
-fn members(store: &Store) -> Vec<pb::Member> {
-    let urls = |address: &str| if address.is_empty() { Vec::new() } else { vec![format!("https://{address}")] };
-    let member = |member: crate::api::Member| pb::Member {
-        id: member.id,
-        name: member.name,
-        peer_ur_ls: urls(&member.peer_address),
-        client_ur_ls: urls(&member.client_address),
-        is_learner: !member.voter,
-    };
-    store.members().into_iter().map(member).collect()
-}
-
 /// What etcd names in a header about members: no revision.
-const NO_REVISION: i64 = 0;
+pub(super) const NO_REVISION: i64 = 0;
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         // Listing is what health checks do. Nobody raises or clears an alarm by hand: it goes by the disk.
         if request.into_inner().action == 0 {
-            let raised = pb::AlarmMember { member_id: self.store.id(), alarm: pb::AlarmType::Nospace.into() };
-            let full = self.store.no_space().then_some(raised);
+            let raised = pb::AlarmMember { member_id: self.front.store.id(), alarm: pb::AlarmType::Nospace.into() };
+            let full = self.front.store.no_space().then_some(raised);
             let corrupt = |member_id| pb::AlarmMember { member_id, alarm: pb::AlarmType::Corrupt.into() };
-            let alarms = full.into_iter().chain(self.store.differing_ids().map(corrupt)).collect();
-            return Ok(Response::new(pb::AlarmResponse { header: self.store.header(NO_REVISION), alarms }));
+            let alarms = full.into_iter().chain(self.front.store.differing_ids().map(corrupt)).collect();
+            return Ok(Response::new(pb::AlarmResponse { header: self.front.store.header(NO_REVISION), alarms }));
         }
         absent("Alarm")
     }
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
-        Ok(Response::new(self.store.status()))
+        Ok(Response::new(self.front.store.status()))
     }
 
     async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
@@ -61,16 +43,16 @@ impl pb::maintenance_server::Maintenance for Maintenance {
 
     /// The checksum that apply carries along: of every change there ever was, in order.
     async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        let view = self.store.view();
-        let (header, hash) = (self.store.header(view.revision()), view.header().hash);
+        let view = self.front.store.view();
+        let (header, hash) = (self.front.store.header(view.revision()), view.header().hash);
         Ok(Response::new(pb::HashResponse { header, hash }))
     }
 
     /// Of what lies on the disk.
     async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        let found = self.store.hash(request.into_inner().revision).await.map_err(status)?;
+        let found = self.front.store.hash(request.into_inner().revision).await.map_err(status)?;
         Ok(Response::new(pb::HashKvResponse {
-            header: self.store.header(self.store.revision()),
+            header: self.front.store.header(self.front.store.revision()),
             hash: found.hash,
             compact_revision: found.compacted,
             hash_revision: found.revision,
@@ -87,59 +69,14 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        if self.store.leadership().borrow().leader != Some(self.store.id()) {
+        if self.front.store.leadership().borrow().leader != Some(self.front.store.id()) {
             return Err(Status::failed_precondition("etcdserver: not leader"));
         }
-        self.store.transfer_leader(request.into_inner().target_id).await.map_err(status)?;
-        Ok(Response::new(pb::MoveLeaderResponse { header: self.store.header(NO_REVISION) }))
+        self.front.store.transfer_leader(request.into_inner().target_id).await.map_err(status)?;
+        Ok(Response::new(pb::MoveLeaderResponse { header: self.front.store.header(NO_REVISION) }))
     }
 
     async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
         absent("Downgrade")
-    }
-}
-
-#[tonic::async_trait]
-impl pb::cluster_server::Cluster for Cluster {
-    async fn member_add(&self, _: Request<pb::MemberAddRequest>) -> Result<Response<pb::MemberAddResponse>, Status> {
-        absent("MemberAdd")
-    }
-
-    async fn member_remove(
-        &self,
-        request: Request<pb::MemberRemoveRequest>,
-    ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        let id = request.into_inner().id;
-        if self.store.members().iter().all(|member| member.id != id) {
-            return Err(Status::not_found("etcdserver: member not found"));
-        }
-        self.store.member_remove(id).await.map_err(status)?;
-        let members = members(&self.store);
-        Ok(Response::new(pb::MemberRemoveResponse { header: self.store.header(NO_REVISION), members }))
-    }
-
-    async fn member_update(
-        &self,
-        _: Request<pb::MemberUpdateRequest>,
-    ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        absent("MemberUpdate")
-    }
-
-    async fn member_list(
-        &self,
-        request: Request<pb::MemberListRequest>,
-    ) -> Result<Response<pb::MemberListResponse>, Status> {
-        if request.into_inner().linearizable {
-            self.store.barrier().await.map_err(status)?;
-        }
-        let members = members(&self.store);
-        Ok(Response::new(pb::MemberListResponse { header: self.store.header(NO_REVISION), members }))
-    }
-
-    async fn member_promote(
-        &self,
-        _: Request<pb::MemberPromoteRequest>,
-    ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        absent("MemberPromote")
     }
 }

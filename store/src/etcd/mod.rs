@@ -3,10 +3,14 @@
 //! Source: etcd `server/etcdserver/api/v3rpc`. Error texts are etcd's own: clients match them.
 
 mod check;
+mod cluster;
 mod kv;
 mod lease;
 mod maintenance;
 mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proto::command::refusal::Reason;
@@ -25,13 +29,46 @@ pub const VERSION: &str = "3.6.0";
 /// As etcd shortens it.
 pub(crate) const STORAGE_VERSION: &str = "3.6.0";
 
+/// How the API is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Keys with this prefix are not written here; empty: no such keys.
+    pub protected: Bytes,
+    /// Operations in one branch of a transaction at most (`--max-txn-ops`).
+    pub txn_ops_max: usize,
+    /// A request at most, bytes (`--max-request-bytes`).
+    pub request_bytes_max: usize,
+    /// A watch that asked for it is told of progress so often when nothing happens.
+    pub progress: Duration,
+}
+
+impl Default for Options {
+    /// etcd's limits; progress as often as Kubernetes expects it.
+    fn default() -> Self {
+        Options {
+            protected: Bytes::new(),
+            txn_ops_max: 128,
+            request_bytes_max: 1536 << 10,
+            progress: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What every service works with.
+#[derive(Clone)]
+struct Front {
+    store: Store,
+    options: Arc<Options>,
+}
+
 /// All services.
-pub(crate) fn routes(store: &Store, protected: Bytes) -> Routes {
-    Routes::new(KvServer::new(kv::Kv { store: store.clone(), protected }))
-        .add_service(WatchServer::new(watch::Watch { store: store.clone() }))
-        .add_service(LeaseServer::new(lease::Lease { store: store.clone() }))
-        .add_service(ClusterServer::new(maintenance::Cluster { store: store.clone() }))
-        .add_service(MaintenanceServer::new(maintenance::Maintenance { store: store.clone() }))
+pub(crate) fn routes(store: &Store, options: Options) -> Routes {
+    let front = Front { store: store.clone(), options: Arc::new(options) };
+    Routes::new(KvServer::new(kv::Kv { front: front.clone() }))
+        .add_service(WatchServer::new(watch::Watch { front: front.clone() }))
+        .add_service(LeaseServer::new(lease::Lease { front: front.clone() }))
+        .add_service(ClusterServer::new(cluster::Cluster { front: front.clone() }))
+        .add_service(MaintenanceServer::new(maintenance::Maintenance { front }))
         .prepare()
 }
 

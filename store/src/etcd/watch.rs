@@ -14,20 +14,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{Revision, WatchBatch, WatchError, WatchSpec};
+use crate::etcd::Front;
 use crate::{Store, Watcher};
 
 /// Answers waiting for a slow client; a full queue holds its watches back, which then read the history.
 const QUEUE_MAX: usize = 128;
 /// Watches of one stream at most.
 const WATCHES_MAX: usize = 10_000;
-/// A watch that asked for it is told of progress so often when nothing happens.
-const PROGRESS: Duration = Duration::from_secs(5);
 /// Bytes of keys and values per answer when a client takes fragments.
 const FRAGMENT_BYTES: usize = 1 << 20;
 
 /// See the module.
 pub(super) struct Watch {
-    pub(super) store: Store,
+    pub(super) front: Front,
 }
 
 type Answers = mpsc::Sender<Result<pb::WatchResponse, Status>>;
@@ -41,15 +40,16 @@ impl pb::watch_server::Watch for Watch {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (answers, queue) = mpsc::channel(QUEUE_MAX);
-        let session =
-            Session { store: self.store.clone(), answers, watches: HashMap::new(), tasks: JoinSet::new(), next_id: 0 };
-        self.store.track(session.run(request.into_inner()));
+        let (store, progress) = (self.front.store.clone(), self.front.options.progress);
+        let session = Session { store, progress, answers, watches: HashMap::new(), tasks: JoinSet::new(), next_id: 0 };
+        self.front.store.track(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(queue)))
     }
 }
 
 struct Session {
     store: Store,
+    progress: Duration,
     answers: Answers,
     /// To each watch: somebody wants to know how far it is.
     watches: HashMap<i64, mpsc::Sender<oneshot::Sender<Revision>>>,
@@ -123,7 +123,8 @@ impl Session {
         };
         let (asks, asked) = mpsc::channel(1);
         self.watches.insert(id, asks);
-        let one = One { id, request, store: self.store.clone(), answers: self.answers.clone(), asked };
+        let (store, answers) = (self.store.clone(), self.answers.clone());
+        let one = One { id, request, store, progress: self.progress, answers, asked };
         let watcher = self.store.watch(&spec);
         self.tasks.spawn(one.run(watcher));
         true
@@ -161,13 +162,14 @@ struct One {
     id: i64,
     request: pb::WatchCreateRequest,
     store: Store,
+    progress: Duration,
     answers: Answers,
     asked: mpsc::Receiver<oneshot::Sender<Revision>>,
 }
 
 impl One {
     async fn run(mut self, mut watcher: Watcher) -> i64 {
-        let mut quiet = tokio::time::interval(PROGRESS);
+        let mut quiet = tokio::time::interval(self.progress);
         quiet.reset();
         loop {
             let going = tokio::select! {

@@ -360,9 +360,9 @@ impl Store {
         let _ = tokio::task::spawn_blocking(move || machine.flush()).await;
     }
 
-    /// Serves the etcd v3 API on a listener until the store shuts down. Writes under `protected` are refused.
-    pub fn serve_etcd(&self, listener: TcpListener, tls: Option<TlsAcceptor>, protected: Bytes) {
-        let routes = crate::etcd::routes(self, protected);
+    /// Serves the etcd v3 API on a listener until the store shuts down.
+    pub fn serve_etcd(&self, listener: TcpListener, tls: Option<TlsAcceptor>, options: crate::etcd::Options) {
+        let routes = crate::etcd::routes(self, options);
         serve(listener, tls, routes, &self.inner.tasks, &self.inner.cancel);
     }
 

@@ -16,7 +16,8 @@ impl Etcdctl {
     async fn new(store: &Store) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
-        store.serve_etcd(listener, None, "/registry/".into());
+        let options = store::etcd::Options { protected: "/registry/".into(), ..Default::default() };
+        store.serve_etcd(listener, None, options);
         Etcdctl { endpoint }
     }
 
