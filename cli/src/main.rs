@@ -5,6 +5,7 @@ mod admin;
 mod backup;
 mod dashboard;
 mod doctor;
+mod etcd_flags;
 mod exit;
 mod flags;
 mod objects;
@@ -12,8 +13,11 @@ mod resource;
 mod sealed;
 mod serve;
 mod show;
+mod signals;
+mod store_command;
 mod waiting;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -46,6 +50,13 @@ enum Command {
         token: String,
         #[command(flatten)]
         flags: ServerFlags,
+    },
+    /// The store alone, in the place of an etcd: takes etcd's flags, `--help` shows them.
+    #[command(disable_help_flag = true)]
+    Store {
+        /// Flags as etcd takes them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
+        arguments: Vec<OsString>,
     },
     /// Backups: create, verify, restore.
     #[command(subcommand)]
@@ -98,6 +109,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Up { flags } => runtime.block_on(serve::up(flags)),
         Command::Join { token, flags } => runtime.block_on(serve::join(&token, flags)),
+        Command::Store { arguments } => runtime.block_on(store_command::run(arguments)),
         Command::Backup(command) => runtime.block_on(backup::run(command)),
         Command::Token(command) => runtime.block_on(admin::token(command)),
         Command::Status(access) => runtime.block_on(admin::status(&access)),

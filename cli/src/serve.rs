@@ -13,13 +13,13 @@ use control::server::{Clients, tls};
 use store::Store;
 use store::config::{Bootstrap, Config, PEER_NAME, PeerTls};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{Failure, say};
 use crate::flags::{ServerFlags, Settings};
+use crate::signals::Ends;
 
 /// Leader heartbeats. Writes stop for at most three election timeouts when a leader dies.
 const HEARTBEAT: Duration = Duration::from_millis(50);
@@ -270,24 +270,4 @@ async fn serve_etcd(settings: &Settings, config: &run::Config, store: &Store) ->
     let options = store::etcd::Options { protected: OBJECTS.into(), ..Default::default() };
     store.serve_etcd(listener, Some(TlsAcceptor::from(std::sync::Arc::new(tls))), options);
     Ok(())
-}
-
-/// The signals that end a server.
-struct Ends {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Ends {
-    fn new() -> Result<Ends, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| failed(format!("signals: {error}")));
-        Ok(Ends { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

@@ -100,6 +100,7 @@ const PURE: &[&str] = &[
     "node/src/net/choice.rs",
     "node/src/net/forward.rs",
     "node/src/net/host_ports.rs",
+    "cli/src/etcd_flags/",
     "chaos/src/bench/figures.rs",
     "node/src/net/ipam.rs",
     "node/src/net/proxy.rs",

@@ -38,6 +38,8 @@ pub struct Options {
     pub txn_ops_max: usize,
     /// A request at most, bytes (`--max-request-bytes`).
     pub request_bytes_max: usize,
+    /// Size of the state beyond which writes are refused, bytes (`--quota-backend-bytes`); 0: as long as there is room.
+    pub quota_bytes: u64,
     /// A watch that asked for it is told of progress so often when nothing happens.
     pub progress: Duration,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             protected: Bytes::new(),
             txn_ops_max: 128,
             request_bytes_max: 1536 << 10,
+            quota_bytes: 0,
             progress: Duration::from_secs(5),
         }
     }

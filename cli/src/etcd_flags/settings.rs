@@ -1,0 +1,213 @@
+//! PURE: what a member of the store runs with.
+//!
+//! Source: etcd `server/embed/config.go` (`Validate`), whose words are used where it has some.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::parse::Given;
+use super::url::{self, Url};
+
+/// An election may wait so long at most, milliseconds.
+const ELECTION_MAX: u64 = 50_000;
+/// A store without a quota has this one, bytes.
+const QUOTA_DEFAULT: u64 = 2 << 30;
+
+/// What a member runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) clients: Vec<Url>,
+    pub(crate) clients_advertised: Vec<Url>,
+    pub(crate) peers: Vec<Url>,
+    pub(crate) peers_advertised: Vec<Url>,
+    /// All members with their peers' URLs.
+    pub(crate) cluster: Vec<(String, Vec<Url>)>,
+    /// Whether it enters a cluster that is there.
+    pub(crate) existing: bool,
+    pub(crate) token: String,
+    pub(crate) heartbeat: Duration,
+    pub(crate) election: Duration,
+    pub(crate) snapshot_entries: u64,
+    pub(crate) quota_bytes: u64,
+    pub(crate) request_bytes_max: usize,
+    pub(crate) txn_ops_max: usize,
+    pub(crate) progress: Duration,
+    /// As `tracing` names it.
+    pub(crate) log_level: &'static str,
+    /// `stderr`, `stdout`, or the path of a file.
+    pub(crate) log_outputs: Vec<String>,
+    /// Lines for programs.
+    pub(crate) log_json: bool,
+}
+
+/// Makes sense of what was said.
+///
+/// # Errors
+/// When it contradicts itself or cannot be; the text says what to do.
+pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
+    let name = given.text("name").to_owned();
+    if name.is_empty() || name.contains(['=', ',']) {
+        return Err(format!("--name {name:?}: a name is not empty and has neither `=` nor `,`"));
+    }
+    let data_dir = if given.is_set("data-dir") && !given.text("data-dir").is_empty() {
+        PathBuf::from(given.text("data-dir"))
+    } else {
+        PathBuf::from(format!("{name}.etcd"))
+    };
+    let (clients, peers) = (listen(given, "listen-client-urls")?, listen(given, "listen-peer-urls")?);
+    if given.is_set("listen-client-urls") && !given.is_set("advertise-client-urls") {
+        return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".to_owned());
+    }
+    let peers_advertised = advertised(given, "initial-advertise-peer-urls")?;
+    let (heartbeat, election) = timing(given)?;
+    let request_bytes_max = size(given, "max-request-bytes")?;
+    Ok(Settings {
+        cluster: cluster(given, &name, &peers_advertised)?,
+        existing: given.text("initial-cluster-state") == "existing",
+        token: given.text("initial-cluster-token").to_owned(),
+        clients_advertised: advertised(given, "advertise-client-urls")?,
+        snapshot_entries: at_least_one(given, "snapshot-count")?,
+        quota_bytes: match given.count("quota-backend-bytes") {
+            0 => QUOTA_DEFAULT,
+            bytes => bytes,
+        },
+        txn_ops_max: size(given, "max-txn-ops")?,
+        progress: given.time("watch-progress-notify-interval").max(Duration::from_millis(100)),
+        log_level: match given.text("log-level") {
+            "debug" => "debug",
+            "warn" => "warn",
+            "info" => "info",
+            _ => "error",
+        },
+        log_outputs: log_outputs(given),
+        log_json: given.text("log-format") == "json",
+        name,
+        data_dir,
+        clients,
+        peers,
+        peers_advertised,
+        heartbeat,
+        election,
+        request_bytes_max,
+    })
+}
+
+fn urls(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
+    let urls = url::parse(given.text(flag)).map_err(|why| format!("--{flag}: {why}"))?;
+    if urls.is_empty() { Err(format!("--{flag}: at least one URL is wanted")) } else { Ok(urls) }
+}
+
+fn listen(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
+    let urls = urls(given, flag)?;
+    for url in &urls {
+        if url.tls {
+            return Err(format!("--{flag}: TLS is not served yet ({url})"));
+        }
+        url.bind().map_err(|why| format!("--{flag}: {why}"))?;
+    }
+    Ok(urls)
+}
+
+fn advertised(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
+    let urls = urls(given, flag)?;
+    match urls.iter().find(|url| url.host.is_empty()) {
+        Some(url) => Err(format!("--{flag}: unexpected empty host ({url})")),
+        None => Ok(urls),
+    }
+}
+
+/// Without a word about it, the cluster is this member.
+fn cluster(given: &Given, name: &str, advertised: &[Url]) -> Result<Vec<(String, Vec<Url>)>, String> {
+    if !given.is_set("initial-cluster") {
+        return Ok(vec![(name.to_owned(), advertised.to_vec())]);
+    }
+    url::cluster(given.text("initial-cluster")).map_err(|why| format!("--initial-cluster: {why}"))
+}
+
+fn timing(given: &Given) -> Result<(Duration, Duration), String> {
+    let (heartbeat, election) = (given.count("heartbeat-interval"), given.count("election-timeout"));
+    if heartbeat == 0 {
+        return Err("--heartbeat-interval must be >0 (set to 0ms)".to_owned());
+    }
+    if election == 0 {
+        return Err("--election-timeout must be >0 (set to 0ms)".to_owned());
+    }
+    if heartbeat.saturating_mul(5) > election {
+        return Err(format!(
+            "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+        ));
+    }
+    if election > ELECTION_MAX {
+        return Err(format!(
+            "--election-timeout[{election}ms] is too long, and should be set less than {ELECTION_MAX}ms"
+        ));
+    }
+    Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+/// What would go to the journal goes to where a service manager takes it from.
+fn log_outputs(given: &Given) -> Vec<String> {
+    let words = given.text("log-outputs").split(',').map(str::trim).filter(|word| !word.is_empty());
+    let places = words.map(|word| if matches!(word, "default" | "systemd/journal") { "stderr" } else { word });
+    let mut outputs: Vec<String> = places.map(str::to_owned).collect();
+    outputs.sort();
+    outputs.dedup();
+    outputs
+}
+
+fn at_least_one(given: &Given, flag: &str) -> Result<u64, String> {
+    match given.count(flag) {
+        0 => Err(format!("--{flag} must be >0")),
+        count => Ok(count),
+    }
+}
+
+fn size(given: &Given, flag: &str) -> Result<usize, String> {
+    usize::try_from(at_least_one(given, flag)?).map_err(|_| format!("--{flag} is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{Asked, parse};
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Result<Settings, String> {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let Asked::Run(given) = parse(&arguments, &[], &|_| Err("no file".to_owned()))? else { panic!("no run") };
+        settings(&given)
+    }
+
+    #[test]
+    fn without_flags_it_is_etcds_default_member() {
+        let settings = run(&[]).expect("fits");
+        assert_eq!(settings.data_dir, PathBuf::from("default.etcd"));
+        assert_eq!(settings.clients[0].bind().expect("an address").to_string(), "127.0.0.1:2379");
+        assert_eq!(settings.cluster[0].0, "default");
+        assert_eq!((settings.request_bytes_max, settings.txn_ops_max), (1_572_864, 128));
+        assert_eq!((settings.heartbeat.as_millis(), settings.election.as_millis()), (100, 1000));
+        assert_eq!(settings.quota_bytes, 2 << 30);
+        let named = run(&["--name=a", "--initial-advertise-peer-urls=http://h:1"]).expect("fits");
+        assert_eq!((named.cluster[0].0.as_str(), named.cluster[0].1[0].to_string().as_str()), ("a", "http://h:1"));
+        assert_eq!(named.data_dir, PathBuf::from("a.etcd"));
+    }
+
+    #[test]
+    fn contradictions_are_refused_in_etcds_words() {
+        for (arguments, why) in [
+            (&["--listen-client-urls=http://1.1.1.1:1"][..], "--advertise-client-urls is required when"),
+            (&["--listen-peer-urls=http://example.com:1"], "expected IP in URL for binding"),
+            (&["--heartbeat-interval=0"], "--heartbeat-interval must be >0"),
+            (&["--heartbeat-interval=300"], "should be at least as 5 times"),
+            (&["--election-timeout=60000"], "is too long"),
+            (&["--initial-cluster=http://1.1.1.1:1"], "NAME=URL"),
+            (&["--initial-advertise-peer-urls=http://:1"], "unexpected empty host"),
+            (&["--max-request-bytes=0"], "must be >0"),
+            (&["--name="], "a name is not empty"),
+        ] {
+            let said = run(arguments).expect_err("refused");
+            assert!(said.contains(why), "{arguments:?}: {said}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A member of `raftsman store` as a process, with its directory and ports on loopback.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+use crate::process::PATIENCE;
+
+/// `raftsman store` with nothing of etcd's in its environment.
+pub(crate) fn store_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raftsman"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD")) {
+        command.env_remove(name);
+    }
+    command.arg("store").stdin(Stdio::null());
+    command
+}
+
+/// A member's place; the process lives as long as it.
+pub(crate) struct Member {
+    pub(crate) dir: TempDir,
+    pub(crate) client: u16,
+    pub(crate) peer: u16,
+    process: Option<Child>,
+}
+
+impl Member {
+    pub(crate) fn new() -> Member {
+        let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+        let port = |at: usize| held[at].local_addr().expect("an address").port();
+        Member { dir: tempfile::tempdir().expect("a directory"), client: port(0), peer: port(1), process: None }
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The flags of a member that is a cluster of its own.
+    pub(crate) fn flags(&self, scheme: &str) -> Vec<String> {
+        vec![
+            format!("--data-dir={}", self.data_dir().display()),
+            format!("--listen-client-urls={scheme}://127.0.0.1:{}", self.client),
+            format!("--advertise-client-urls={scheme}://127.0.0.1:{}", self.client),
+            format!("--listen-peer-urls=http://127.0.0.1:{}", self.peer),
+            format!("--initial-advertise-peer-urls=http://127.0.0.1:{}", self.peer),
+        ]
+    }
+
+    /// Starts it and waits until it serves clients.
+    pub(crate) fn start<S: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = S>) {
+        self.start_with(arguments, &[]);
+    }
+
+    /// The same, with variables.
+    pub(crate) fn start_with<S: AsRef<OsStr>>(
+        &mut self,
+        arguments: impl IntoIterator<Item = S>,
+        environment: &[(&str, String)],
+    ) {
+        let log = File::create(self.dir.path().join("stderr.txt")).expect("a log");
+        let mut command = store_command();
+        command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("starts");
+        let said = process.stdout.take().expect("a pipe");
+        self.process = Some(process);
+        let (heard, ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(said).lines().map_while(Result::ok) {
+                if line.starts_with("ready: ") {
+                    let _ = heard.send(());
+                }
+            }
+        });
+        assert!(ready.recv_timeout(PATIENCE).is_ok(), "not ready\n{}", self.said());
+    }
+
+    /// What it wrote to standard error.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("stderr.txt")).unwrap_or_default()
+    }
+
+    /// As a service manager would end it; answers whether it ended well.
+    pub(crate) fn terminate(&mut self) -> bool {
+        let mut process = self.process.take().expect("started");
+        let id = nix::unistd::Pid::from_raw(i32::try_from(process.id()).expect("an id"));
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("told");
+        process.wait().expect("ended").success()
+    }
+
+    /// etcd's own command line, asking this member over plain HTTP.
+    pub(crate) fn etcdctl(&self, arguments: &[&str]) -> Output {
+        self.etcdctl_over("http", arguments)
+    }
+
+    /// The same over a scheme.
+    pub(crate) fn etcdctl_over(&self, scheme: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").arg(format!("--endpoints={scheme}://127.0.0.1:{}", self.client));
+        command.args(arguments).stdin(Stdio::null()).output().expect("etcdctl is installed (apt install etcd-client)")
+    }
+
+    /// What an etcdctl that succeeds prints.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.etcdctl(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", text(&output.stderr), self.said());
+        text(&output.stdout)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Bytes that are text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
