@@ -11,7 +11,7 @@ use control::pki::{Subject, issue};
 use control::run;
 use control::server::{Clients, tls};
 use store::Store;
-use store::config::{Bootstrap, Config, PEER_NAME, PeerTls};
+use store::config::{Bootstrap, Config, PEER_NAME, PeerTls, Transport, Url};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -145,10 +145,10 @@ async fn serve(
     let config = Config {
         name: settings.name.clone(),
         data_dir: settings.data_dir.clone(),
-        peer_listen: settings.peer,
-        peer_advertise: settings.peer_advertise.to_string(),
-        client_advertise: settings.etcd.to_string(),
-        tls,
+        peer_listen: vec![Url::https(settings.peer)],
+        peer_advertise: vec![Url::https(settings.peer_advertise)],
+        client_advertise: vec![Url::https(settings.etcd)],
+        transport: Transport::Members(tls),
         bootstrap,
         heartbeat_interval: HEARTBEAT,
         election_timeout: ELECTION,

@@ -33,16 +33,26 @@ pub struct Member {
     pub id: MemberId,
     /// The server's name.
     pub name: String,
-    /// `host:port` for peers.
-    pub peer_address: String,
-    /// `host:port` of its etcd API.
-    pub client_address: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach its etcd API; none before it has started.
+    pub client_urls: Vec<String>,
     /// Votes, or only learns.
     pub voter: bool,
+    /// Only learns until it is promoted on request.
+    pub learner: bool,
     /// Log entries it lacks, known only on the leader.
     pub lag: Option<u64>,
     /// Opaque words its owner attached (the control plane puts its API address here).
     pub context: Bytes,
+}
+
+impl Member {
+    /// `host:port` of its first URL for peers.
+    pub fn peer_address(&self) -> &str {
+        let url = self.peer_urls.first().map_or("", String::as_str);
+        url.split_once("://").map_or(url, |(_, address)| address)
+    }
 }
 
 /// How a member stands, for those who keep an eye on it.

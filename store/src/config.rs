@@ -1,8 +1,13 @@
 //! What a store needs to start. Parsed once, by the binary; no defaults hide here.
 
-use std::net::SocketAddr;
+mod url;
+
+pub use url::{Url, parse_all};
+
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::tls::TlsFiles;
 
 /// Everything a member needs to open its store.
 #[derive(Clone, Debug)]
@@ -11,14 +16,14 @@ pub struct Config {
     pub name: String,
     /// Where the log, the state machine and the identity lie. Locked while open.
     pub data_dir: PathBuf,
-    /// Where peers reach this member.
-    pub peer_listen: SocketAddr,
-    /// `host:port` that other members dial.
-    pub peer_advertise: String,
-    /// `host:port` of this member's etcd API, as member lists show it; empty when not served.
-    pub client_advertise: String,
-    /// Mutual TLS between members.
-    pub tls: PeerTls,
+    /// Where this member listens for peers.
+    pub peer_listen: Vec<Url>,
+    /// Where other members reach it.
+    pub peer_advertise: Vec<Url>,
+    /// Where clients reach its etcd API, as member lists show it; none when it is not served.
+    pub client_advertise: Vec<Url>,
+    /// How members speak to each other.
+    pub transport: Transport,
     /// What to do when the data directory has no identity yet; ignored otherwise.
     pub bootstrap: Bootstrap,
     /// Leader heartbeats. A leader that was heard of keeps its votes for 1.5 election timeouts; then others wait for 1 to
@@ -34,6 +39,19 @@ pub struct Config {
 
 /// The DNS name that every member's certificate carries: members are told apart by their ids, not by addresses.
 pub const PEER_NAME: &str = "peer.raftsman";
+
+/// How members speak to each other.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// As the servers of one cluster, with certificates of its own authority. All URLs are `https`.
+    Members(PeerTls),
+    /// As etcd's members: each URL says by its scheme whether TLS is spoken, which takes `tls`. Who is dialled must have a
+    /// certificate for the host that was dialled.
+    Urls {
+        /// The files that etcd's flags `--peer-…` name.
+        tls: Option<TlsFiles>,
+    },
+}
 
 /// PEM texts; both sides verify. Certificates name `PEER_NAME` and serve for both sides of a connection.
 #[derive(Clone)]
@@ -62,4 +80,26 @@ pub enum Bootstrap {
         /// Peers of the cluster; any of them forwards to its leader.
         peers: Vec<String>,
     },
+    /// etcd's `--initial-cluster-state new`: every member of the list starts the same group, each on its own.
+    Static {
+        /// `--initial-cluster`.
+        members: Vec<Founder>,
+        /// `--initial-cluster-token`: tells groups apart that are begun with the same URLs.
+        token: String,
+    },
+    /// etcd's `--initial-cluster-state existing`: this member was announced by its peer URLs (`MemberAdd`), and learns from
+    /// the others in the list which id it was given.
+    Existing {
+        /// `--initial-cluster`, with the members as they are now.
+        members: Vec<Founder>,
+    },
+}
+
+/// A member in `--initial-cluster`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founder {
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<Url>,
 }

@@ -18,6 +18,7 @@ mod machine;
 pub mod pem;
 mod raft;
 mod store;
+pub mod tls;
 mod watch;
 
 pub use error::Error;

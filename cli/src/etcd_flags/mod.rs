@@ -7,5 +7,5 @@ pub(crate) mod parse;
 pub(crate) mod settings;
 pub(crate) mod table;
 mod time;
-mod url;
+pub(crate) mod url;
 mod yaml;

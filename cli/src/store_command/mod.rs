@@ -8,12 +8,13 @@ use std::io::Write;
 use std::path::Path;
 
 use store::Store;
-use store::config::{Bootstrap, Config, PEER_NAME, PeerTls};
+use store::config::{Bootstrap, Config, Founder, Transport, Url};
 use tokio::net::TcpListener;
 
 use crate::etcd_flags::help;
 use crate::etcd_flags::parse::{Asked, parse};
 use crate::etcd_flags::settings::{Settings, settings};
+use crate::etcd_flags::url::Url as Named;
 use crate::exit::{Failure, say};
 use crate::signals::Ends;
 
@@ -100,26 +101,27 @@ fn foreign(dir: &Path) -> Result<(), Failure> {
 }
 
 fn config(settings: &Settings) -> Result<Config, Failure> {
-    if settings.cluster.len() > 1 || settings.existing {
-        return Err(Failure::usage("--initial-cluster: only a cluster of one member can be begun"));
-    }
-    let authority = control::pki::authority(&settings.token).map_err(failed)?;
-    let subject = control::pki::Subject {
-        common_name: settings.name.clone(),
-        names: vec![PEER_NAME.to_owned()],
-        server: true,
-        client: true,
-        ..control::pki::Subject::default()
+    let urls = |urls: &[Named]| {
+        urls.iter().map(|url| url.to_string().parse()).collect::<Result<Vec<Url>, String>>().map_err(Failure::usage)
     };
-    let pair = control::pki::issue(&authority, &subject).map_err(failed)?;
+    let listening = |url: &Named| {
+        let address = url.bind().map_err(Failure::usage)?;
+        Ok(if url.tls { Url::https(address) } else { Url::http(address) })
+    };
+    let founder = |(name, peers): &(String, Vec<_>)| Ok(Founder { name: name.clone(), peer_urls: urls(peers)? });
+    let members = settings.cluster.iter().map(founder).collect::<Result<Vec<_>, Failure>>()?;
     Ok(Config {
         name: settings.name.clone(),
         data_dir: settings.data_dir.clone(),
-        peer_listen: settings.peers[0].bind().map_err(Failure::usage)?,
-        peer_advertise: settings.peers_advertised[0].authority(),
-        client_advertise: settings.clients_advertised[0].authority(),
-        tls: PeerTls { ca_pem: authority.cert_pem, cert_pem: pair.cert_pem, key_pem: pair.key_pem },
-        bootstrap: Bootstrap::New,
+        peer_listen: settings.peers.iter().map(listening).collect::<Result<_, Failure>>()?,
+        peer_advertise: urls(&settings.peers_advertised)?,
+        client_advertise: urls(&settings.clients_advertised)?,
+        transport: Transport::Urls { tls: None },
+        bootstrap: if settings.existing {
+            Bootstrap::Existing { members }
+        } else {
+            Bootstrap::Static { members, token: settings.token.clone() }
+        },
         heartbeat_interval: settings.heartbeat,
         election_timeout: settings.election,
         snapshot_entries: settings.snapshot_entries,

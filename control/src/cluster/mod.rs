@@ -233,7 +233,7 @@ impl Cluster {
             return Err(Status::new(409, "AlreadyExists", text));
         }
         let members = self.store.members();
-        let peers = members.iter().map(|member| member.peer_address.clone()).collect();
+        let peers = members.iter().map(|member| member.peer_address().to_owned()).collect();
         Ok(Admitted::server(&self.shared, peers))
     }
 

@@ -17,12 +17,17 @@ pub struct Vote {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Node {
+    /// Empty until a member that was announced has started.
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub peer_address: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub client_address: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub peer_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of its etcd API; known once it has started.
+    #[prost(string, repeated, tag = "5")]
+    pub client_urls: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Stays a learner until it is promoted on request; others are promoted by the leader once they have caught up.
+    #[prost(bool, tag = "6")]
+    pub learner: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Voters {
@@ -348,25 +353,45 @@ pub struct JoinResponse {
     #[prost(message, optional, tag = "2")]
     pub failure: ::core::option::Option<Failure>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeRequest {
-    #[prost(oneof = "change_request::Change", tags = "1, 2")]
+    #[prost(oneof = "change_request::Change", tags = "1, 2, 3")]
     pub change: ::core::option::Option<change_request::Change>,
 }
 /// Nested message and enum types in `ChangeRequest`.
 pub mod change_request {
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Change {
         #[prost(uint64, tag = "1")]
         Remove(u64),
         #[prost(uint64, tag = "2")]
         TransferTo(u64),
+        /// What a member that has started says of itself.
+        #[prost(message, tag = "3")]
+        Publish(super::NodeOf),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeOf {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub node: ::core::option::Option<Node>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeResponse {
     #[prost(message, optional, tag = "1")]
     pub failure: ::core::option::Option<Failure>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MembersRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MembersResponse {
+    /// 0: it belongs to no group yet.
+    #[prost(uint64, tag = "1")]
+    pub cluster_id: u64,
+    #[prost(map = "uint64, message", tag = "2")]
+    pub nodes: ::std::collections::HashMap<u64, Node>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Datagram {
@@ -710,6 +735,31 @@ pub mod peer_client {
             req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Change"));
             self.inner.unary(req, path, codec).await
         }
+        /// Of any member: whom it knows.
+        pub async fn members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/raftsman.peer.Peer/Members",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("raftsman.peer.Peer", "Members"));
+            self.inner.unary(req, path, codec).await
+        }
         /// At most once and in no order between members: what does not arrive is not sent again.
         pub async fn datagrams(
             &mut self,
@@ -851,6 +901,11 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::ChangeRequest>,
         ) -> std::result::Result<tonic::Response<super::ChangeResponse>, tonic::Status>;
+        /// Of any member: whom it knows.
+        async fn members(
+            &self,
+            request: tonic::Request<super::MembersRequest>,
+        ) -> std::result::Result<tonic::Response<super::MembersResponse>, tonic::Status>;
         /// At most once and in no order between members: what does not arrive is not sent again.
         async fn datagrams(
             &self,
@@ -1367,6 +1422,49 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ChangeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/raftsman.peer.Peer/Members" => {
+                    #[allow(non_camel_case_types)]
+                    struct MembersSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::MembersRequest>
+                    for MembersSvc<T> {
+                        type Response = super::MembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::members(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MembersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

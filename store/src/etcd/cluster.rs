@@ -13,13 +13,12 @@ pub(super) struct Cluster {
 }
 
 fn members(store: &Store) -> Vec<pb::Member> {
-    let urls = |address: &str| if address.is_empty() { Vec::new() } else { vec![format!("https://{address}")] };
     let member = |member: crate::api::Member| pb::Member {
         id: member.id,
         name: member.name,
-        peer_ur_ls: urls(&member.peer_address),
-        client_ur_ls: urls(&member.client_address),
-        is_learner: !member.voter,
+        peer_ur_ls: member.peer_urls,
+        client_ur_ls: member.client_urls,
+        is_learner: member.learner && !member.voter,
     };
     store.members().into_iter().map(member).collect()
 }

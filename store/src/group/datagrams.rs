@@ -26,7 +26,7 @@ pub(crate) struct Datagrams {
     group: Arc<Group>,
     arrived: broadcast::Sender<(MemberId, Bytes)>,
     /// One queue per other member.
-    queues: Mutex<HashMap<MemberId, (String, mpsc::Sender<Bytes>)>>,
+    queues: Mutex<HashMap<MemberId, (Vec<String>, mpsc::Sender<Bytes>)>>,
 }
 
 impl Datagrams {
@@ -78,22 +78,22 @@ impl Datagrams {
     fn follow_members(&self, senders: &mut JoinSet<()>) {
         let members = self.group.raft.server_metrics().borrow_watched().membership_config.clone();
         let mut queues = self.queues.lock();
-        queues.retain(|id, (address, _)| members.get_node(id).is_some_and(|node| node.peer_address == *address));
+        queues.retain(|id, (urls, _)| members.get_node(id).is_some_and(|node| node.peer_urls == *urls));
         for (id, node) in members.nodes().filter(|(id, _)| **id != self.group.id) {
             queues.entry(*id).or_insert_with(|| {
                 let (queue, waiting) = mpsc::channel(WAITING_MAX);
-                senders.spawn(deliver(self.group.clone(), *id, node.peer_address.clone(), waiting));
-                (node.peer_address.clone(), queue)
+                senders.spawn(deliver(self.group.clone(), *id, node.peer_urls.clone(), waiting));
+                (node.peer_urls.clone(), queue)
             });
         }
     }
 }
 
 /// Sends what waits for one member over one call, and begins another call when it breaks.
-async fn deliver(group: Arc<Group>, to: MemberId, address: String, mut waiting: mpsc::Receiver<Bytes>) {
+async fn deliver(group: Arc<Group>, to: MemberId, urls: Vec<String>, mut waiting: mpsc::Receiver<Bytes>) {
     let from = group.id;
     while let Some(first) = waiting.recv().await {
-        let Ok(mut client) = group.peers.client(Some(to), &address, Purpose::Datagram) else { return };
+        let Ok(mut client) = group.peers.client(Some(to), &urls, Purpose::Datagram) else { return };
         let (queue, sent) = mpsc::channel(1);
         let pump = async {
             let mut next = Some(first);

@@ -31,13 +31,24 @@ impl Group {
         let describe = |(id, node): (&MemberId, &peer::Node)| Member {
             id: *id,
             name: node.name.clone(),
-            peer_address: node.peer_address.clone(),
-            client_address: node.client_address.clone(),
+            peer_urls: node.peer_urls.clone(),
+            client_urls: node.client_urls.clone(),
             voter: votes(&now, *id),
+            learner: node.learner,
             lag: lag(&now, *id),
             context: bytes::Bytes::new(),
         };
         now.membership_config.nodes().map(describe).collect()
+    }
+
+    /// Whom the group holds, for one that starts: as the leader knows it, where there is one.
+    pub(crate) async fn nodes(&self) -> BTreeMap<MemberId, peer::Node> {
+        if self.is_led() {
+            // What this member knows is better than no answer.
+            let _ = tokio::time::timeout(self.silence(), self.barrier()).await;
+        }
+        let now = self.raft.metrics().borrow_watched().clone();
+        now.membership_config.nodes().map(|(id, node)| (*id, node.clone())).collect()
     }
 
     /// Adds a member as a learner; it is promoted when it has caught up. Asking again changes nothing.
@@ -149,9 +160,10 @@ impl Group {
             Leader::Me => {
                 let until = tokio::time::Instant::now() + self.patience;
                 loop {
-                    let done = match change {
-                        Change::Remove(id) => self.remove(id).await,
-                        Change::TransferTo(id) => self.transfer(id).await,
+                    let done = match &change {
+                        Change::Remove(id) => self.remove(*id).await,
+                        Change::TransferTo(id) => self.transfer(*id).await,
+                        Change::Publish(of) => self.publish(of).await,
                     };
                     // A new leader refuses for a moment; nothing was proposed then.
                     match done {
@@ -187,6 +199,38 @@ impl Group {
             self.change_to(ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await?;
         }
         Ok(())
+    }
+
+    /// Notes what a member that has started says of itself.
+    async fn publish(&self, of: &peer::NodeOf) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
+        let now = self.raft.metrics().borrow_watched().clone();
+        let (Some(held), Some(said)) = (now.membership_config.get_node(&of.id), &of.node) else {
+            return Err(Error::Invalid(removed(of.id)));
+        };
+        let (name, client_urls) = (said.name.clone(), said.client_urls.clone());
+        let node = peer::Node { name, client_urls, ..held.clone() };
+        if node == *held {
+            return Ok(());
+        }
+        self.change_to(ChangeMembers::SetNodes(BTreeMap::from([(of.id, node)])), true).await
+    }
+
+    /// Says to the group what this member is called and where clients reach it, until the group knows.
+    pub(crate) async fn introduce(&self, said: peer::Node) {
+        let mut again = tokio::time::interval(ASK_AGAIN);
+        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            again.tick().await;
+            let held = self.raft.metrics().borrow_watched().membership_config.get_node(&self.id).cloned();
+            if held.is_some_and(|held| held.name == said.name && held.client_urls == said.client_urls) {
+                return;
+            }
+            let of = peer::NodeOf { id: self.id, node: Some(said.clone()) };
+            if let Err(error) = self.change(Change::Publish(of)).await {
+                tracing::debug!(%error, "the group does not know this member's name and client URLs yet");
+            }
+        }
     }
 
     /// One change of the membership. What takes too long, since voters died in the middle, is left to `tend`.

@@ -98,7 +98,7 @@ impl Group {
 
     /// A client for forwarded calls.
     pub(crate) fn client(&self, id: MemberId, node: &peer::Node) -> Result<Client, Error> {
-        let client = self.peers.client(Some(id), &node.peer_address, Purpose::Call);
+        let client = self.peers.client(Some(id), &node.peer_urls, Purpose::Call);
         client.map_err(|error| Error::Invalid(error.to_string()))
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Link {
     network: Network,
     to: MemberId,
     name: String,
-    address: String,
+    urls: Vec<String>,
     purpose: Purpose,
     /// Whether the last heartbeat arrived.
     reached: bool,
@@ -64,8 +64,8 @@ impl RaftNetworkFactory<Types> for Network {
 
 impl Network {
     fn link(&self, to: MemberId, node: &peer::Node, purpose: Purpose) -> Link {
-        let (name, address) = (node.name.clone(), node.peer_address.clone());
-        Link { network: self.clone(), to, name, address, purpose, reached: true }
+        let (name, urls) = (node.name.clone(), node.peer_urls.clone());
+        Link { network: self.clone(), to, name, urls, purpose, reached: true }
     }
 }
 
@@ -75,7 +75,7 @@ fn unreachable(error: impl std::error::Error + 'static) -> RPCError<Types> {
 
 impl Link {
     fn client(&self) -> Result<Client, RPCError<Types>> {
-        self.network.peers.client(Some(self.to), &self.address, self.purpose).map_err(unreachable)
+        self.network.peers.client(Some(self.to), &self.urls, self.purpose).map_err(unreachable)
     }
 
     async fn within<T>(
@@ -102,10 +102,10 @@ impl Link {
     fn note(&mut self, error: Option<&RPCError<Types>>) {
         match (std::mem::replace(&mut self.reached, error.is_none()), error) {
             (true, Some(error)) => {
-                tracing::warn!(member = self.name, address = self.address, %error, "a member cannot be reached");
+                tracing::warn!(member = self.name, urls = ?self.urls, %error, "a member cannot be reached");
             }
             (false, None) => {
-                tracing::info!(member = self.name, address = self.address, "a member can be reached again")
+                tracing::info!(member = self.name, urls = ?self.urls, "a member can be reached again")
             }
             _ => {}
         }
@@ -188,7 +188,7 @@ impl RaftNetworkV2<Types> for Link {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             StreamingError::Unreachable(Unreachable::new(&AnyError::error(error)))
         };
-        let client = self.network.peers.client(Some(self.to), &self.address, self.purpose);
+        let client = self.network.peers.client(Some(self.to), &self.urls, self.purpose);
         let client = client.map_err(|error| failed(&error))?;
         // No deadline over the whole, a big state may take long; `transfer` wants progress.
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Connections to other members: mutual TLS, one channel per member and purpose, and who is meant in every call.
+//! Connections to other members: one channel per member and purpose, and who is meant in every call.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,10 +8,11 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use proto::peer::peer_client::PeerClient;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -19,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::api::MemberId;
-use crate::config::{PEER_NAME, PeerTls};
+use crate::config::{PEER_NAME, Transport, Url, parse_all};
 use crate::raft::tls::client_tls;
 
 /// A message at most: a full batch of entries and room for one entry of the largest size.
@@ -57,23 +58,27 @@ pub(crate) type Client = PeerClient<InterceptedService<Channel, Address>>;
 pub(crate) struct Peers {
     /// The group's number; unknown until this member has joined.
     pub(crate) cluster: Arc<OnceLock<u64>>,
-    tls: Arc<ClientConfig>,
+    dial: Dial,
     channels: Mutex<HashMap<(String, Purpose), Channel>>,
 }
 
 impl Peers {
     /// # Errors
     /// When the certificates cannot be read.
-    pub(crate) fn new(tls: &PeerTls, cluster: Arc<OnceLock<u64>>) -> io::Result<Self> {
-        Ok(Peers { cluster, tls: Arc::new(client_tls(tls)?), channels: Mutex::default() })
+    pub(crate) fn new(transport: &Transport, cluster: Arc<OnceLock<u64>>) -> io::Result<Self> {
+        let dial = match transport {
+            Transport::Members(tls) => Dial::Members(TlsConnector::from(Arc::new(client_tls(tls)?))),
+            Transport::Urls { tls } => Dial::Urls(tls.as_ref().map(crate::tls::connector).transpose()?),
+        };
+        Ok(Peers { cluster, dial, channels: Mutex::default() })
     }
 
-    /// A client of the member `to` at an address; `None` when whoever answers is meant.
-    pub(crate) fn client(&self, to: Option<MemberId>, address: &str, purpose: Purpose) -> io::Result<Client> {
+    /// A client of the member `to` at its URLs; `None` when whoever answers is meant.
+    pub(crate) fn client(&self, to: Option<MemberId>, urls: &[String], purpose: Purpose) -> io::Result<Client> {
         let mut channels = self.channels.lock();
-        let key = (address.to_owned(), purpose);
+        let key = (urls.join(","), purpose);
         if !channels.contains_key(&key) {
-            channels.insert(key.clone(), self.channel(address, purpose)?);
+            channels.insert(key.clone(), self.channel(urls, purpose)?);
         }
         let channel = channels[&key].clone();
         let address = Address { to, cluster: self.cluster.clone() };
@@ -83,9 +88,12 @@ impl Peers {
     }
 
     /// Connects when first used, and again whenever the connection is lost.
-    fn channel(&self, address: &str, purpose: Purpose) -> io::Result<Channel> {
-        let mut endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: {error}")))?
+    fn channel(&self, urls: &[String], purpose: Purpose) -> io::Result<Channel> {
+        let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let urls: Arc<[Url]> = parse_all(urls).map_err(invalid)?.into();
+        let authority = &urls[0].authority;
+        let mut endpoint = Endpoint::from_shared(format!("http://{authority}"))
+            .map_err(|error| invalid(format!("{authority}: {error}")))?
             .connect_timeout(CONNECT)
             .http2_keep_alive_interval(ASK_EVERY)
             .keep_alive_timeout(ANSWER_WITHIN)
@@ -95,17 +103,55 @@ impl Peers {
         if purpose == Purpose::Call {
             endpoint = endpoint.timeout(CALL);
         }
-        let tls = TlsConnector::from(self.tls.clone());
-        let address = address.to_owned();
+        let dial = self.dial.clone();
         Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: http::Uri| {
-            let (tls, address) = (tls.clone(), address.clone());
-            async move {
-                let stream = TcpStream::connect(&address).await?;
-                stream.set_nodelay(true)?;
-                let name = ServerName::try_from(PEER_NAME).map_err(io::Error::other)?;
-                Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))
-            }
+            let (dial, urls) = (dial.clone(), urls.clone());
+            async move { dial.any(&urls).await.map(TokioIo::new) }
         })))
+    }
+}
+
+/// A connection to another member.
+type Wire = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// How members are dialled.
+#[derive(Clone)]
+enum Dial {
+    /// Every certificate names `PEER_NAME`, wherever it is.
+    Members(TlsConnector),
+    /// A certificate is for the host that was dialled.
+    Urls(Option<TlsConnector>),
+}
+
+impl Dial {
+    /// The first URL that answers, each tried for its share of the time.
+    async fn any(&self, urls: &[Url]) -> io::Result<Wire> {
+        let share = CONNECT / u32::try_from(urls.len()).unwrap_or(u32::MAX).max(1);
+        let mut failed = io::Error::other("a member without URLs");
+        for url in urls {
+            match tokio::time::timeout(share, self.one(url)).await {
+                Ok(Ok(wire)) => return Ok(wire),
+                Ok(Err(error)) => failed = error,
+                Err(elapsed) => failed = elapsed.into(),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn one(&self, url: &Url) -> io::Result<Wire> {
+        let stream = TcpStream::connect(&url.authority).await?;
+        stream.set_nodelay(true)?;
+        let (tls, name) = match self {
+            Dial::Members(tls) => (tls, PEER_NAME),
+            Dial::Urls(_) if !url.tls => return Ok(Either::Left(stream)),
+            Dial::Urls(Some(tls)) => (tls, url.host()),
+            Dial::Urls(None) => {
+                let text = format!("{url}: this member has no certificates (`--peer-cert-file`, `--peer-key-file`)");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+        };
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        Ok(Either::Right(tls.connect(name, stream).await?))
     }
 }
 

@@ -134,6 +134,12 @@ impl Peer for Service {
         Ok(Response::new(peer::ChangeResponse { failure: told(self.group.change(change).await) }))
     }
 
+    async fn members(&self, _: Request<peer::MembersRequest>) -> Result<Response<peer::MembersResponse>, Status> {
+        let cluster_id = self.group.peers.cluster.get().copied().unwrap_or(0);
+        let nodes = self.group.nodes().await.into_iter().collect();
+        Ok(Response::new(peer::MembersResponse { cluster_id, nodes }))
+    }
+
     async fn room(&self, _: Request<peer::RoomRequest>) -> Result<Response<peer::RoomResponse>, Status> {
         Ok(Response::new(peer::RoomResponse { full: self.group.space.full() }))
     }

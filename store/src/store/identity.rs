@@ -27,11 +27,18 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     Error::Stopped(format!("{}: {error}", path.display()))
 }
 
-/// Reads the identity, or makes a new one.
+impl Identity {
+    /// Of a member with an id, in a group once there is one.
+    pub(crate) fn new(member_id: MemberId, cluster_id: Option<u64>) -> Self {
+        Identity { format: FORMAT, member_id, cluster_id }
+    }
+}
+
+/// Reads the identity, if there is one.
 ///
 /// # Errors
 /// When it cannot be read or is of a newer layout.
-pub(crate) fn load(dir: &Path) -> Result<Identity, Error> {
+pub(crate) fn load(dir: &Path) -> Result<Option<Identity>, Error> {
     let path = dir.join("identity.json");
     match fs::read(&path) {
         Ok(text) => {
@@ -48,13 +55,9 @@ pub(crate) fn load(dir: &Path) -> Result<Identity, Error> {
                     dir.display()
                 )));
             }
-            Ok(identity)
+            Ok(Some(identity))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let identity = Identity { format: FORMAT, member_id: random()?, cluster_id: None };
-            save(dir, &identity)?;
-            Ok(identity)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(&path, &error)),
     }
 }
@@ -91,10 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_is_made_once() {
+    fn an_identity_is_what_was_saved() {
         let dir = tempfile::tempdir().expect("a directory");
-        let identity = load(dir.path()).expect("made");
-        assert_eq!(load(dir.path()).expect("read"), identity);
+        assert_eq!(load(dir.path()).expect("nothing there"), None);
+        let identity = Identity::new(7, Some(8));
+        save(dir.path(), &identity).expect("written");
+        assert_eq!(load(dir.path()).expect("read"), Some(identity));
     }
 
     #[test]

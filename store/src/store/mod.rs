@@ -1,5 +1,6 @@
 //! `Store`: the whole public interface.
 
+mod founding;
 mod identity;
 mod open;
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::SnapshotPolicy;
+use openraft::errors::{InitializeError, RaftError};
 use prost::Message;
 use proto::peer;
 use proto::peer::peer_server::PeerServer;
@@ -17,7 +18,7 @@ use tonic::service::Routes;
 
 use crate::Error;
 use crate::api::{Leadership, MemberId};
-use crate::config::{Bootstrap, Config};
+use crate::config::{Bootstrap, Config, Transport, Url};
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::space::Space;
@@ -36,6 +37,7 @@ use crate::raft::service::Service;
 use crate::raft::tls::server_tls;
 use crate::raft::trim;
 use crate::raft::types::Raft;
+use crate::store::founding;
 use crate::store::identity::{self, Identity};
 use crate::store::{Inner, Store, scrub};
 
@@ -63,10 +65,13 @@ fn advised(error: Error) -> Error {
 
 pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let lock = Lock::take(&config.data_dir)?;
-    let identity = identity::load(&config.data_dir)?;
+    let cluster = Arc::new(OnceLock::new());
+    let peers = Arc::new(Peers::new(&config.transport, cluster.clone()).map_err(stopped)?);
+    let identity = founding::identity(&config, &peers).await?;
     let id = identity.member_id;
-    let cluster = Arc::new(identity.cluster_id.map_or_else(OnceLock::new, OnceLock::from));
-    let peers = Arc::new(Peers::new(&config.tls, cluster.clone()).map_err(stopped)?);
+    if let Some(known) = identity.cluster_id {
+        let _ = cluster.set(known);
+    }
 
     let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
     let log = Log::open(folder, Options::default()).map_err(stopped)?;
@@ -111,6 +116,9 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
+    let (known, said) = (group.clone(), own_node(&config));
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { known.introduce(said).await }));
+
     let inner = Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, tasks, cancel };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
@@ -126,25 +134,31 @@ fn adopt(config: &Config, identity: &Identity, machine: &Machine) -> Result<(), 
     if !restored {
         return Ok(());
     }
-    if identity.cluster_id.is_some() || !matches!(config.bootstrap, Bootstrap::New) {
-        let text =
-            "the data directory holds a restored backup: it can only begin a cluster of its own, with `raftsman up`";
-        return Err(Error::Invalid(text.to_owned()));
-    }
+    let nodes = match &config.bootstrap {
+        Bootstrap::New if identity.cluster_id.is_none() => BTreeMap::from([(identity.member_id, own_node(config))]),
+        Bootstrap::Static { members, token } => founding::nodes(members, token),
+        _ => {
+            let text = "the data directory holds a restored backup: it can only begin a cluster of its own, with \
+                        `raftsman up` or `--initial-cluster-state new`";
+            return Err(Error::Invalid(text.to_owned()));
+        }
+    };
     let first = peer::LogId { term: 1, index: 1 };
     let membership = peer::Membership {
-        configs: vec![peer::Voters { ids: vec![identity.member_id] }],
-        nodes: [(identity.member_id, own_node(config))].into(),
+        configs: vec![peer::Voters { ids: nodes.keys().copied().collect() }],
+        nodes: nodes.into_iter().collect(),
         log_id: Some(first),
     };
     machine.adopt(first.encode_to_vec().into(), membership.encode_to_vec().into())
 }
 
 fn own_node(config: &Config) -> peer::Node {
+    let texts = |urls: &[Url]| urls.iter().map(ToString::to_string).collect();
     peer::Node {
         name: config.name.clone(),
-        peer_address: config.peer_advertise.clone(),
-        client_address: config.client_advertise.clone(),
+        peer_urls: texts(&config.peer_advertise),
+        client_urls: texts(&config.client_advertise),
+        learner: false,
     }
 }
 
@@ -197,7 +211,15 @@ async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(),
             let _ = group.peers.cluster.set(cluster_id);
             group.barrier().await
         }
-        Bootstrap::New | Bootstrap::Join { .. } => {
+        Bootstrap::Static { members, token } if !begun => {
+            match group.raft.initialize(founding::nodes(members, token)).await {
+                // Another member was faster: it has this one's vote already, and brings the membership.
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => led(group).await,
+                Err(error) => Err(stopped(error)),
+            }
+        }
+        Bootstrap::Existing { .. } if !begun => led(group).await,
+        _ => {
             tracing::info!("waiting until what was known to be committed is applied again");
             // Nobody leads one that was removed while it was away.
             tokio::select! {
@@ -208,6 +230,23 @@ async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(),
     }
 }
 
+/// Waits until somebody leads, however long it takes until enough members have started, and has told this member all.
+async fn led(group: &Group) -> Result<(), Error> {
+    let led = async {
+        loop {
+            match group.barrier().await {
+                Ok(()) => return Ok(()),
+                Err(stopped @ Error::Stopped(_)) => return Err(stopped),
+                Err(error) => tracing::info!(%error, "waiting for the other members"),
+            }
+        }
+    };
+    tokio::select! {
+        led = led => led,
+        why = group.until_removed() => Err(Error::Stopped(why)),
+    }
+}
+
 /// Asks peers in turn, until one takes this member in or says that none ever will.
 async fn join(store: &Store, addresses: &[String], node: peer::Node) -> Result<u64, Error> {
     let group = &store.inner.group;
@@ -215,7 +254,7 @@ async fn join(store: &Store, addresses: &[String], node: peer::Node) -> Result<u
     loop {
         again.tick().await;
         for address in addresses {
-            let client = group.peers.client(None, address, crate::raft::peers::Purpose::Call);
+            let client = group.peers.client(None, &[format!("https://{address}")], crate::raft::peers::Purpose::Call);
             let mut client = client.map_err(|error| Error::Invalid(error.to_string()))?;
             let request = peer::JoinRequest { id: group.id, node: Some(node.clone()), returning: false };
             match client.join(request).await.map(tonic::Response::into_inner) {
@@ -241,14 +280,22 @@ async fn listen(
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let address = config.peer_listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| stopped(format!("{address}: {error}")))?;
-    let tls = TlsAcceptor::from(Arc::new(server_tls(&config.tls).map_err(stopped)?));
+    let tls = match &config.transport {
+        Transport::Members(tls) => Some(TlsAcceptor::from(Arc::new(server_tls(tls).map_err(stopped)?))),
+        Transport::Urls { tls } => tls.as_ref().map(crate::tls::acceptor).transpose().map_err(stopped)?,
+    };
     let server = PeerServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let server = tonic::service::interceptor::InterceptedService::new(server, Doorkeeper { id, cluster });
     let routes = Routes::new(server).prepare();
-    serve(listener, Some(tls), routes, tasks, cancel);
+    for url in &config.peer_listen {
+        if url.tls && tls.is_none() {
+            let text = format!("cannot listen on TLS for {url}: KeyFile and CertFile are not presented");
+            return Err(Error::Invalid(text));
+        }
+        let listener = TcpListener::bind(&url.authority).await.map_err(|error| stopped(format!("{url}: {error}")))?;
+        serve(listener, tls.clone().filter(|_| url.tls), routes.clone(), tasks, cancel);
+    }
     Ok(())
 }

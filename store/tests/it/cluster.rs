@@ -8,7 +8,7 @@ use std::time::Duration;
 use proto::etcdserverpb as pb;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use store::api::Leadership;
-use store::config::{Bootstrap, Config, PEER_NAME, PeerTls};
+use store::config::{Bootstrap, Config, Founder, PEER_NAME, PeerTls, Transport, Url};
 use store::{Error, Store};
 use tempfile::TempDir;
 
@@ -46,16 +46,15 @@ pub(crate) struct Place {
 /// A new place, for the first member or one that joins through `peers`.
 pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
     let dir = tempfile::tempdir().expect("a directory");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let listen: SocketAddr = free.local_addr().expect("an address");
-    let addresses: Vec<String> = peers.iter().map(|peer| peer.config.peer_advertise.clone()).collect();
+    let listen = free();
+    let addresses: Vec<String> = peers.iter().map(|peer| peer.config.peer_advertise[0].authority.clone()).collect();
     let config = Config {
         name: name.to_owned(),
         data_dir: PathBuf::from(dir.path()),
-        peer_listen: listen,
-        peer_advertise: listen.to_string(),
-        client_advertise: String::new(),
-        tls: tls(),
+        peer_listen: vec![Url::https(listen)],
+        peer_advertise: vec![Url::https(listen)],
+        client_advertise: Vec::new(),
+        transport: Transport::Members(tls()),
         bootstrap: if addresses.is_empty() { Bootstrap::New } else { Bootstrap::Join { peers: addresses } },
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(500),
@@ -63,6 +62,36 @@ pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
         snapshot_bytes: 64 << 20,
     };
     Place { config, _dir: dir }
+}
+
+/// An address that nobody listens at.
+pub(crate) fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+/// Places of members that begin a group together, as etcd's flags say it, and speak without TLS.
+pub(crate) fn founders(names: &[&str]) -> Vec<Place> {
+    let listening: Vec<(&str, Url)> = names.iter().map(|name| (*name, Url::http(free()))).collect();
+    let founder = |(name, url): &(&str, Url)| Founder { name: (*name).to_owned(), peer_urls: vec![url.clone()] };
+    let members: Vec<Founder> = listening.iter().map(founder).collect();
+    let bootstrap = Bootstrap::Static { members, token: "etcd-cluster".to_owned() };
+    listening.iter().map(|(name, url)| plain(name, url, bootstrap.clone())).collect()
+}
+
+/// A place of a member that speaks without TLS at a URL, with a URL for clients besides.
+pub(crate) fn plain(name: &str, url: &Url, bootstrap: Bootstrap) -> Place {
+    let mut place = place(name, &[]);
+    place.config.peer_listen = vec![url.clone()];
+    place.config.peer_advertise = vec![url.clone()];
+    place.config.client_advertise = vec![Url::http(free())];
+    place.config.transport = Transport::Urls { tls: None };
+    place.config.bootstrap = bootstrap;
+    place
+}
+
+/// Opens all at once.
+pub(crate) async fn open_all(places: &[Place]) -> Vec<Store> {
+    futures_util::future::join_all(places.iter().map(open)).await
 }
 
 pub(crate) async fn open(place: &Place) -> Store {

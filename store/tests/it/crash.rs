@@ -144,7 +144,7 @@ async fn a_dead_member_is_not_called_without_end() {
     members.remove(at).kill();
     let bound = async {
         loop {
-            match tokio::net::TcpListener::bind(places[at].config.peer_listen).await {
+            match tokio::net::TcpListener::bind(&places[at].config.peer_listen[0].authority).await {
                 Ok(listener) => return listener,
                 Err(_) => tokio::task::yield_now().await,
             }

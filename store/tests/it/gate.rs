@@ -55,8 +55,8 @@ impl Gate {
 /// A place whose member others reach through a gate.
 pub(crate) async fn gated(name: &str, peers: &[&Place]) -> (Place, Gate) {
     let mut place = place(name, peers);
-    let gate = Gate::before(place.config.peer_listen).await;
-    place.config.peer_advertise = gate.address.to_string();
+    let gate = Gate::before(place.config.peer_listen[0].authority.parse().expect("an address")).await;
+    place.config.peer_advertise = vec![store::config::Url::https(gate.address)];
     (place, gate)
 }
 

@@ -4,6 +4,7 @@ mod backup;
 mod cluster;
 mod crash;
 mod etcd;
+mod founding;
 mod gate;
 mod members;
 mod membership;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use store::config::{PEER_NAME, PeerTls};
+use store::config::{PEER_NAME, PeerTls, Transport};
 use store::{Error, Store};
 
 use crate::cluster::{PATIENCE, Place, get, leadership, open, place, put, tls_for, voters};
@@ -127,15 +127,12 @@ async fn only_a_certificate_for_members_lets_in() {
     let first = place("a", &[]);
     let store = open(&first).await;
     let foreign = rcgen::generate_simple_self_signed(vec![PEER_NAME.to_owned()]).expect("a certificate");
-    let foreign = PeerTls {
-        cert_pem: foreign.cert.pem(),
-        key_pem: foreign.signing_key.serialize_pem(),
-        ..first.config.tls.clone()
-    };
+    let foreign =
+        PeerTls { cert_pem: foreign.cert.pem(), key_pem: foreign.signing_key.serialize_pem(), ..tls_for(PEER_NAME) };
     // The second is a user's certificate of the same authority.
     for tls in [foreign, tls_for("admin")] {
         let mut stranger = place("b", &[&first]);
-        stranger.config.tls = tls;
+        stranger.config.transport = Transport::Members(tls);
         let opened = tokio::time::timeout(Duration::from_secs(2), Store::open(stranger.config.clone())).await;
         assert!(opened.is_err(), "it keeps asking in vain");
         assert_eq!(store.members().len(), 1);

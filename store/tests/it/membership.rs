@@ -166,7 +166,7 @@ async fn a_removed_member_is_told_and_its_directory_never_comes_back() {
     dead.kill();
     leading.store.member_remove(dead_id).await.expect("removed while it is away");
     // As it was, and with a new token: neither lets its directory in again.
-    let peers = vec![leading.store.members()[0].peer_address.clone()];
+    let peers = vec![leading.store.members()[0].peer_address().to_owned()];
     for bootstrap in [dead_place.config.bootstrap.clone(), Bootstrap::New, Bootstrap::Join { peers }] {
         let mut config = dead_place.config.clone();
         config.bootstrap = bootstrap;

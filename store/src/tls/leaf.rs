@@ -1,0 +1,46 @@
+//! PURE: what is read from certificates and lists of revoked ones.
+
+use std::collections::HashSet;
+use std::io;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, Pem, X509Certificate};
+
+/// Serial numbers, as they are written.
+pub(super) type Revoked = HashSet<Vec<u8>>;
+
+/// The numbers of revoked certificates in a list, PEM or DER.
+///
+/// # Errors
+/// When the bytes are no such list.
+pub(super) fn revoked(bytes: &[u8]) -> io::Result<Revoked> {
+    let der = if bytes.starts_with(b"-----") {
+        let block = Pem::iter_from_buffer(bytes).next().and_then(Result::ok);
+        block.ok_or_else(|| io::Error::other("no PEM block"))?.contents
+    } else {
+        bytes.to_vec()
+    };
+    let (_, list) = CertificateRevocationList::from_der(&der)
+        .map_err(|error| io::Error::other(format!("no list of revoked certificates: {error}")))?;
+    Ok(list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect())
+}
+
+/// The number of a certificate.
+pub(super) fn serial(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    Some(X509Certificate::from_der(certificate).ok()?.1.raw_serial().to_vec())
+}
+
+/// The common name of a certificate's subject.
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let name = parsed.subject().iter_common_name().next()?;
+    Some(name.as_str().ok()?.to_owned())
+}
+
+/// Whether a certificate is for a host, a name or an address.
+pub(super) fn is_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
+    let Ok(name) = ServerName::try_from(host) else { return false };
+    ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok())
+}
