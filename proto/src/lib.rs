@@ -18,6 +18,11 @@ pub mod mvccpb {
     include!("gen/mvccpb.rs");
 }
 
+/// etcd's users, roles and permissions.
+pub mod authpb {
+    include!("gen/authpb.rs");
+}
+
 /// The etcd v3 API: the store's own vocabulary, in process and on the wire.
 pub mod etcdserverpb {
     include!("gen/etcdserverpb.rs");

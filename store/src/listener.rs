@@ -27,6 +27,11 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 /// Before accepting again when the system would not: it is out of something that others must give back.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
+/// Whom the certificate of a connection names (its CN), among the extensions of each of its requests. Set where clients
+/// must have certificates, and there alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientName(pub Arc<str>);
+
 /// Serves until told to end.
 pub(crate) fn serve(
     listener: TcpListener,

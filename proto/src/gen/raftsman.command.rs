@@ -7,7 +7,13 @@ pub struct Command {
     /// Wall clock of the proposer, milliseconds since 1970. State-machine time never goes back.
     #[prost(int64, tag = "2")]
     pub time_ms: i64,
-    #[prost(oneof = "command::Request", tags = "10, 11, 12, 13, 14, 15, 16, 20")]
+    /// The client that asks, whose rights are looked at again when this is applied. Absent: the store asks itself.
+    #[prost(message, optional, tag = "3")]
+    pub caller: ::core::option::Option<Caller>,
+    #[prost(
+        oneof = "command::Request",
+        tags = "10, 11, 12, 13, 14, 15, 16, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51"
+    )]
     pub request: ::core::option::Option<command::Request>,
 }
 /// Nested message and enum types in `Command`.
@@ -31,7 +37,65 @@ pub mod command {
         /// Several transactions in one entry; each has its own verdict and revision.
         #[prost(message, tag = "20")]
         Batch(super::TxnBatch),
+        #[prost(message, tag = "40")]
+        AuthEnable(super::super::super::etcdserverpb::AuthEnableRequest),
+        #[prost(message, tag = "41")]
+        AuthDisable(super::super::super::etcdserverpb::AuthDisableRequest),
+        #[prost(message, tag = "42")]
+        Authenticate(super::Authenticate),
+        #[prost(message, tag = "43")]
+        UserAdd(super::super::super::etcdserverpb::AuthUserAddRequest),
+        #[prost(message, tag = "44")]
+        UserDelete(super::super::super::etcdserverpb::AuthUserDeleteRequest),
+        #[prost(message, tag = "45")]
+        UserChangePassword(
+            super::super::super::etcdserverpb::AuthUserChangePasswordRequest,
+        ),
+        #[prost(message, tag = "46")]
+        UserGrantRole(super::super::super::etcdserverpb::AuthUserGrantRoleRequest),
+        #[prost(message, tag = "47")]
+        UserRevokeRole(super::super::super::etcdserverpb::AuthUserRevokeRoleRequest),
+        #[prost(message, tag = "48")]
+        RoleAdd(super::super::super::etcdserverpb::AuthRoleAddRequest),
+        #[prost(message, tag = "49")]
+        RoleDelete(super::super::super::etcdserverpb::AuthRoleDeleteRequest),
+        #[prost(message, tag = "50")]
+        RoleGrantPermission(
+            super::super::super::etcdserverpb::AuthRoleGrantPermissionRequest,
+        ),
+        #[prost(message, tag = "51")]
+        RoleRevokePermission(
+            super::super::super::etcdserverpb::AuthRoleRevokePermissionRequest,
+        ),
     }
+}
+/// A client of the etcd API, as the member that it called knows it; empty: nobody.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Caller {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Of the auth store, when the client was identified.
+    #[prost(uint64, tag = "2")]
+    pub auth_revision: u64,
+}
+/// A user whose password was right.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Authenticate {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What its token begins with; empty when tokens are signed instead of kept.
+    #[prost(string, tag = "2")]
+    pub token_prefix: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Authenticated {
+    #[prost(message, optional, tag = "1")]
+    pub header: ::core::option::Option<super::super::etcdserverpb::ResponseHeader>,
+    /// Empty when tokens are signed instead of kept.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub auth_revision: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TxnBatch {
@@ -47,7 +111,10 @@ pub struct LeaseCheckpoints {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Outcome {
-    #[prost(oneof = "outcome::Response", tags = "10, 11, 12, 13, 14, 15, 16, 20, 30")]
+    #[prost(
+        oneof = "outcome::Response",
+        tags = "10, 11, 12, 13, 14, 15, 16, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 30"
+    )]
     pub response: ::core::option::Option<outcome::Response>,
 }
 /// Nested message and enum types in `Outcome`.
@@ -70,6 +137,36 @@ pub mod outcome {
         LeaseCheckpoints(super::LeaseCheckpoints),
         #[prost(message, tag = "20")]
         Batch(super::OutcomeBatch),
+        #[prost(message, tag = "40")]
+        AuthEnable(super::super::super::etcdserverpb::AuthEnableResponse),
+        #[prost(message, tag = "41")]
+        AuthDisable(super::super::super::etcdserverpb::AuthDisableResponse),
+        #[prost(message, tag = "42")]
+        Authenticate(super::Authenticated),
+        #[prost(message, tag = "43")]
+        UserAdd(super::super::super::etcdserverpb::AuthUserAddResponse),
+        #[prost(message, tag = "44")]
+        UserDelete(super::super::super::etcdserverpb::AuthUserDeleteResponse),
+        #[prost(message, tag = "45")]
+        UserChangePassword(
+            super::super::super::etcdserverpb::AuthUserChangePasswordResponse,
+        ),
+        #[prost(message, tag = "46")]
+        UserGrantRole(super::super::super::etcdserverpb::AuthUserGrantRoleResponse),
+        #[prost(message, tag = "47")]
+        UserRevokeRole(super::super::super::etcdserverpb::AuthUserRevokeRoleResponse),
+        #[prost(message, tag = "48")]
+        RoleAdd(super::super::super::etcdserverpb::AuthRoleAddResponse),
+        #[prost(message, tag = "49")]
+        RoleDelete(super::super::super::etcdserverpb::AuthRoleDeleteResponse),
+        #[prost(message, tag = "50")]
+        RoleGrantPermission(
+            super::super::super::etcdserverpb::AuthRoleGrantPermissionResponse,
+        ),
+        #[prost(message, tag = "51")]
+        RoleRevokePermission(
+            super::super::super::etcdserverpb::AuthRoleRevokePermissionResponse,
+        ),
         /// The state machine said no; nothing changed.
         #[prost(message, tag = "30")]
         Refusal(super::Refusal),
@@ -112,6 +209,11 @@ pub mod refusal {
         KeyNotFound = 7,
         Invalid = 8,
         NoSpace = 9,
+        PermissionDenied = 40,
+        /// Users, roles or their revision are not what the request needs them to be.
+        AuthPrecondition = 41,
+        /// What etcd has no code for.
+        AuthUnknown = 42,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -130,6 +232,9 @@ pub mod refusal {
                 Self::KeyNotFound => "KEY_NOT_FOUND",
                 Self::Invalid => "INVALID",
                 Self::NoSpace => "NO_SPACE",
+                Self::PermissionDenied => "PERMISSION_DENIED",
+                Self::AuthPrecondition => "AUTH_PRECONDITION",
+                Self::AuthUnknown => "AUTH_UNKNOWN",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -145,6 +250,9 @@ pub mod refusal {
                 "KEY_NOT_FOUND" => Some(Self::KeyNotFound),
                 "INVALID" => Some(Self::Invalid),
                 "NO_SPACE" => Some(Self::NoSpace),
+                "PERMISSION_DENIED" => Some(Self::PermissionDenied),
+                "AUTH_PRECONDITION" => Some(Self::AuthPrecondition),
+                "AUTH_UNKNOWN" => Some(Self::AuthUnknown),
                 _ => None,
             }
         }

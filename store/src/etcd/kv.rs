@@ -7,7 +7,9 @@ use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
 use crate::Error;
+use crate::etcd::caller::Credentials;
 use crate::etcd::{Front, check, status};
+use crate::machine::permission::{Access, may};
 
 /// See the module.
 pub(super) struct Kv {
@@ -27,8 +29,8 @@ impl Kv {
 }
 
 macro_rules! write {
-    ($self:ident, $variant:ident, $request:expr) => {
-        match $self.front.store.write(Write::$variant($request)).await.map_err(status)? {
+    ($self:ident, $caller:ident, $variant:ident, $request:expr) => {
+        match $self.front.store.write_for($caller, Write::$variant($request)).await.map_err(status)? {
             Answer::$variant(mut response) => {
                 $self.front.store.sign(&mut response.header);
                 Ok(Response::new(response))
@@ -42,9 +44,17 @@ pub(super) use write;
 #[tonic::async_trait]
 impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = request.into_inner();
         check::range(&request).map_err(Status::invalid_argument)?;
-        self.front.store.range(request).await.map(Response::new).map_err(status)
+        if !request.serializable {
+            self.front.store.barrier().await.map_err(status)?;
+        }
+        let (key, end) = (&request.key, &request.range_end);
+        let seen = self.front.read(&credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await?;
+        let response = self.front.store.local_range(&request).map_err(status)?;
+        self.front.unchanged(seen)?;
+        Ok(Response::new(response))
     }
 
     type RangeStreamStream = tokio_stream::Empty<Result<pb::RangeStreamResponse, Status>>;
@@ -55,33 +65,37 @@ impl pb::kv_server::Kv for Kv {
     }
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let caller = self.front.caller(&Credentials::of(&request)).await?;
         let request = request.into_inner();
         check::put(&request).map_err(Status::invalid_argument)?;
         self.guard(|prefix| request.key.starts_with(prefix))?;
-        write!(self, Put, request)
+        write!(self, caller, Put, request)
     }
 
     async fn delete_range(
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let caller = self.front.caller(&Credentials::of(&request)).await?;
         let request = request.into_inner();
         check::delete(&request).map_err(Status::invalid_argument)?;
         self.guard(|prefix| check::deletes(&request, prefix))?;
-        write!(self, DeleteRange, request)
+        write!(self, caller, DeleteRange, request)
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        let caller = self.front.caller(&Credentials::of(&request)).await?;
         let request = request.into_inner();
         check::txn(&request, self.front.options.txn_ops_max).map_err(Status::invalid_argument)?;
         self.guard(|prefix| check::touches(&request, prefix))?;
-        write!(self, Txn, request)
+        write!(self, caller, Txn, request)
     }
 
     async fn compact(
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        write!(self, Compact, request.into_inner())
+        let caller = self.front.caller(&Credentials::of(&request)).await?;
+        write!(self, caller, Compact, request.into_inner())
     }
 }

@@ -3,6 +3,7 @@
 use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
+use crate::etcd::caller::Credentials;
 use crate::etcd::{Front, status};
 
 /// See the module.
@@ -23,13 +24,16 @@ pub(super) const NO_REVISION: i64 = 0;
 impl pb::maintenance_server::Maintenance for Maintenance {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         // Listing is what health checks do. Nobody raises or clears an alarm by hand: it goes by the disk.
+        let credentials = Credentials::of(&request);
         if request.into_inner().action == 0 {
+            self.front.known(&credentials).await?;
             let raised = pb::AlarmMember { member_id: self.front.store.id(), alarm: pb::AlarmType::Nospace.into() };
             let full = self.front.store.no_space().then_some(raised);
             let corrupt = |member_id| pb::AlarmMember { member_id, alarm: pb::AlarmType::Corrupt.into() };
             let alarms = full.into_iter().chain(self.front.store.differing_ids().map(corrupt)).collect();
             return Ok(Response::new(pb::AlarmResponse { header: self.front.store.header(NO_REVISION), alarms }));
         }
+        self.front.admin(&credentials).await?;
         absent("Alarm")
     }
 

@@ -2,11 +2,14 @@
 //!
 //! Source: etcd `server/etcdserver/api/v3rpc`. Error texts are etcd's own: clients match them.
 
+mod auth;
+mod caller;
 mod check;
 mod cluster;
 mod kv;
 mod lease;
 mod maintenance;
+mod token;
 mod watch;
 
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::command::refusal::Reason;
+use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
@@ -22,7 +26,10 @@ use proto::etcdserverpb::watch_server::WatchServer;
 use tonic::Status;
 use tonic::service::Routes;
 
+use crate::etcd::caller::Guarded;
 use crate::{Error, Store};
+
+pub use token::{AuthOptions, Tokens};
 
 /// The version of etcd whose API this is.
 pub const VERSION: &str = "3.6.0";
@@ -42,6 +49,8 @@ pub struct Options {
     pub quota_bytes: u64,
     /// A watch that asked for it is told of progress so often when nothing happens.
     pub progress: Duration,
+    /// How users are known, once auth is on.
+    pub auth: AuthOptions,
 }
 
 impl Default for Options {
@@ -53,6 +62,7 @@ impl Default for Options {
             request_bytes_max: 1536 << 10,
             quota_bytes: 0,
             progress: Duration::from_secs(5),
+            auth: AuthOptions::default(),
         }
     }
 }
@@ -64,14 +74,23 @@ struct Front {
     options: Arc<Options>,
 }
 
+impl Front {
+    /// A service whose calls are looked at by their names first.
+    fn guard<S>(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, front: self.clone() }
+    }
+}
+
 /// All services.
 pub(crate) fn routes(store: &Store, options: Options) -> Routes {
+    store.tokens().last(options.auth.token_ttl);
     let front = Front { store: store.clone(), options: Arc::new(options) };
-    Routes::new(KvServer::new(kv::Kv { front: front.clone() }))
-        .add_service(WatchServer::new(watch::Watch { front: front.clone() }))
-        .add_service(LeaseServer::new(lease::Lease { front: front.clone() }))
-        .add_service(ClusterServer::new(cluster::Cluster { front: front.clone() }))
-        .add_service(MaintenanceServer::new(maintenance::Maintenance { front }))
+    Routes::new(front.guard(KvServer::new(kv::Kv { front: front.clone() })))
+        .add_service(front.guard(WatchServer::new(watch::Watch { front: front.clone() })))
+        .add_service(front.guard(LeaseServer::new(lease::Lease { front: front.clone() })))
+        .add_service(front.guard(ClusterServer::new(cluster::Cluster { front: front.clone() })))
+        .add_service(front.guard(MaintenanceServer::new(maintenance::Maintenance { front: front.clone() })))
+        .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })))
         .prepare()
 }
 
@@ -87,6 +106,9 @@ fn status(error: Error) -> Status {
                 Reason::LeaseExists | Reason::StaleEpoch => Status::failed_precondition(text),
                 // Clients know this error by these words and no others; ours are for the Kubernetes API.
                 Reason::NoSpace => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+                Reason::PermissionDenied => Status::permission_denied(text),
+                Reason::AuthPrecondition => Status::failed_precondition(text),
+                Reason::AuthUnknown => Status::unknown(text),
                 Reason::KeyNotFound | Reason::Invalid | Reason::Unspecified => Status::invalid_argument(text),
             }
         }

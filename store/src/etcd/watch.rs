@@ -15,6 +15,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{Revision, WatchBatch, WatchError, WatchSpec};
 use crate::etcd::Front;
+use crate::etcd::caller::Credentials;
+use crate::machine::permission::{Access, may};
 use crate::{Store, Watcher};
 
 /// Answers waiting for a slow client; a full queue holds its watches back, which then read the history.
@@ -40,14 +42,26 @@ impl pb::watch_server::Watch for Watch {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (answers, queue) = mpsc::channel(QUEUE_MAX);
-        let (store, progress) = (self.front.store.clone(), self.front.options.progress);
-        let session = Session { store, progress, answers, watches: HashMap::new(), tasks: JoinSet::new(), next_id: 0 };
+        let (front, store, progress) = (self.front.clone(), self.front.store.clone(), self.front.options.progress);
+        let credentials = Credentials::of(&request);
+        let session = Session {
+            front,
+            credentials,
+            store,
+            progress,
+            answers,
+            watches: HashMap::new(),
+            tasks: JoinSet::new(),
+            next_id: 0,
+        };
         self.front.store.track(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(queue)))
     }
 }
 
 struct Session {
+    front: Front,
+    credentials: Credentials,
     store: Store,
     progress: Duration,
     answers: Answers,
@@ -96,6 +110,11 @@ impl Session {
 
     async fn create(&mut self, request: pb::WatchCreateRequest) -> bool {
         let revision = self.store.revision();
+        if let Some(cancel_reason) = self.denied(&request).await {
+            let answer =
+                pb::WatchResponse { watch_id: -1, created: true, canceled: true, cancel_reason, ..Default::default() };
+            return self.say(answer, revision).await;
+        }
         let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
         let refusal = if self.watches.contains_key(&id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
@@ -128,6 +147,16 @@ impl Session {
         let watcher = self.store.watch(&spec);
         self.tasks.spawn(one.run(watcher));
         true
+    }
+
+    /// Why a client may not watch a range: looked at when the watch begins, as etcd does.
+    async fn denied(&self, request: &pb::WatchCreateRequest) -> Option<String> {
+        // An empty key means the first one that there can be.
+        let key: &[u8] = if request.key.is_empty() { &[0] } else { &request.key };
+        let end = &request.range_end;
+        let seen = self.front.read(&self.credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await;
+        // In the words that Go puts around a status.
+        seen.err().map(|why| format!("rpc error: code = {:?} desc = {}", why.code(), why.message()))
     }
 
     fn free_id(&mut self) -> i64 {

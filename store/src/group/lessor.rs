@@ -109,7 +109,7 @@ impl Lessor {
 
     async fn revoke(&self, id: i64, epoch: u64) {
         let request = Some(Request::LeaseRevoke(LeaseRevokeRequest { id }));
-        let command = Command { epoch, time_ms: 0, request };
+        let command = Command { epoch, time_ms: 0, request, ..Command::default() };
         if let Err(error) = self.group.propose_here(command.encode_to_vec().into()).await {
             tracing::debug!(lease = id, %error, "a lease that ended is not revoked yet");
         }

@@ -160,7 +160,11 @@ impl Group {
         reached.map(|_| ()).map_err(|fatal| Error::Stopped(fatal.to_string()))
     }
 
-    async fn caught_up(&self, index: u64) -> Result<(), Error> {
+    /// Waits until this member has applied an entry.
+    ///
+    /// # Errors
+    /// `Unknown` when it does not in time.
+    pub(crate) async fn caught_up(&self, index: u64) -> Result<(), Error> {
         let wait = self.raft.wait(Some(self.patience));
         wait.applied_index_at_least(Some(index), "a forwarded write").await.map(|_| ()).map_err(|_| Error::Unknown)
     }

@@ -1,14 +1,19 @@
 //! PURE: what one log entry does.
 
+use std::sync::Arc;
+
+use prost::Message;
 use proto::command::command::Request;
 use proto::command::outcome::Response;
 use proto::command::refusal::Reason;
 use proto::command::{Command, Outcome, OutcomeBatch, Refusal};
 use proto::etcdserverpb as pb;
+use proto::peer::LogId;
 
+use crate::machine::auth::{Auth, Effects};
 use crate::machine::lease::TTL_MAX;
 use crate::machine::pending::{Pending, readable, refusal};
-use crate::machine::txn;
+use crate::machine::{permission, txn};
 
 /// Applies a command that was appended under a Raft term.
 pub(crate) fn command(pending: &mut Pending<'_>, term: u64, command: &Command) -> Outcome {
@@ -18,9 +23,19 @@ pub(crate) fn command(pending: &mut Pending<'_>, term: u64, command: &Command) -
         let text = format!("written under leadership {}, which ended; the current one is {current}", command.epoch);
         Err(refusal(Reason::StaleEpoch, text))
     } else {
-        request(pending, command.request.as_ref())
+        permitted(pending, command).and_then(|()| request(pending, command.request.as_ref()))
     };
     outcome(response)
+}
+
+/// Looks at the rights of a client again: they may have changed since it was asked who it is.
+fn permitted(pending: &Pending<'_>, command: &Command) -> Result<(), Refusal> {
+    match (&command.caller, &command.request) {
+        (Some(caller), Some(request)) if pending.auth.enabled => {
+            permission::permitted(&pending.auth, pending.leases, caller, request)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn outcome(response: Result<Response, Refusal>) -> Outcome {
@@ -55,8 +70,15 @@ fn request(pending: &mut Pending<'_>, request: Option<&Request>) -> Result<Respo
             }
             Ok(Response::LeaseCheckpoints(checkpoints.clone()))
         }
+        Some(request) => change_auth(pending, request),
         None => Err(refusal(Reason::Invalid, "an entry of a newer version of this program holds an unknown request")),
     }
+}
+
+fn change_auth(pending: &mut Pending<'_>, request: &Request) -> Result<Response, Refusal> {
+    let (header, index) = (now(pending), LogId::decode(pending.header.applied.clone()).unwrap_or_default().index);
+    let mut effects = Effects { batch: &mut pending.batch, sessions: &mut pending.sessions };
+    Auth::change(Arc::make_mut(&mut pending.auth), request, header, index, &mut effects)
 }
 
 fn transaction(pending: &mut Pending<'_>, request: &pb::TxnRequest) -> Result<Response, Refusal> {

@@ -14,6 +14,7 @@ use crate::Error;
 use crate::api::Revision;
 use crate::engine::rocks::Rocks;
 use crate::engine::{Batch, Engine, Family, Snapshot};
+use crate::machine::auth::Auth;
 use crate::machine::codec::{self, SCRUBBED_KEY};
 use crate::machine::lease::Leases;
 use crate::machine::view::{View, decode};
@@ -87,6 +88,7 @@ impl Machine {
         let engine = std::sync::Arc::new(Rocks::open(&new, lock)?);
         let view = View::new(engine.snapshot());
         *leases = Leases::load(view.snapshot());
+        self.guard(std::sync::Arc::new(Auth::load(view.snapshot())), Vec::new());
         *self.inner.engine.write() = engine;
         self.inner.ring.reset(view.revision());
         *self.inner.milestones.lock() = super::hash::Milestones::default();

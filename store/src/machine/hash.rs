@@ -72,7 +72,7 @@ mod tests {
     use crate::machine::{Body, Entry, Machine};
 
     fn apply(machine: &Machine, request: Request) {
-        let body = Body::Command(Command { epoch: 0, time_ms: 0, request: Some(request) });
+        let body = Body::Command(Command { epoch: 0, time_ms: 0, request: Some(request), ..Command::default() });
         machine.apply(&[Entry { applied: Bytes::new(), term: 1, body }]).expect("applied");
     }
 

@@ -3,12 +3,15 @@
 //! What an entry does is pure (`apply`, `txn`, `lease`); this file reads the engine, writes one batch, tells watchers.
 
 mod apply;
+pub(crate) mod auth;
 pub(crate) mod codec;
 pub(crate) mod compaction;
 pub(crate) mod hash;
 pub(crate) mod lease;
 mod pending;
+pub(crate) mod permission;
 pub(crate) mod range;
+pub(crate) mod tokens;
 mod txn;
 pub(crate) mod view;
 
@@ -17,6 +20,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -31,10 +35,12 @@ use crate::engine::rocks::Rocks;
 use crate::engine::{Broken, Engine, Family};
 use crate::lock::Lock;
 use crate::watch::{Past, Ring, Watcher};
+use auth::Auth;
 use codec::{FORMAT, HEADER_KEY};
 use hash::{Milestones, Sum};
 use lease::Leases;
 use pending::Pending;
+use tokens::Tokens;
 use view::View;
 
 /// What the Raft layer keeps in the state machine.
@@ -77,6 +83,10 @@ pub(crate) struct Machine {
 struct Inner {
     engine: RwLock<Arc<dyn Engine>>,
     leases: Mutex<Leases>,
+    auth: RwLock<Arc<Auth>>,
+    /// Whether clients are asked who they are: of `auth`, without its lock.
+    guarded: AtomicBool,
+    tokens: Tokens,
     ring: Arc<Ring>,
     milestones: Mutex<Milestones>,
     /// Where generations of the engine lie; none in memory.
@@ -129,9 +139,11 @@ impl Machine {
         }
         let ring = Arc::new(Ring::new(view.revision()));
         let leases = Mutex::new(Leases::load(view.snapshot()));
-        Ok(Machine {
-            inner: Arc::new(Inner { engine: RwLock::new(engine), leases, ring, milestones: Mutex::default(), home }),
-        })
+        let auth = Auth::load(view.snapshot());
+        let guarded = AtomicBool::new(auth.enabled);
+        let (auth, tokens) = (RwLock::new(Arc::new(auth)), Tokens::default());
+        let (engine, milestones) = (RwLock::new(engine), Mutex::default());
+        Ok(Machine { inner: Arc::new(Inner { engine, leases, auth, guarded, tokens, ring, milestones, home }) })
     }
 
     /// What was applied last.
@@ -161,7 +173,7 @@ impl Machine {
     fn apply_slice(&self, entries: &[Entry], leases: &mut Leases, outcomes: &mut Vec<Outcome>) -> Result<(), Error> {
         let engine = self.inner.engine.read().clone();
         let view = View::new(engine.snapshot());
-        let mut pending = Pending::new(&view, leases);
+        let mut pending = Pending::new(&view, leases, self.auth());
         for entry in entries {
             pending.header.applied = entry.applied.clone();
             outcomes.push(match &entry.body {
@@ -173,7 +185,9 @@ impl Machine {
                 Body::Blank => Outcome::default(),
             });
         }
-        let Pending { header, mut batch, events, sums, .. } = pending;
+        let Pending { header, mut batch, events, sums, auth, sessions, .. } = pending;
+        // Before what comes after it in the log can be read.
+        self.guard(auth, sessions);
         batch.put(Family::Meta, HEADER_KEY, header.encode_to_vec());
         engine.write(batch)?;
         let mut milestones = self.inner.milestones.lock();
@@ -181,6 +195,30 @@ impl Machine {
         drop(milestones);
         self.inner.ring.publish(events, header.revision);
         Ok(())
+    }
+
+    fn guard(&self, auth: Arc<Auth>, sessions: Vec<auth::Session>) {
+        if sessions.is_empty() && Arc::ptr_eq(&auth, &self.inner.auth.read()) {
+            return;
+        }
+        self.inner.guarded.store(auth.enabled, Ordering::Release);
+        *self.inner.auth.write() = auth;
+        sessions.into_iter().for_each(|session| self.inner.tokens.note(session));
+    }
+
+    /// Whether clients are asked who they are.
+    pub(crate) fn guarded(&self) -> bool {
+        self.inner.guarded.load(Ordering::Acquire)
+    }
+
+    /// The auth store now.
+    pub(crate) fn auth(&self) -> Arc<Auth> {
+        self.inner.auth.read().clone()
+    }
+
+    /// Tokens that clients were given.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.inner.tokens
     }
 
     /// The checksums that this member knows, ascending; the last is that of now.

@@ -12,6 +12,7 @@ use proto::mvccpb::{Event, KeyValue};
 
 use crate::api::{Occurrence, Revision};
 use crate::engine::{Batch, Family};
+use crate::machine::auth::{Auth, Session};
 use crate::machine::codec::{self, Header};
 use crate::machine::hash::Sum;
 use crate::machine::lease::Leases;
@@ -25,6 +26,10 @@ pub(crate) struct Pending<'a> {
     pub(crate) header: Header,
     /// As the entries left them.
     pub(crate) leases: &'a mut Leases,
+    /// As the entries left it; copied when one of them changes it.
+    pub(crate) auth: Arc<Auth>,
+    /// What becomes of clients' tokens.
+    pub(crate) sessions: Vec<Session>,
     latest: BTreeMap<Bytes, Option<KeyValue>>,
     /// What is to be written.
     pub(crate) batch: Batch,
@@ -35,10 +40,11 @@ pub(crate) struct Pending<'a> {
 }
 
 impl<'a> Pending<'a> {
-    pub(crate) fn new(view: &'a View, leases: &'a mut Leases) -> Self {
+    pub(crate) fn new(view: &'a View, leases: &'a mut Leases, auth: Arc<Auth>) -> Self {
         let header = view.header().clone();
         let (latest, batch) = (BTreeMap::new(), Batch::default());
-        Pending { view, header, leases, latest, batch, events: Vec::new(), sums: Vec::new() }
+        let (events, sums, sessions) = (Vec::new(), Vec::new(), Vec::new());
+        Pending { view, header, leases, auth, sessions, latest, batch, events, sums }
     }
 
     /// Starts a transaction; nothing of it shows until it is committed.

@@ -1,5 +1,6 @@
 //! `Store`: the whole public interface.
 
+mod auth;
 mod founding;
 mod identity;
 mod open;
@@ -84,9 +85,7 @@ impl Store {
         if !request.serializable {
             self.inner.group.barrier().await?;
         }
-        let mut response = self.inner.machine.range(&request)?;
-        self.sign(&mut response.header);
-        Ok(response)
+        self.local_range(&request)
     }
 
     /// One transaction. With an epoch, apply refuses it under any other leadership (`Refusal::STALE_EPOCH`).
@@ -405,10 +404,13 @@ impl Store {
     }
 
     async fn propose(&self, epoch: Epoch, request: Request) -> Result<Response, Error> {
-        let grows = grows(&request);
+        self.commit(Command { epoch, request: Some(request), ..Command::default() }).await
+    }
+
+    async fn commit(&self, mut command: Command) -> Result<Response, Error> {
+        let grows = command.request.as_ref().is_some_and(grows);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let command = Command { epoch, time_ms, request: Some(request) };
+        command.time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         if command.encoded_len() > REQUEST_BYTES_MAX {
             return Err(Error::Invalid("etcdserver: request is too large".to_owned()));
         }

@@ -8,17 +8,29 @@ use tokio::process::Command;
 
 use crate::cluster::{PATIENCE, open, place};
 
-struct Etcdctl {
+pub(crate) struct Etcdctl {
     endpoint: String,
 }
 
 impl Etcdctl {
     async fn new(store: &Store) -> Self {
+        Etcdctl::with(store, store::etcd::Options { protected: "/registry/".into(), ..Default::default() }).await
+    }
+
+    pub(crate) async fn with(store: &Store, options: store::etcd::Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = listener.local_addr().expect("an address").to_string();
-        let options = store::etcd::Options { protected: "/registry/".into(), ..Default::default() };
         store.serve_etcd(listener, None, options);
         Etcdctl { endpoint }
+    }
+
+    /// Of members that are served already.
+    pub(crate) fn at(endpoint: String) -> Self {
+        Etcdctl { endpoint }
+    }
+
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -28,7 +40,7 @@ impl Etcdctl {
     }
 
     /// What it prints, on success and on failure.
-    async fn run(&self, arguments: &[&str], input: &str) -> (bool, String) {
+    pub(crate) async fn run(&self, arguments: &[&str], input: &str) -> (bool, String) {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("etcdctl is installed (apt install etcd-client)");
@@ -40,7 +52,7 @@ impl Etcdctl {
         (output.status.success(), String::from_utf8(text).expect("text"))
     }
 
-    async fn ok(&self, arguments: &[&str]) -> String {
+    pub(crate) async fn ok(&self, arguments: &[&str]) -> String {
         let (success, text) = self.run(arguments, "").await;
         assert!(success, "{arguments:?}: {text}");
         text
