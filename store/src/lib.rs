@@ -11,6 +11,7 @@ mod engine;
 pub mod error;
 pub mod etcd;
 mod group;
+mod lanes;
 pub mod listener;
 mod lock;
 pub mod log;

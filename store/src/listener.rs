@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
+use crate::lanes::Lanes;
+
 /// Connections at most; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
 /// A TLS handshake takes so long at most.
@@ -32,27 +34,35 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientName(pub Arc<str>);
 
-/// Serves until told to end.
+/// Serves until told to end, on the lanes if there are any.
 pub(crate) fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     routes: Routes,
+    lanes: Option<Arc<Lanes>>,
     tasks: &TaskTracker,
     cancel: &CancellationToken,
 ) {
     let (tracker, cancel) = (tasks.clone(), cancel.clone());
     tasks.spawn(async move {
-        let each = |stream, permit| {
+        let each = |stream: TcpStream, permit| {
+            // Taken from this runtime's poller: the lane's own is to watch it.
+            let Ok(stream) = stream.into_std() else { return };
             let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
-            tracker.spawn(async move {
+            let served = async move {
                 let _permit: OwnedSemaphorePermit = permit;
+                let served = async { connection(TcpStream::from_std(stream)?, tls, routes).await };
                 tokio::select! {
-                    served = connection(stream, tls, routes) => if let Err(error) = served {
+                    served = served => if let Err(error) = served {
                         tracing::debug!(%error, "a connection ended");
                     },
                     () = cancel.cancelled() => {}
                 }
-            });
+            };
+            match &lanes {
+                Some(lanes) => tracker.spawn_on(served, lanes.next()),
+                None => tracker.spawn(served),
+            };
         };
         accept(&listener, CONNECTIONS_MAX, &cancel, each).await;
     });

@@ -33,6 +33,7 @@ use crate::group::Group;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::space::grows;
+use crate::lanes::Lanes;
 use crate::listener::serve;
 use crate::machine::Machine;
 use crate::machine::view::View;
@@ -64,6 +65,8 @@ struct Inner {
     /// Set once the group has removed this member.
     removal: watch::Receiver<Option<String>>,
     syncs: Arc<Durations>,
+    /// Where connections of etcd's clients are served.
+    lanes: Arc<Lanes>,
     tasks: TaskTracker,
     cancel: CancellationToken,
 }
@@ -363,7 +366,7 @@ impl Store {
     /// Serves the etcd v3 API on a listener until the store shuts down.
     pub fn serve_etcd(&self, listener: TcpListener, tls: Option<TlsAcceptor>, options: crate::etcd::Options) {
         let routes = crate::etcd::routes(self, options);
-        serve(listener, tls, routes, &self.inner.tasks, &self.inner.cancel);
+        serve(listener, tls, routes, Some(self.inner.lanes.clone()), &self.inner.tasks, &self.inner.cancel);
     }
 
     /// Runs a task that ends with the store, and is waited for at its end.

@@ -23,6 +23,7 @@ use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::space::Space;
 use crate::group::{Group, leadership, members, parse_failure};
+use crate::lanes::Lanes;
 use crate::listener::serve;
 use crate::lock::Lock;
 use crate::log::disk::Folder;
@@ -119,7 +120,8 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let (known, said) = (group.clone(), own_node(&config));
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { known.introduce(said).await }));
 
-    let inner = Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, tasks, cancel };
+    let lanes = Arc::new(Lanes::new().map_err(stopped)?);
+    let inner = Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, lanes, tasks, cancel };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;
@@ -295,7 +297,7 @@ async fn listen(
             return Err(Error::Invalid(text));
         }
         let listener = TcpListener::bind(&url.authority).await.map_err(|error| stopped(format!("{url}: {error}")))?;
-        serve(listener, tls.clone().filter(|_| url.tls), routes.clone(), tasks, cancel);
+        serve(listener, tls.clone().filter(|_| url.tls), routes.clone(), None, tasks, cancel);
     }
     Ok(())
 }
