@@ -49,7 +49,7 @@ pub struct Membership {
 pub struct Entry {
     #[prost(message, optional, tag = "1")]
     pub log_id: ::core::option::Option<LogId>,
-    #[prost(oneof = "entry::Payload", tags = "2, 3")]
+    #[prost(oneof = "entry::Payload", tags = "2, 3, 4")]
     pub payload: ::core::option::Option<entry::Payload>,
 }
 /// Nested message and enum types in `Entry`.
@@ -61,7 +61,16 @@ pub mod entry {
         Command(::prost::bytes::Bytes),
         #[prost(message, tag = "3")]
         Membership(super::Membership),
+        #[prost(message, tag = "4")]
+        Group(super::Commands),
     }
+}
+/// Several of them, committed and applied as one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Commands {
+    /// Encoded raftsman.command.Commands.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub commands: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AppendRequest {
@@ -225,7 +234,7 @@ pub struct TransferResponse {
     pub refused: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ProposeRequest {
+pub struct Proposal {
     /// An encoded raftsman.command.Command.
     #[prost(bytes = "bytes", tag = "1")]
     pub command: ::prost::bytes::Bytes,
@@ -233,24 +242,23 @@ pub struct ProposeRequest {
     #[prost(bool, tag = "2")]
     pub grows: bool,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProposeRequest {
+    /// Committed as one entry.
+    #[prost(message, repeated, tag = "3")]
+    pub proposals: ::prost::alloc::vec::Vec<Proposal>,
+}
+/// One or several: together they have an outcome for each proposal, in order.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProposeResponse {
+    #[prost(message, optional, tag = "2")]
+    pub failure: ::core::option::Option<Failure>,
     /// Where the entry lies: the proposer waits until it has applied it too.
     #[prost(uint64, tag = "3")]
     pub index: u64,
-    #[prost(oneof = "propose_response::Result", tags = "1, 2")]
-    pub result: ::core::option::Option<propose_response::Result>,
-}
-/// Nested message and enum types in `ProposeResponse`.
-pub mod propose_response {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Result {
-        /// An encoded raftsman.command.Outcome.
-        #[prost(bytes, tag = "1")]
-        Outcome(::prost::bytes::Bytes),
-        #[prost(message, tag = "2")]
-        Failure(super::Failure),
-    }
+    /// Encoded raftsman.command.Outcomes.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub outcomes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failure {
@@ -628,12 +636,12 @@ pub mod peer_client {
                 .insert(GrpcMethod::new("raftsman.peer.Peer", "TransferLeader"));
             self.inner.unary(req, path, codec).await
         }
-        /// For the leader: a write, and the log position that a linearizable read must have seen.
+        /// For the leader: writes, and the log position that a linearizable read must have seen.
         pub async fn propose(
             &mut self,
             request: impl tonic::IntoRequest<super::ProposeRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::ProposeResponse>,
+            tonic::Response<tonic::codec::Streaming<super::ProposeResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -651,7 +659,7 @@ pub mod peer_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("raftsman.peer.Peer", "Propose"));
-            self.inner.unary(req, path, codec).await
+            self.inner.server_streaming(req, path, codec).await
         }
         pub async fn read_index(
             &mut self,
@@ -875,11 +883,17 @@ pub mod peer_server {
             tonic::Response<super::TransferResponse>,
             tonic::Status,
         >;
-        /// For the leader: a write, and the log position that a linearizable read must have seen.
+        /// Server streaming response type for the Propose method.
+        type ProposeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ProposeResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// For the leader: writes, and the log position that a linearizable read must have seen.
         async fn propose(
             &self,
             request: tonic::Request<super::ProposeRequest>,
-        ) -> std::result::Result<tonic::Response<super::ProposeResponse>, tonic::Status>;
+        ) -> std::result::Result<tonic::Response<Self::ProposeStream>, tonic::Status>;
         async fn read_index(
             &self,
             request: tonic::Request<super::ReadIndexRequest>,
@@ -1225,11 +1239,14 @@ pub mod peer_server {
                 "/raftsman.peer.Peer/Propose" => {
                     #[allow(non_camel_case_types)]
                     struct ProposeSvc<T: Peer>(pub Arc<T>);
-                    impl<T: Peer> tonic::server::UnaryService<super::ProposeRequest>
+                    impl<
+                        T: Peer,
+                    > tonic::server::ServerStreamingService<super::ProposeRequest>
                     for ProposeSvc<T> {
                         type Response = super::ProposeResponse;
+                        type ResponseStream = T::ProposeStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
@@ -1260,7 +1277,7 @@ pub mod peer_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

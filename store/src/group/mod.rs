@@ -6,13 +6,13 @@ pub(crate) mod leadership;
 pub(crate) mod lessor;
 pub(crate) mod members;
 mod propose;
+pub(crate) mod queue;
 pub(crate) mod space;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use proto::peer::{self, failure::Reason};
@@ -20,6 +20,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
 
 use crate::Error;
 use crate::api::{MemberId, Revision};
+use crate::group::queue::{Queue, Read, Write};
 use crate::group::space::Space;
 use crate::raft::peers::{Client, Peers, Purpose};
 use crate::raft::types::Raft;
@@ -38,6 +39,8 @@ pub(crate) struct Group {
     pub(crate) patience: Duration,
     pub(crate) space: Space,
     room: Semaphore,
+    writes: Queue<Write>,
+    reads: Queue<Read>,
     /// One change of the membership at a time.
     changing: Mutex<()>,
     /// See `differing`.
@@ -56,7 +59,19 @@ impl Group {
     pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration, space: Space) -> Self {
         let room = Semaphore::new(UNDER_WAY_BYTES_MAX);
         let (changing, differing, heard) = (Mutex::new(()), parking_lot::Mutex::default(), watch::Sender::new(None));
-        Group { id, raft, peers, patience, space, room, changing, differing, heard }
+        Group {
+            id,
+            raft,
+            peers,
+            patience,
+            space,
+            room,
+            writes: Queue::new(),
+            reads: Queue::new(),
+            changing,
+            differing,
+            heard,
+        }
     }
 
     /// A member that the leader has not heard from for so long counts as away.
@@ -65,8 +80,8 @@ impl Group {
     }
 
     /// Room for a write among those under way.
-    fn room(&self, command: &Bytes) -> Result<SemaphorePermit<'_>, Error> {
-        let bytes = u32::try_from(command.len()).unwrap_or(u32::MAX).max(WRITE_BYTES_MIN);
+    fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Error> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).max(WRITE_BYTES_MIN);
         self.room.try_acquire_many(bytes).map_err(|_| Error::Overloaded)
     }
 

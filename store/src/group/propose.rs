@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
@@ -10,31 +11,53 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::raft::linearizable_read::{Linearizer, ReadLogId};
 use prost::Message;
 use proto::command::Outcome;
-use proto::peer::{self, propose_response::Result as Answer};
+use proto::peer;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::Error;
+use crate::group::queue::{Read, Weight, Write, groups, proposal};
 use crate::group::{Group, Leader, failure, parse_failure};
 use crate::raft::types::{LogId, Proposal, Types};
 use crate::raft::wire;
 
 /// Between two attempts while the leadership stays what it is.
 const AGAIN: Duration = Duration::from_millis(20);
+/// Bytes of outcomes in a message, about.
+const PART_BYTES: usize = 4 << 20;
 
 impl Group {
     /// Commits an encoded command wherever the leader is, and waits until this member has applied it too.
     ///
     /// # Errors
     /// `NoLeader` and `Overloaded` when nothing was proposed, `Unknown` when it may have been.
-    pub(crate) async fn propose(&self, command: Bytes, grows: bool) -> Result<Outcome, Error> {
-        let _room = self.room(&command)?;
+    pub(crate) async fn propose(&self, command: Bytes, weight: Weight) -> Result<Outcome, Error> {
+        let _room = self.room(command.len())?;
+        let (told, outcome) = oneshot::channel();
+        self.writes.push(Write { command, weight, until: Instant::now() + self.patience, told }).await?;
+        outcome.await.unwrap_or(Err(Error::Unknown))
+    }
+
+    /// Proposes what waits, group by group, until dropped.
+    pub(crate) async fn propose_groups(&self) {
+        loop {
+            let (late, due): (Vec<_>, Vec<_>) =
+                self.writes.take().await.into_iter().partition(|write| write.until <= Instant::now());
+            for write in late {
+                // Nobody waits any more when this fails.
+                let _ = write.told.send(Err(Error::NoLeader));
+            }
+            join_all(groups(due).into_iter().map(|group| self.propose_group(group))).await;
+        }
+    }
+
+    async fn propose_group(&self, group: Vec<Write>) {
+        let proposals: Vec<peer::Proposal> = group.iter().map(proposal).collect();
         let attempts = async {
             loop {
                 let answer = match self.leader().await? {
-                    Leader::Me => match self.space.refusal().filter(|_| grows) {
-                        Some(refused) => Ok(refused),
-                        None => self.propose_here(command.clone()).await,
-                    },
-                    Leader::Other(id, node) => self.propose_there(id, &node, command.clone(), grows).await,
+                    Leader::Me => self.commit(&proposals).await.map(|(outcomes, _)| outcomes),
+                    Leader::Other(id, node) => self.propose_there(id, &node, &proposals).await,
                 };
                 match answer {
                     // Nothing was proposed: the leadership moved on, so ask again who leads.
@@ -43,16 +66,39 @@ impl Group {
                 }
             }
         };
-        tokio::time::timeout(self.patience, attempts).await.unwrap_or(Err(Error::Unknown))
+        match tokio::time::timeout(self.patience, attempts).await.unwrap_or(Err(Error::Unknown)) {
+            Ok(outcomes) => group.into_iter().zip(outcomes).for_each(|(write, outcome)| {
+                let _ = write.told.send(Ok(outcome));
+            }),
+            Err(error) => group.into_iter().for_each(|write| {
+                let _ = write.told.send(Err(error.clone()));
+            }),
+        }
     }
 
     /// As the leader.
     pub(crate) async fn propose_here(&self, command: Bytes) -> Result<Outcome, Error> {
-        self.commit(command).await.map(|(outcome, _)| outcome)
+        let (mut outcomes, _) = self.commit(&[peer::Proposal { command, grows: false }]).await?;
+        outcomes.pop().ok_or(Error::Unknown)
     }
 
-    async fn commit(&self, command: Bytes) -> Result<(Outcome, u64), Error> {
-        match self.raft.client_write(Proposal(command)).await {
+    /// One entry for what is not refused; outcomes in the order of the proposals, and the entry's place.
+    async fn commit(&self, proposals: &[peer::Proposal]) -> Result<(Vec<Outcome>, u64), Error> {
+        let refusal = self.space.refusal();
+        let refused = |proposal: &peer::Proposal| refusal.clone().filter(|_| proposal.grows);
+        let taken: Vec<Bytes> = proposals
+            .iter()
+            .filter(|proposal| refused(proposal).is_none())
+            .map(|taken| taken.command.clone())
+            .collect();
+        let (mut applied, index) = if taken.is_empty() { (Vec::new(), 0) } else { self.write(taken).await? };
+        let mut applied = applied.drain(..);
+        let outcome = |proposal| refused(proposal).or_else(|| applied.next()).ok_or(Error::Unknown);
+        Ok((proposals.iter().map(outcome).collect::<Result<_, _>>()?, index))
+    }
+
+    async fn write(&self, commands: Vec<Bytes>) -> Result<(Vec<Outcome>, u64), Error> {
+        match self.raft.client_write(Proposal(commands)).await {
             Ok(written) => Ok((written.data, written.log_id.index)),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader { .. }))) => Err(Error::NoLeader),
             Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
@@ -61,36 +107,47 @@ impl Group {
         }
     }
 
-    async fn propose_there(&self, id: u64, node: &peer::Node, command: Bytes, grows: bool) -> Result<Outcome, Error> {
+    async fn propose_there(
+        &self,
+        id: u64,
+        node: &peer::Node,
+        proposals: &[peer::Proposal],
+    ) -> Result<Vec<Outcome>, Error> {
         let mut client = self.client(id, node)?;
-        let answer = self.while_leading(id, client.propose(peer::ProposeRequest { command, grows })).await;
-        // A call that failed on its way may have arrived.
-        let answer = answer.ok_or(Error::Unknown)?;
-        let answer =
-            answer.map_err(|status| if refused(&status) { Error::NoLeader } else { Error::Unknown })?.into_inner();
-        match answer.result {
-            Some(Answer::Outcome(outcome)) => {
-                self.caught_up(answer.index).await?;
-                Outcome::decode(outcome).map_err(|_| Error::Unknown)
+        let call = async {
+            // A call that failed on its way may have arrived.
+            let failed = |status| if refused(&status) { Error::NoLeader } else { Error::Unknown };
+            let request = peer::ProposeRequest { proposals: proposals.to_vec() };
+            let mut answers = client.propose(request).await.map_err(failed)?.into_inner();
+            let (mut outcomes, mut index) = (Vec::with_capacity(proposals.len()), 0);
+            while let Some(answer) = answers.message().await.map_err(failed)? {
+                if let Some(failure) = answer.failure {
+                    return Err(parse_failure(&failure));
+                }
+                let parsed = answer.outcomes.into_iter().map(Outcome::decode).collect::<Result<Vec<_>, _>>();
+                outcomes.extend(parsed.map_err(|_| Error::Unknown)?);
+                index = answer.index;
             }
-            Some(Answer::Failure(failure)) => Err(parse_failure(&failure)),
-            None => Err(Error::Unknown),
+            Ok((outcomes, index))
+        };
+        let (outcomes, index) = self.while_leading(id, call).await.unwrap_or(Err(Error::Unknown))?;
+        if outcomes.len() != proposals.len() {
+            return Err(Error::Unknown);
         }
+        self.caught_up(index).await?;
+        Ok(outcomes)
     }
 
-    /// What another member forwarded.
-    pub(crate) async fn forwarded(&self, request: peer::ProposeRequest) -> peer::ProposeResponse {
-        let committed = match (self.room(&request.command), self.space.refusal().filter(|_| request.grows)) {
-            (Err(error), _) => Err(error),
-            (Ok(_), Some(refused)) => Ok((refused, 0)),
-            (Ok(_room), None) => self.commit(request.command).await,
+    /// What another member forwarded; answers in parts that fit into messages.
+    pub(crate) async fn forwarded(&self, request: peer::ProposeRequest) -> Vec<peer::ProposeResponse> {
+        let bytes = request.proposals.iter().map(|proposal| proposal.command.len()).sum();
+        let committed = match self.room(bytes) {
+            Err(error) => Err(error),
+            Ok(_room) => self.commit(&request.proposals).await,
         };
         match committed {
-            Ok((outcome, index)) => {
-                let result = Some(Answer::Outcome(outcome.encode_to_vec().into()));
-                peer::ProposeResponse { result, index }
-            }
-            Err(error) => peer::ProposeResponse { result: Some(Answer::Failure(failure(&error))), index: 0 },
+            Ok((outcomes, index)) => parts(&outcomes, index),
+            Err(error) => vec![peer::ProposeResponse { failure: Some(failure(&error)), ..Default::default() }],
         }
     }
 
@@ -100,20 +157,36 @@ impl Group {
     /// # Errors
     /// When no leader confirms in time.
     pub(crate) async fn barrier(&self) -> Result<(), Error> {
-        let attempts = async {
-            loop {
-                let answer = match self.leader().await? {
-                    Leader::Me => self.read_index().await,
-                    Leader::Other(id, node) => self.read_index_there(id, &node).await,
-                };
-                match answer {
-                    Ok(id) => return self.reached(id).await,
-                    Err(Error::NoLeader) => self.leader_moves().await?,
-                    Err(error) => return Err(error),
-                }
+        let (told, confirmed) = oneshot::channel();
+        self.reads.push(Read { until: Instant::now() + self.patience, told }).await?;
+        confirmed.await.unwrap_or_else(|_| Err(Error::Stopped("the store has shut down".to_owned())))
+    }
+
+    /// Confirms for what waits, group by group, until dropped.
+    pub(crate) async fn confirm_groups(&self) {
+        loop {
+            // Only then: a confirmation holds for reads that were asked for before it.
+            let reads = self.reads.take().await;
+            let until = reads.iter().map(|read| read.until).max().unwrap_or_else(Instant::now);
+            let confirmed = tokio::time::timeout_at(until, self.confirm()).await.unwrap_or(Err(Error::NoLeader));
+            for read in reads {
+                let _ = read.told.send(confirmed.clone());
             }
-        };
-        tokio::time::timeout(self.patience, attempts).await.unwrap_or(Err(Error::NoLeader))
+        }
+    }
+
+    async fn confirm(&self) -> Result<(), Error> {
+        loop {
+            let answer = match self.leader().await? {
+                Leader::Me => self.read_index().await,
+                Leader::Other(id, node) => self.read_index_there(id, &node).await,
+            };
+            match answer {
+                Ok(id) => return self.reached(id).await,
+                Err(Error::NoLeader) => self.leader_moves().await?,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// As the leader: the position that a linearizable read must have seen.
@@ -182,6 +255,22 @@ impl Group {
         };
         tokio::time::timeout(AGAIN, moved).await.unwrap_or(Ok(()))
     }
+}
+
+/// PURE: outcomes as messages that are small enough, whatever each of them holds.
+fn parts(outcomes: &[Outcome], index: u64) -> Vec<peer::ProposeResponse> {
+    let mut parts = vec![peer::ProposeResponse { index, ..Default::default() }];
+    let mut room = PART_BYTES;
+    for outcome in outcomes {
+        let outcome = Bytes::from(outcome.encode_to_vec());
+        if outcome.len() > room && parts.last().is_some_and(|part| !part.outcomes.is_empty()) {
+            parts.push(peer::ProposeResponse { index, ..Default::default() });
+            room = PART_BYTES;
+        }
+        room = room.saturating_sub(outcome.len());
+        parts.last_mut().expect("begins with one").outcomes.push(outcome);
+    }
+    parts
 }
 
 /// Whether a call surely never reached its member.

@@ -35,6 +35,7 @@ use crate::engine::rocks::Rocks;
 use crate::engine::{Broken, Engine, Family};
 use crate::lock::Lock;
 use crate::watch::{Past, Ring, Watcher};
+pub(crate) use apply::reads_the_past;
 use auth::Auth;
 use codec::{FORMAT, HEADER_KEY};
 use hash::{Milestones, Sum};

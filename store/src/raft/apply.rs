@@ -13,7 +13,7 @@ use proto::peer;
 
 use crate::machine::{self, Body, Machine, Position};
 use crate::raft::checkpoint::{Checkpoint, Checkpoints};
-use crate::raft::types::{Entry, LogId, Meta, Snapshot, StoredMembership, Types};
+use crate::raft::types::{Entry, LogId, Meta, Proposal, Snapshot, StoredMembership, Types};
 use crate::raft::wire;
 
 /// Entries applied as one batch at most.
@@ -42,14 +42,21 @@ pub(crate) fn parse_position(position: &Position) -> io::Result<(Option<LogId>, 
     Ok((applied, membership))
 }
 
-fn parse_entry(entry: Entry) -> io::Result<machine::Entry> {
+/// What an entry carries, in order; commands of one entry share its place.
+fn parse_entry(entry: Entry) -> io::Result<Vec<machine::Entry>> {
     let id = wire::log_id(&entry.log_id);
-    let body = match entry.payload {
-        EntryPayload::Blank => Body::Blank,
-        EntryPayload::Normal(proposal) => Body::Command(Command::decode(proposal.0).map_err(wire::invalid)?),
-        EntryPayload::Membership(held) => Body::Membership(wire::membership(&held, Some(id)).encode_to_vec().into()),
+    let bodies = match entry.payload {
+        EntryPayload::Blank => vec![Body::Blank],
+        EntryPayload::Normal(Proposal(commands)) => {
+            let parse = |command| Command::decode(command).map(Body::Command).map_err(wire::invalid);
+            commands.into_iter().map(parse).collect::<io::Result<_>>()?
+        }
+        EntryPayload::Membership(held) => {
+            vec![Body::Membership(wire::membership(&held, Some(id)).encode_to_vec().into())]
+        }
     };
-    Ok(machine::Entry { applied: Bytes::from(id.encode_to_vec()), term: id.term, body })
+    let applied = Bytes::from(id.encode_to_vec());
+    Ok(bodies.into_iter().map(|body| machine::Entry { applied: applied.clone(), term: id.term, body }).collect())
 }
 
 impl RaftStateMachine<Types> for StateMachine {
@@ -69,13 +76,15 @@ impl RaftStateMachine<Types> for StateMachine {
             let (mut entries, mut responders) = (Vec::with_capacity(chunk.len()), Vec::with_capacity(chunk.len()));
             for item in chunk {
                 let (entry, responder) = item?;
-                entries.push(parse_entry(entry)?);
-                responders.push(responder);
+                let parsed = parse_entry(entry)?;
+                responders.push((responder, parsed.len()));
+                entries.extend(parsed);
             }
-            let outcomes = self.machine.apply(&entries).map_err(io::Error::other)?;
-            for (responder, outcome) in responders.into_iter().zip(outcomes) {
+            let mut outcomes = self.machine.apply(&entries).map_err(io::Error::other)?.into_iter();
+            for (responder, count) in responders {
+                let outcomes = outcomes.by_ref().take(count).collect();
                 if let Some(responder) = responder {
-                    responder.send(outcome);
+                    responder.send(outcomes);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use openraft::raft::AppendEntriesResponse;
 use proto::peer;
 use proto::peer::peer_server::Peer;
@@ -90,8 +90,11 @@ impl Peer for Service {
         Ok(Response::new(peer::TransferResponse { refused }))
     }
 
-    async fn propose(&self, request: Request<peer::ProposeRequest>) -> Result<Response<peer::ProposeResponse>, Status> {
-        Ok(Response::new(self.group.forwarded(request.into_inner()).await))
+    type ProposeStream = stream::Iter<std::vec::IntoIter<Result<peer::ProposeResponse, Status>>>;
+
+    async fn propose(&self, request: Request<peer::ProposeRequest>) -> Result<Response<Self::ProposeStream>, Status> {
+        let parts = self.group.forwarded(request.into_inner()).await;
+        Ok(Response::new(stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>())))
     }
 
     async fn read_index(

@@ -13,20 +13,21 @@ use crate::api::MemberId;
 use crate::raft::apply::StateMachine;
 use crate::raft::checkpoint::Checkpoint;
 
-/// An encoded `Command`: encoded once, by whoever proposes it; the log, the wire and every member share the bytes.
+/// Encoded `Command`s that are committed as one entry: encoded once, by whoever proposes them; the log, the wire and
+/// every member share the bytes.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Proposal(pub(crate) Bytes);
+pub(crate) struct Proposal(pub(crate) Vec<Bytes>);
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} commands", self.0.len())
     }
 }
 
 openraft::declare_raft_types!(
     pub(crate) Types:
         D = Proposal,
-        R = Outcome,
+        R = Vec<Outcome>,
         NodeId = MemberId,
         Node = peer::Node,
         LeaderId = LeaderId<u64, u64>,

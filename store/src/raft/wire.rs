@@ -66,7 +66,10 @@ pub(crate) fn parse_stored_membership(stored: &peer::Membership) -> io::Result<S
 pub(crate) fn entry(entry: &Entry) -> Bytes {
     let payload = match &entry.payload {
         EntryPayload::Blank => None,
-        EntryPayload::Normal(Proposal(command)) => Some(peer::entry::Payload::Command(command.clone())),
+        EntryPayload::Normal(Proposal(commands)) => Some(match commands.as_slice() {
+            [command] => peer::entry::Payload::Command(command.clone()),
+            several => peer::entry::Payload::Group(peer::Commands { commands: several.to_vec() }),
+        }),
         EntryPayload::Membership(held) => Some(peer::entry::Payload::Membership(membership(held, None))),
     };
     peer::Entry { log_id: Some(log_id(&entry.log_id)), payload }.encode_to_vec().into()
@@ -76,7 +79,8 @@ pub(crate) fn parse_entry(bytes: Bytes) -> io::Result<Entry> {
     let entry = peer::Entry::decode(bytes).map_err(invalid)?;
     let payload = match entry.payload {
         None => EntryPayload::Blank,
-        Some(peer::entry::Payload::Command(command)) => EntryPayload::Normal(Proposal(command)),
+        Some(peer::entry::Payload::Command(command)) => EntryPayload::Normal(Proposal(vec![command])),
+        Some(peer::entry::Payload::Group(group)) => EntryPayload::Normal(Proposal(group.commands)),
         Some(peer::entry::Payload::Membership(held)) => EntryPayload::Membership(parse_membership(&held)?),
     };
     let log_id = entry.log_id.as_ref().map(parse_log_id).ok_or_else(|| invalid("an entry without a position"))?;

@@ -32,11 +32,12 @@ use crate::durations::Durations;
 use crate::group::Group;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
+use crate::group::queue::Weight;
 use crate::group::space::grows;
 use crate::lanes::Lanes;
 use crate::listener::serve;
-use crate::machine::Machine;
 use crate::machine::view::View;
+use crate::machine::{Machine, reads_the_past};
 use crate::raft::journal::Journal;
 use crate::watch::Watcher;
 
@@ -414,10 +415,11 @@ impl Store {
         let grows = command.request.as_ref().is_some_and(grows);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         command.time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let weight = Weight { grows, alone: reads_the_past(&command) };
         if command.encoded_len() > REQUEST_BYTES_MAX {
             return Err(Error::Invalid("etcdserver: request is too large".to_owned()));
         }
-        let outcome = self.inner.group.propose(command.encode_to_vec().into(), grows).await?;
+        let outcome = self.inner.group.propose(command.encode_to_vec().into(), weight).await?;
         match outcome.response {
             Some(Response::Refusal(refusal)) => Err(Error::Refused(refusal)),
             Some(response) => Ok(response),

@@ -21,6 +21,7 @@ use crate::api::{Leadership, MemberId};
 use crate::config::{Bootstrap, Config, Transport, Url};
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
+use crate::group::queue::{READERS, WRITERS};
 use crate::group::space::Space;
 use crate::group::{Group, leadership, members, parse_failure};
 use crate::lanes::Lanes;
@@ -114,6 +115,14 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(cancel.clone().run_until_cancelled_owned(leaving));
     let (looking, held) = (group.clone(), machine.clone());
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { looking.compare(&held).await }));
+    for _ in 0..WRITERS {
+        let writing = group.clone();
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { writing.propose_groups().await }));
+    }
+    for _ in 0..READERS {
+        let reading = group.clone();
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { reading.confirm_groups().await }));
+    }
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
