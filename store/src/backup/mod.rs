@@ -24,7 +24,7 @@ use crate::engine::rocks::Rocks;
 use crate::engine::{Batch, Engine, Family};
 use crate::machine::codec::{self, Header};
 use crate::machine::view::View;
-use crate::machine::{compaction, lease};
+use crate::machine::{auth, compaction, lease};
 use crate::store::CONTEXTS;
 
 /// Added to the revision: the old group may have written on after the backup.
@@ -49,6 +49,9 @@ pub struct Manifest {
     pub keys: u64,
     /// How many leases follow.
     pub leases: u64,
+    /// How many rows of the auth store follow them: users, roles, whether anybody is asked.
+    #[serde(default)]
+    pub auth: u64,
     /// What the caller adds; this crate does not look into it.
     pub extra: serde_json::Value,
 }
@@ -95,12 +98,17 @@ pub(crate) fn write(
         time_ms: view.header().time_ms,
         keys: all().count() as u64,
         leases: leases.len() as u64,
+        auth: auth::rows(view.snapshot()).count() as u64,
         extra,
     };
     let mut writer = Writer::new(sink)?;
     writer.record(&serde_json::to_vec(&manifest).expect("plain fields"))?;
     for (id, ttl, left) in leases {
         writer.record(&[id.to_be_bytes(), ttl.to_be_bytes(), left.to_be_bytes()].concat())?;
+    }
+    for (row, value) in auth::rows(view.snapshot()) {
+        let length = u32::try_from(row.len()).expect("a name fits into a request");
+        writer.record(&[&length.to_be_bytes()[..], &row, &value].concat())?;
     }
     for kv in all() {
         writer.record(&kv.encode_to_vec())?;
@@ -129,6 +137,11 @@ pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupErr
         };
         batch.put(Family::Lease, lease::row(id, &[]), lease::words(ttl, left));
     }
+    for _ in 0..manifest.auth {
+        let record = Bytes::from(reader.record()?.ok_or_else(|| content("users are missing"))?);
+        let row = auth_row(&record).ok_or_else(|| content("a row of the auth store is none"))?;
+        batch.put(Family::Meta, row.0, row.1);
+    }
     let (mut keys, mut position) = (0, 0_u32);
     while let Some(record) = reader.record()? {
         let kv = KeyValue::decode(Bytes::from(record)).map_err(|error| BackupError::Content(error.to_string()))?;
@@ -154,6 +167,15 @@ pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupErr
     engine.write(batch).map_err(Error::from)?;
     engine.flush().map_err(Error::from)?;
     Ok(manifest)
+}
+
+/// A row of the auth store as it lies in a backup.
+fn auth_row(record: &Bytes) -> Option<(Bytes, Bytes)> {
+    let (length, rest) = record.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (row, value) = rest.split_at_checked(length)?;
+    // Nothing else of the machine is anybody's to set.
+    auth::is_row(row).then(|| (record.slice_ref(row), record.slice_ref(value)))
 }
 
 /// A key as the machine keeps it: its newest value, and the event that set it.

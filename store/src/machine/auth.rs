@@ -118,6 +118,11 @@ pub(crate) fn rows(snapshot: &dyn Snapshot) -> impl Iterator<Item = (Bytes, Byte
     snapshot.scan(Family::Meta, ROWS.0, Some(ROWS.1))
 }
 
+/// Whether a row belongs to the auth store.
+pub(crate) fn is_row(key: &[u8]) -> bool {
+    key >= ROWS.0 && key < ROWS.1
+}
+
 impl Auth {
     /// Reads it from the engine. etcd's revisions begin with 1.
     pub(crate) fn load(snapshot: &dyn Snapshot) -> Self {
@@ -480,3 +485,6 @@ fn parse_hash(hashed: &str) -> Result<Bytes, Refusal> {
 fn is_range(key: &[u8], end: &[u8]) -> bool {
     !key.is_empty() && (end.is_empty() || end == [0] || key < end)
 }
+
+#[cfg(test)]
+mod tests;

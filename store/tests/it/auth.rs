@@ -194,3 +194,30 @@ async fn signed_tokens_do_what_kept_ones_do() {
     etcd.refuses_strangers(&["get", "/a/1"], NOBODY).await;
     store.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_part_of_backups_and_of_snapshots() {
+    let first = place("a", &[]);
+    let store = open(&first).await;
+    etcdctl(&store).await.guarded().await;
+    let mut file = Vec::new();
+    store.barrier().await.expect("a leader");
+    store.backup(serde_json::json!({}), &mut file).expect("memory");
+    store.shutdown().await;
+
+    let new = place("b", &[]);
+    store::backup::restore(file.as_slice(), &new.config.data_dir).expect("whole");
+    let store = open(&new).await;
+    // What it was restored from is in no log entry: the second member gets it by a snapshot.
+    let second = place("c", &[&new]);
+    let joined = open(&second).await;
+    voters(&joined, 2).await;
+    for store in [&store, &joined] {
+        let etcd = etcdctl(store).await;
+        etcd.refuses_strangers(&["get", "/a/1"], NOBODY).await;
+        etcd.allows("a:p", &["put", "/a/1", "x"]).await;
+        etcd.refuses("a:p", &["put", "c", "x"], DENIED).await;
+    }
+    joined.shutdown().await;
+    store.shutdown().await;
+}
