@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "store/histogram/src/",
     "store/src/config/url.rs",
     "store/src/etcd/check.rs",
+    "store/src/etcd/http/access.rs",
     "store/src/machine/apply.rs",
     "store/src/machine/auth.rs",
     "store/src/machine/codec.rs",

@@ -1,9 +1,13 @@
 //! Accepting connections: bounded, ended on request. Those that speak gRPC are served here, joined with the store.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,20 +16,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
+use tonic::body::Body;
+use tower::Service;
 
 use crate::lanes::Lanes;
 
-/// Connections at most; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
 /// A TLS handshake takes so long at most.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// Calls under way per connection at most; further ones wait.
-const STREAMS_MAX: u32 = 2048;
+/// The head of a request of HTTP/1 arrives within this time.
+const HEAD: Duration = Duration::from_secs(30);
+/// Bytes of such a head at most.
+const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes under way without an answer per stream.
 const WINDOW_BYTES: u32 = 4 << 20;
-/// A silent connection is asked, and closed when it does not answer in the same time again.
-const ASK_EVERY: Duration = Duration::from_secs(10);
 /// Before accepting again when the system would not: it is out of something that others must give back.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -34,37 +37,84 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientName(pub Arc<str>);
 
+/// What connections may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at most; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// Calls under way per connection at most; further ones wait.
+    pub streams_max: u32,
+    /// A silent connection is asked whether it is still there.
+    pub ask_every: Duration,
+    /// It is closed when it does not answer in this time.
+    pub answer_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let ask = Duration::from_secs(10);
+        Limits { connections_max: 1024, streams_max: 2048, ask_every: ask, answer_within: ask }
+    }
+}
+
+/// One way in.
+#[derive(Clone)]
+pub(crate) struct Door<S> {
+    pub(crate) tls: Option<TlsAcceptor>,
+    /// Clients are told apart by the names in their certificates.
+    pub(crate) names: bool,
+    /// HTTP/1.1 is spoken too.
+    pub(crate) http1: bool,
+    pub(crate) limits: Limits,
+    /// Where connections are served; none: where the listener is.
+    pub(crate) lanes: Option<Arc<Lanes>>,
+    pub(crate) service: S,
+}
+
+/// How what is served ends.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    /// No further connections, and no further calls on those there are.
+    pub(crate) leaving: CancellationToken,
+    /// At once.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// What answers the requests of a connection.
+pub(crate) trait Answering:
+    Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Answering for S where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
 /// Serves until told to end, on the lanes if there are any.
-pub(crate) fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    routes: Routes,
-    lanes: Option<Arc<Lanes>>,
-    tasks: &TaskTracker,
-    cancel: &CancellationToken,
-) {
-    let (tracker, cancel) = (tasks.clone(), cancel.clone());
+pub(crate) fn serve<S: Answering + Sync>(listener: TcpListener, door: Door<S>, tasks: &TaskTracker, ends: &Ends) {
+    let (tracker, ends, door) = (tasks.clone(), ends.clone(), Arc::new(door));
     tasks.spawn(async move {
         let each = |stream: TcpStream, permit| {
             // Taken from this runtime's poller: the lane's own is to watch it.
             let Ok(stream) = stream.into_std() else { return };
-            let (tls, routes, cancel) = (tls.clone(), routes.clone(), cancel.clone());
+            let (mine, ends) = (door.clone(), ends.clone());
             let served = async move {
                 let _permit: OwnedSemaphorePermit = permit;
-                let served = async { connection(TcpStream::from_std(stream)?, tls, routes).await };
+                let served = async { connection(TcpStream::from_std(stream)?, &mine, &ends.leaving).await };
                 tokio::select! {
                     served = served => if let Err(error) = served {
                         tracing::debug!(%error, "a connection ended");
                     },
-                    () = cancel.cancelled() => {}
+                    () = ends.cancel.cancelled() => {}
                 }
             };
-            match &lanes {
+            match &door.lanes {
                 Some(lanes) => tracker.spawn_on(served, lanes.next()),
                 None => tracker.spawn(served),
             };
         };
-        accept(&listener, CONNECTIONS_MAX, &cancel, each).await;
+        accept(&listener, door.limits.connections_max, &ends.leaving, each).await;
     });
 }
 
@@ -93,22 +143,61 @@ pub async fn accept(
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Routes) -> io::Result<()> {
+async fn connection<S: Answering>(stream: TcpStream, door: &Door<S>, leaving: &CancellationToken) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    match tls {
-        Some(tls) => speak(tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??, routes).await,
-        None => speak(stream, routes).await,
-    }
+    let Some(tls) = &door.tls else { return speak(stream, None, door, leaving).await };
+    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+    let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).filter(|_| door.names);
+    let name = shown.and_then(crate::tls::common_name).map(|name| ClientName(name.into()));
+    speak(stream, name, door, leaving).await
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, routes: Routes) -> io::Result<()> {
-    let mut http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new()).http2_only();
+async fn speak<S: Answering>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    name: Option<ClientName>,
+    door: &Door<S>,
+    leaving: &CancellationToken,
+) -> io::Result<()> {
+    let http = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    let mut http = if door.http1 { http } else { http.http2_only() };
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(door.limits.streams_max)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
-        .keep_alive_interval(ASK_EVERY)
-        .keep_alive_timeout(ASK_EVERY);
-    http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).await.map_err(io::Error::other)
+        .keep_alive_interval(door.limits.ask_every)
+        .keep_alive_timeout(door.limits.answer_within);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES_MAX);
+    let service = TowerToHyperService::new(Named { service: door.service.clone(), name });
+    let serving = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.map_err(io::Error::other),
+        () = leaving.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    serving.await.map_err(io::Error::other)
+}
+
+/// Tells a service who calls.
+#[derive(Clone)]
+struct Named<S> {
+    service: S,
+    name: Option<ClientName>,
+}
+
+impl<S: Answering> Service<Request<Incoming>> for Named<S> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> S::Future {
+        if let Some(name) = &self.name {
+            request.extensions_mut().insert(name.clone());
+        }
+        self.service.call(request)
+    }
 }

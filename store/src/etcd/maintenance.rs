@@ -17,6 +17,14 @@ pub(super) fn absent<T>(name: &str) -> Result<T, Status> {
     )))
 }
 
+/// What is wrong with members.
+pub(super) fn alarms(front: &Front) -> Vec<pb::AlarmMember> {
+    let raised = pb::AlarmMember { member_id: front.store.id(), alarm: pb::AlarmType::Nospace.into() };
+    let full = front.store.no_space().then_some(raised);
+    let corrupt = |member_id| pb::AlarmMember { member_id, alarm: pb::AlarmType::Corrupt.into() };
+    full.into_iter().chain(front.store.differing_ids().map(corrupt)).collect()
+}
+
 /// What etcd names in a header about members: no revision.
 pub(super) const NO_REVISION: i64 = 0;
 
@@ -27,10 +35,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         let credentials = Credentials::of(&request);
         if request.into_inner().action == 0 {
             self.front.known(&credentials).await?;
-            let raised = pb::AlarmMember { member_id: self.front.store.id(), alarm: pb::AlarmType::Nospace.into() };
-            let full = self.front.store.no_space().then_some(raised);
-            let corrupt = |member_id| pb::AlarmMember { member_id, alarm: pb::AlarmType::Corrupt.into() };
-            let alarms = full.into_iter().chain(self.front.store.differing_ids().map(corrupt)).collect();
+            let alarms = alarms(&self.front);
             return Ok(Response::new(pb::AlarmResponse { header: self.front.store.header(NO_REVISION), alarms }));
         }
         self.front.admin(&credentials).await?;

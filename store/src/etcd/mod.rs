@@ -2,10 +2,12 @@
 //!
 //! Source: etcd `server/etcdserver/api/v3rpc`. Error texts are etcd's own: clients match them.
 
+mod api;
 mod auth;
 mod caller;
 mod check;
 mod cluster;
+mod http;
 mod kv;
 mod lease;
 mod maintenance;
@@ -26,7 +28,9 @@ use proto::etcdserverpb::watch_server::WatchServer;
 use tonic::Status;
 use tonic::service::Routes;
 
+pub use crate::etcd::api::{Api, Serves};
 use crate::etcd::caller::Guarded;
+use crate::listener::Limits;
 use crate::{Error, Store};
 
 pub use token::{AuthOptions, Tokens};
@@ -51,6 +55,14 @@ pub struct Options {
     pub progress: Duration,
     /// How users are known, once auth is on.
     pub auth: AuthOptions,
+    /// Users are told by the names in their certificates (`--client-cert-auth`).
+    pub client_names: bool,
+    /// Hosts that HTTP requests without TLS may be for (`--host-whitelist`); none, or `*`: all.
+    pub hosts: Vec<String>,
+    /// Origins of browsers' pages that may read answers (`--cors`); none, or `*`: all.
+    pub origins: Vec<String>,
+    /// What connections may take.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -63,6 +75,10 @@ impl Default for Options {
             quota_bytes: 0,
             progress: Duration::from_secs(5),
             auth: AuthOptions::default(),
+            client_names: false,
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            limits: Limits { connections_max: 16_384, ..Limits::default() },
         }
     }
 }
@@ -82,9 +98,8 @@ impl Front {
 }
 
 /// All services.
-pub(crate) fn routes(store: &Store, options: Options) -> Routes {
-    store.tokens().last(options.auth.token_ttl);
-    let front = Front { store: store.clone(), options: Arc::new(options) };
+fn routes(front: &Front) -> Routes {
+    front.store.tokens().last(front.options.auth.token_ttl);
     Routes::new(front.guard(KvServer::new(kv::Kv { front: front.clone() })))
         .add_service(front.guard(WatchServer::new(watch::Watch { front: front.clone() })))
         .add_service(front.guard(LeaseServer::new(lease::Lease { front: front.clone() })))

@@ -4,11 +4,12 @@ mod auth;
 mod founding;
 mod identity;
 mod open;
+mod serving;
 
 pub(crate) use identity::random;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -18,9 +19,7 @@ use proto::command::outcome::Response;
 use proto::command::{Command, Outcome, TxnBatch};
 use proto::etcdserverpb as pb;
 use proto::peer::change_request::Change;
-use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +34,7 @@ use crate::group::lessor::Lessor;
 use crate::group::queue::Weight;
 use crate::group::space::grows;
 use crate::lanes::Lanes;
-use crate::listener::serve;
+use crate::listener::Ends;
 use crate::machine::view::View;
 use crate::machine::{Machine, reads_the_past};
 use crate::raft::journal::Journal;
@@ -47,6 +46,8 @@ pub(crate) const CONTEXTS: &str = "/raftsman/members/";
 const CONTEXT_BYTES_MAX: usize = 4 << 10;
 /// A request at most, bytes: above what the Kubernetes API takes, below what a log record holds.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// Calls of clients that are under way when the store ends may take so long.
+const DRAIN: Duration = Duration::from_secs(2);
 /// Events of compacted history removed per step.
 const SCRUB_STEP: usize = 512;
 
@@ -69,7 +70,8 @@ struct Inner {
     /// Where connections of etcd's clients are served.
     lanes: Arc<Lanes>,
     tasks: TaskTracker,
-    cancel: CancellationToken,
+    calls: TaskTracker,
+    ends: Ends,
 }
 
 impl Store {
@@ -355,8 +357,12 @@ impl Store {
             // When nobody takes over, the others wait for an election.
             let _ = self.inner.group.hand_over().await;
         }
+        // Who comes now is served elsewhere; who is being served is let finish.
+        self.inner.ends.leaving.cancel();
+        self.inner.calls.close();
+        let _ = tokio::time::timeout(DRAIN, self.inner.calls.wait()).await;
         let _ = self.inner.group.raft.shutdown().await;
-        self.inner.cancel.cancel();
+        self.inner.ends.cancel.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         let machine = self.inner.machine.clone();
@@ -364,15 +370,9 @@ impl Store {
         let _ = tokio::task::spawn_blocking(move || machine.flush()).await;
     }
 
-    /// Serves the etcd v3 API on a listener until the store shuts down.
-    pub fn serve_etcd(&self, listener: TcpListener, tls: Option<TlsAcceptor>, options: crate::etcd::Options) {
-        let routes = crate::etcd::routes(self, options);
-        serve(listener, tls, routes, Some(self.inner.lanes.clone()), &self.inner.tasks, &self.inner.cancel);
-    }
-
     /// Runs a task that ends with the store, and is waited for at its end.
     pub(crate) fn track(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let cancel = self.inner.cancel.clone();
+        let cancel = self.inner.ends.cancel.clone();
         self.inner.tasks.spawn(async move {
             tokio::select! {
                 () = task => {}

@@ -25,7 +25,7 @@ use crate::group::queue::{READERS, WRITERS};
 use crate::group::space::Space;
 use crate::group::{Group, leadership, members, parse_failure};
 use crate::lanes::Lanes;
-use crate::listener::serve;
+use crate::listener::{Door, Ends, Limits, serve};
 use crate::lock::Lock;
 use crate::log::disk::Folder;
 use crate::log::{Log, Options};
@@ -130,7 +130,9 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { known.introduce(said).await }));
 
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
-    let inner = Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, lanes, tasks, cancel };
+    let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });
+    let inner =
+        Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, lanes, tasks, calls, ends };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;
@@ -306,7 +308,10 @@ async fn listen(
             return Err(Error::Invalid(text));
         }
         let listener = TcpListener::bind(&url.authority).await.map_err(|error| stopped(format!("{url}: {error}")))?;
-        serve(listener, tls.clone().filter(|_| url.tls), routes.clone(), None, tasks, cancel);
+        let (tls, service) = (tls.clone().filter(|_| url.tls), routes.clone());
+        let door = Door { tls, names: false, http1: false, limits: Limits::default(), lanes: None, service };
+        // Members are served until the very end.
+        serve(listener, door, tasks, &Ends { leaving: cancel.clone(), cancel: cancel.clone() });
     }
     Ok(())
 }

@@ -1,0 +1,86 @@
+//! What clients ask without gRPC: version, health, metrics, and the gateway to the services.
+//!
+//! Source: etcd `server/etcdserver/api/etcdhttp`, `server/embed/serve.go`.
+
+mod access;
+mod health;
+mod reply;
+
+use std::sync::atomic::AtomicU64;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tonic::body::Body;
+use tonic::service::Routes;
+
+use crate::etcd::{Front, STORAGE_VERSION, VERSION};
+
+/// What a listener shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Everything; `secure`: over TLS.
+    All { secure: bool },
+    /// Metrics and health.
+    Metrics,
+}
+
+/// See the module.
+pub(super) struct Http {
+    front: Front,
+    checks: Checks,
+}
+
+/// Health checks so far.
+#[derive(Debug, Default)]
+struct Checks {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Http {
+    pub(super) fn new(front: Front, _routes: Routes) -> Http {
+        Http { front, checks: Checks::default() }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, request: Request<Incoming>, part: Part) -> Response<Body> {
+        let Part::All { secure } = part else { return self.shown(&request).await };
+        let options = &self.front.options;
+        if !secure && !access::listed(&options.hosts, access::host(&request)) {
+            return reply::error(StatusCode::MISDIRECTED_REQUEST, &access::unlisted(access::host(&request)));
+        }
+        let allowed = access::origin(&options.origins, request.headers());
+        let mut response = if request.method() == Method::OPTIONS {
+            reply::plain(StatusCode::OK, "", String::new())
+        } else if request.uri().path() == "/version" {
+            reply::only_get(&request).unwrap_or_else(|| reply::plain(StatusCode::OK, "application/json", versions()))
+        } else {
+            self.shown(&request).await
+        };
+        if let Some(origin) = allowed {
+            access::allow(response.headers_mut(), origin);
+        }
+        response
+    }
+
+    /// What a listener for metrics shows too.
+    async fn shown<B>(&self, request: &Request<B>) -> Response<Body> {
+        match request.uri().path() {
+            "/health" => health::old(&self.front, &self.checks, request).await,
+            path if path.starts_with("/livez") || path.starts_with("/readyz") => {
+                health::checked(&self.front, request).await
+            }
+            _ => reply::error(StatusCode::NOT_FOUND, "404 page not found"),
+        }
+    }
+}
+
+fn versions() -> String {
+    format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{STORAGE_VERSION}","storage":"{STORAGE_VERSION}"}}"#)
+}
+
+/// The value of a parameter of the query, each time it is there.
+fn parameters<'a, B>(request: &'a Request<B>, name: &'a str) -> impl Iterator<Item = std::borrow::Cow<'a, str>> {
+    let query = request.uri().query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
+}
