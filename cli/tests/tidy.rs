@@ -35,6 +35,8 @@ const PURE: &[&str] = &[
     "store/src/config/url.rs",
     "store/src/etcd/check.rs",
     "store/src/etcd/http/access.rs",
+    "store/src/etcd/standing.rs",
+    "store/src/group/strict.rs",
     "store/src/machine/apply.rs",
     "store/src/machine/auth.rs",
     "store/src/machine/codec.rs",

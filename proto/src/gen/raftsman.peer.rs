@@ -363,7 +363,7 @@ pub struct JoinResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeRequest {
-    #[prost(oneof = "change_request::Change", tags = "1, 2, 3")]
+    #[prost(oneof = "change_request::Change", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub change: ::core::option::Option<change_request::Change>,
 }
 /// Nested message and enum types in `ChangeRequest`.
@@ -377,7 +377,25 @@ pub mod change_request {
         /// What a member that has started says of itself.
         #[prost(message, tag = "3")]
         Publish(super::NodeOf),
+        /// As etcd's Cluster service does these, with its checks.
+        #[prost(message, tag = "4")]
+        Add(super::Addition),
+        #[prost(message, tag = "5")]
+        Update(super::NodeOf),
+        #[prost(uint64, tag = "6")]
+        Promote(u64),
+        #[prost(uint64, tag = "7")]
+        Expel(u64),
     }
+}
+/// A member that will start later.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Addition {
+    #[prost(message, optional, tag = "1")]
+    pub node: ::core::option::Option<Node>,
+    /// Learners at most, this one included.
+    #[prost(uint32, tag = "2")]
+    pub learners_max: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeOf {
@@ -386,10 +404,26 @@ pub struct NodeOf {
     #[prost(message, optional, tag = "2")]
     pub node: ::core::option::Option<Node>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChangeResponse {
     #[prost(message, optional, tag = "1")]
     pub failure: ::core::option::Option<Failure>,
+    /// The group afterwards.
+    #[prost(message, repeated, tag = "2")]
+    pub seats: ::prost::alloc::vec::Vec<Seat>,
+    /// Of a member that was added.
+    #[prost(uint64, tag = "3")]
+    pub added: u64,
+}
+/// A member as its leader sees it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Seat {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(message, optional, tag = "2")]
+    pub node: ::core::option::Option<Node>,
+    #[prost(bool, tag = "3")]
+    pub voter: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MembersRequest {}

@@ -14,6 +14,7 @@ use tonic::{Request, Status};
 use tower::Service;
 
 use crate::Error;
+use crate::etcd::standing::refusal;
 use crate::etcd::token::{Tokens, now};
 use crate::etcd::{Front, status};
 use crate::listener::ClientName;
@@ -197,10 +198,13 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
+        let path = request.uri().path();
+        if let Some(refused) = refusal(path, self.front.store.learns()) {
+            return Box::pin(std::future::ready(Ok(refused.into_http())));
+        }
         if !self.front.store.guarded() {
             return self.inner.call(request);
         }
-        let path = request.uri().path();
         let Some((_, rule)) = RULES.iter().find(|(name, _)| *name == path) else {
             return self.inner.call(request);
         };

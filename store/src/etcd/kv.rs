@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 
 use crate::Error;
 use crate::etcd::caller::Credentials;
-use crate::etcd::{Front, check, status};
+use crate::etcd::{Front, check, standing, status};
 use crate::machine::permission::{Access, may};
 
 /// See the module.
@@ -46,6 +46,9 @@ impl pb::kv_server::Kv for Kv {
     async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
         let credentials = Credentials::of(&request);
         let request = request.into_inner();
+        if !request.serializable && self.front.store.learns() {
+            return Err(standing::learner());
+        }
         check::range(&request).map_err(Status::invalid_argument)?;
         if !request.serializable {
             self.front.store.barrier().await.map_err(status)?;

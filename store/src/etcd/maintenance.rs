@@ -3,6 +3,7 @@
 use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
+use crate::Error;
 use crate::etcd::caller::Credentials;
 use crate::etcd::{Front, status};
 
@@ -81,8 +82,20 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         if self.front.store.leadership().borrow().leader != Some(self.front.store.id()) {
             return Err(Status::failed_precondition("etcdserver: not leader"));
         }
-        self.front.store.transfer_leader(request.into_inner().target_id).await.map_err(status)?;
-        Ok(Response::new(pb::MoveLeaderResponse { header: self.front.store.header(NO_REVISION) }))
+        let to = request.into_inner().target_id;
+        if self.front.store.members().iter().all(|member| member.id != to || (member.learner && !member.voter)) {
+            return Err(Status::failed_precondition("etcdserver: bad leader transferee"));
+        }
+        let moved = self.front.store.transfer_leader(to).await;
+        moved.map_err(|error| match error {
+            // It does not take over: etcd would wait for it in vain.
+            Error::Invalid(_) | Error::Unknown => {
+                Status::unknown("etcdserver: request timed out, leader transfer took too long")
+            }
+            error => status(error),
+        })?;
+        // Without a header, as etcd's.
+        Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 
     async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {

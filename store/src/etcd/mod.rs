@@ -11,6 +11,7 @@ mod http;
 mod kv;
 mod lease;
 mod maintenance;
+mod standing;
 mod token;
 mod watch;
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// Size of the state beyond which writes are refused, bytes (`--quota-backend-bytes`); 0: as long as there is room.
     pub quota_bytes: u64,
+    /// Learners at most (`--max-learners`).
+    pub learners_max: u32,
     /// A watch that asked for it is told of progress so often when nothing happens.
     pub progress: Duration,
     /// How users are known, once auth is on.
@@ -73,6 +76,7 @@ impl Default for Options {
             txn_ops_max: 128,
             request_bytes_max: 1536 << 10,
             quota_bytes: 0,
+            learners_max: 1,
             progress: Duration::from_secs(5),
             auth: AuthOptions::default(),
             client_names: false,

@@ -7,7 +7,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::type_config::alias::InstantOf;
 use openraft::{ChangeMembers, Instant as _, RaftMetrics, ServerState};
-use proto::peer::{self, change_request::Change};
+use proto::peer;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -22,7 +22,7 @@ const CAUGHT_UP: u64 = 100;
 const REACH: u64 = 5000;
 
 /// Between two questions of a member that nobody leads.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Group {
     /// The group as this member knows it; the owner's words are left to the caller.
@@ -39,16 +39,6 @@ impl Group {
             context: bytes::Bytes::new(),
         };
         now.membership_config.nodes().map(describe).collect()
-    }
-
-    /// Whom the group holds, for one that starts: as the leader knows it, where there is one.
-    pub(crate) async fn nodes(&self) -> BTreeMap<MemberId, peer::Node> {
-        if self.is_led() {
-            // What this member knows is better than no answer.
-            let _ = tokio::time::timeout(self.silence(), self.barrier()).await;
-        }
-        let now = self.raft.metrics().borrow_watched().clone();
-        now.membership_config.nodes().map(|(id, node)| (*id, node.clone())).collect()
     }
 
     /// Adds a member as a learner; it is promoted when it has caught up. Asking again changes nothing.
@@ -105,7 +95,7 @@ impl Group {
     }
 
     /// Openraft names the last leader until there is another one, so it is no answer.
-    fn is_led(&self) -> bool {
+    pub(super) fn is_led(&self) -> bool {
         let leads = self.raft.metrics().borrow_watched().state == ServerState::Leader;
         leads || self.heard.borrow().is_some_and(|at| at.elapsed() < self.silence())
     }
@@ -151,36 +141,7 @@ impl Group {
         }
     }
 
-    /// Removes a member, or hands leadership over.
-    ///
-    /// # Errors
-    /// When the group refuses; the text says why.
-    pub(crate) async fn change(&self, change: Change) -> Result<(), Error> {
-        match self.leader().await? {
-            Leader::Me => {
-                let until = tokio::time::Instant::now() + self.patience;
-                loop {
-                    let done = match &change {
-                        Change::Remove(id) => self.remove(*id).await,
-                        Change::TransferTo(id) => self.transfer(*id).await,
-                        Change::Publish(of) => self.publish(of).await,
-                    };
-                    // A new leader refuses for a moment; nothing was proposed then.
-                    match done {
-                        Err(Error::NoLeader) if tokio::time::Instant::now() < until => self.leader_moves().await?,
-                        done => return done,
-                    }
-                }
-            }
-            Leader::Other(leader, at) => {
-                let request = peer::ChangeRequest { change: Some(change) };
-                let answer = self.client(leader, &at)?.change(request).await.map_err(|_| Error::NoLeader)?.into_inner();
-                answer.failure.as_ref().map_or(Ok(()), |failure| Err(parse_failure(failure)))
-            }
-        }
-    }
-
-    async fn remove(&self, id: MemberId) -> Result<(), Error> {
+    pub(super) async fn remove(&self, id: MemberId) -> Result<(), Error> {
         let _changing = self.changing.lock().await;
         let now = self.raft.metrics().borrow_watched().clone();
         if now.membership_config.get_node(&id).is_none() {
@@ -201,40 +162,12 @@ impl Group {
         Ok(())
     }
 
-    /// Notes what a member that has started says of itself.
-    async fn publish(&self, of: &peer::NodeOf) -> Result<(), Error> {
-        let _changing = self.changing.lock().await;
-        let now = self.raft.metrics().borrow_watched().clone();
-        let (Some(held), Some(said)) = (now.membership_config.get_node(&of.id), &of.node) else {
-            return Err(Error::Invalid(removed(of.id)));
-        };
-        let (name, client_urls) = (said.name.clone(), said.client_urls.clone());
-        let node = peer::Node { name, client_urls, ..held.clone() };
-        if node == *held {
-            return Ok(());
-        }
-        self.change_to(ChangeMembers::SetNodes(BTreeMap::from([(of.id, node)])), true).await
-    }
-
-    /// Says to the group what this member is called and where clients reach it, until the group knows.
-    pub(crate) async fn introduce(&self, said: peer::Node) {
-        let mut again = tokio::time::interval(ASK_AGAIN);
-        again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            again.tick().await;
-            let held = self.raft.metrics().borrow_watched().membership_config.get_node(&self.id).cloned();
-            if held.is_some_and(|held| held.name == said.name && held.client_urls == said.client_urls) {
-                return;
-            }
-            let of = peer::NodeOf { id: self.id, node: Some(said.clone()) };
-            if let Err(error) = self.change(Change::Publish(of)).await {
-                tracing::debug!(%error, "the group does not know this member's name and client URLs yet");
-            }
-        }
-    }
-
     /// One change of the membership. What takes too long, since voters died in the middle, is left to `tend`.
-    async fn change_to(&self, to: impl Into<ChangeMembers<MemberId, peer::Node>>, retain: bool) -> Result<(), Error> {
+    pub(super) async fn change_to(
+        &self,
+        to: impl Into<ChangeMembers<MemberId, peer::Node>>,
+        retain: bool,
+    ) -> Result<(), Error> {
         let done = tokio::time::timeout(self.patience, self.raft.change_membership(to, retain)).await;
         let index = done.map_err(|_| Error::Unknown)?.map_err(changed)?.log_id.index;
         // Whoever looks next sees it: openraft panics when a leader that removed itself is asked for a further change.
@@ -282,7 +215,7 @@ impl Group {
         }
     }
 
-    async fn transfer(&self, to: MemberId) -> Result<(), Error> {
+    pub(super) async fn transfer(&self, to: MemberId) -> Result<(), Error> {
         if to == self.id {
             return Ok(());
         }
@@ -311,7 +244,7 @@ impl Group {
 
 /// Whether a member counts as a voter. While the voters change, a new one does not: until the change is committed, the
 /// old ones decide as well, and the group stops without them.
-fn votes(now: &RaftMetrics<Types>, id: MemberId) -> bool {
+pub(super) fn votes(now: &RaftMetrics<Types>, id: MemberId) -> bool {
     let known = [&now.membership_config, &now.committed_membership_config];
     known.iter().all(|held| held.get_joint_config().iter().all(|voters| voters.contains(&id)))
 }
@@ -330,7 +263,7 @@ fn answered(now: &RaftMetrics<Types>, id: MemberId, since: InstantOf<Types>) -> 
     id == now.id || heard().is_some_and(|at| at >= since)
 }
 
-fn answers(now: &RaftMetrics<Types>, id: MemberId, silence: Duration) -> bool {
+pub(super) fn answers(now: &RaftMetrics<Types>, id: MemberId, silence: Duration) -> bool {
     answered(now, id, InstantOf::<Types>::now() - silence)
 }
 
@@ -340,7 +273,7 @@ fn could_lead(now: &RaftMetrics<Types>, id: MemberId, silence: Duration) -> bool
 }
 
 /// What a removed member is told.
-fn removed(id: MemberId) -> String {
+pub(super) fn removed(id: MemberId) -> String {
     format!(
         "this server (member {id:016x}) was removed from the cluster: its data directory can never vote again; \
          join with an empty one, `raftsman join TOKEN`"
@@ -390,8 +323,11 @@ fn duty(now: &RaftMetrics<Types>, silence: Duration) -> Option<Duty> {
         return None;
     }
     // One that died after it had caught up must not become a vote that is missing.
-    let ready = |(id, _): &(&MemberId, &peer::Node)| {
-        !voters.contains(id) && answers(now, **id, silence) && lag(now, **id).is_some_and(|lag| lag <= CAUGHT_UP)
+    let ready = |(id, node): &(&MemberId, &peer::Node)| {
+        !voters.contains(id)
+            && !node.learner
+            && answers(now, **id, silence)
+            && lag(now, **id).is_some_and(|lag| lag <= CAUGHT_UP)
     };
     now.membership_config.nodes().find(ready).map(|(id, _)| Duty::Promote(*id))
 }

@@ -1,6 +1,7 @@
 //! The Raft group as this member takes part in it: writes and reads that the leader decides, and who belongs to it.
 
 mod agreement;
+pub(crate) mod cluster;
 pub(crate) mod datagrams;
 pub(crate) mod leadership;
 pub(crate) mod lessor;
@@ -8,9 +9,11 @@ pub(crate) mod members;
 mod propose;
 pub(crate) mod queue;
 pub(crate) mod space;
+pub(crate) mod strict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use openraft::ServerState;
@@ -45,6 +48,8 @@ pub(crate) struct Group {
     changing: Mutex<()>,
     /// See `differing`.
     differing: parking_lot::Mutex<BTreeMap<MemberId, Revision>>,
+    /// See `learns`.
+    learns: AtomicBool,
     /// When a leader was last heard from.
     heard: watch::Sender<Option<Instant>>,
 }
@@ -70,6 +75,7 @@ impl Group {
             reads: Queue::new(),
             changing,
             differing,
+            learns: AtomicBool::new(false),
             heard,
         }
     }

@@ -211,7 +211,7 @@ impl Group {
 
     /// A call of a leader; None when another one is known and the call is still not answered a little later: a leader that
     /// is cut off would be waited for in vain, one that handed over has its answers on the way.
-    async fn while_leading<T>(&self, id: u64, call: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn while_leading<T>(&self, id: u64, call: impl Future<Output = T>) -> Option<T> {
         let mut metrics = self.raft.metrics();
         let superseded = async {
             while metrics.borrow_watched().current_leader.is_none_or(|leader| leader == id) {
@@ -274,7 +274,7 @@ fn parts(outcomes: &[Outcome], index: u64) -> Vec<peer::ProposeResponse> {
 }
 
 /// Whether a call surely never reached its member.
-fn refused(status: &tonic::Status) -> bool {
+pub(super) fn refused(status: &tonic::Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {

@@ -75,7 +75,13 @@ fn unreachable(error: impl std::error::Error + 'static) -> RPCError<Types> {
 
 impl Link {
     fn client(&self) -> Result<Client, RPCError<Types>> {
-        self.network.peers.client(Some(self.to), &self.urls, self.purpose).map_err(unreachable)
+        self.connect().map_err(unreachable)
+    }
+
+    /// Openraft keeps a link as long as a member belongs to the group, also when it moves.
+    fn connect(&self) -> io::Result<Client> {
+        let urls = self.network.peers.urls(self.to).unwrap_or_else(|| self.urls.clone());
+        self.network.peers.client(Some(self.to), &urls, self.purpose)
     }
 
     async fn within<T>(
@@ -188,8 +194,7 @@ impl RaftNetworkV2<Types> for Link {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             StreamingError::Unreachable(Unreachable::new(&AnyError::error(error)))
         };
-        let client = self.network.peers.client(Some(self.to), &self.urls, self.purpose);
-        let client = client.map_err(|error| failed(&error))?;
+        let client = self.connect().map_err(|error| failed(&error))?;
         // No deadline over the whole, a big state may take long; `transfer` wants progress.
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),

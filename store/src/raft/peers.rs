@@ -1,6 +1,6 @@
 //! Connections to other members: one channel per member and purpose, and who is meant in every call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub(crate) struct Peers {
     pub(crate) cluster: Arc<OnceLock<u64>>,
     dial: Dial,
     channels: Mutex<HashMap<(String, Purpose), Channel>>,
+    /// Where members are by now.
+    places: Mutex<HashMap<MemberId, Vec<String>>>,
 }
 
 impl Peers {
@@ -70,7 +72,22 @@ impl Peers {
             Transport::Members(tls) => Dial::Members(TlsConnector::from(Arc::new(client_tls(tls)?))),
             Transport::Urls { tls } => Dial::Urls(tls.as_ref().map(crate::tls::connector).transpose()?),
         };
-        Ok(Peers { cluster, dial, channels: Mutex::default() })
+        Ok(Peers { cluster, dial, channels: Mutex::default(), places: Mutex::default() })
+    }
+
+    /// Notes where members are.
+    pub(crate) fn place(&self, members: impl Iterator<Item = (MemberId, Vec<String>)>) {
+        let mut places = self.places.lock();
+        *places = members.collect();
+        // Channels to where nobody is any more are closed once whoever uses them has let go.
+        let kept: HashSet<String> = places.values().map(|urls| urls.join(",")).collect();
+        drop(places);
+        self.channels.lock().retain(|(urls, _), _| kept.contains(urls));
+    }
+
+    /// Where a member is by now, as far as it is known.
+    pub(crate) fn urls(&self, member: MemberId) -> Option<Vec<String>> {
+        self.places.lock().get(&member).cloned()
     }
 
     /// A client of the member `to` at its URLs; `None` when whoever answers is meant.

@@ -134,7 +134,10 @@ impl Peer for Service {
 
     async fn change(&self, request: Request<peer::ChangeRequest>) -> Result<Response<peer::ChangeResponse>, Status> {
         let change = request.into_inner().change.ok_or_else(|| Status::invalid_argument("an empty change"))?;
-        Ok(Response::new(peer::ChangeResponse { failure: told(self.group.change(change).await) }))
+        Ok(Response::new(match self.group.change(change).await {
+            Ok(changed) => peer::ChangeResponse { failure: None, seats: changed.seats, added: changed.added },
+            Err(error) => peer::ChangeResponse { failure: Some(failure(&error)), ..peer::ChangeResponse::default() },
+        }))
     }
 
     async fn members(&self, _: Request<peer::MembersRequest>) -> Result<Response<peer::MembersResponse>, Status> {

@@ -80,6 +80,11 @@ fn id(member: &Founder, token: &str) -> MemberId {
     short(format!("{}{token}", texts(&member.peer_urls).concat()).as_bytes())
 }
 
+/// The id of a member that is announced at a time, nanoseconds since 1970: etcd takes seconds, in which an id could come twice.
+pub(crate) fn announced_id(urls: &[Url], now: u128) -> MemberId {
+    short(format!("{}{now}", texts(urls).concat()).as_bytes())
+}
+
 fn cluster_id(members: impl Iterator<Item = MemberId>) -> u64 {
     short(&members.flat_map(MemberId::to_be_bytes).collect::<Vec<u8>>())
 }

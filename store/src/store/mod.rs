@@ -6,6 +6,7 @@ mod identity;
 mod open;
 mod serving;
 
+pub(crate) use founding::announced_id;
 pub(crate) use identity::random;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::backup::{BackupError, Manifest};
 use crate::config::Config;
 use crate::durations::Durations;
 use crate::group::Group;
+use crate::group::cluster::Changed;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::queue::Weight;
@@ -251,7 +253,7 @@ impl Store {
     /// # Errors
     /// When unknown, or when the rest would have no quorum.
     pub async fn member_remove(&self, id: MemberId) -> Result<(), Error> {
-        self.inner.group.change(Change::Remove(id)).await
+        self.inner.group.change(Change::Remove(id)).await.map(|_| ())
     }
 
     /// Hands leadership to a caught-up voter.
@@ -259,7 +261,24 @@ impl Store {
     /// # Errors
     /// When the target is not a caught-up voter.
     pub async fn transfer_leader(&self, to: MemberId) -> Result<(), Error> {
-        self.inner.group.change(Change::TransferTo(to)).await
+        self.inner.group.change(Change::TransferTo(to)).await.map(|_| ())
+    }
+
+    /// A change as etcd's Cluster service asks for it.
+    ///
+    /// # Errors
+    /// When refused; the text is etcd's.
+    pub(crate) async fn change(&self, change: Change) -> Result<Changed, Error> {
+        self.inner.group.change(change).await
+    }
+
+    pub(crate) fn seats(&self) -> Vec<proto::peer::Seat> {
+        self.inner.group.seats()
+    }
+
+    /// Whether this member only learns until it is promoted on request.
+    pub(crate) fn learns(&self) -> bool {
+        self.inner.group.learns()
     }
 
     /// Sends a datagram to every other member: at most once, unordered between members, dropped when a peer is slow

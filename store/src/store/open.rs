@@ -126,6 +126,8 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
 
+    let placed = group.clone();
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { placed.follow_membership().await }));
     let (known, said) = (group.clone(), own_node(&config));
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { known.introduce(said).await }));
 

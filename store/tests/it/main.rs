@@ -3,6 +3,7 @@
 mod auth;
 mod backup;
 mod cluster;
+mod cluster_api;
 mod crash;
 mod etcd;
 mod founding;
