@@ -4,8 +4,9 @@
 
 pub(crate) mod help;
 pub(crate) mod parse;
+pub(crate) mod security;
 pub(crate) mod settings;
 pub(crate) mod table;
 mod time;
-pub(crate) mod url;
+pub(crate) mod urls;
 mod yaml;

@@ -38,6 +38,17 @@ impl Given {
         self.values.contains_key(name)
     }
 
+    /// The value of a switch.
+    pub(crate) fn on(&self, name: &str) -> bool {
+        switch(self.text(name)).unwrap_or(false)
+    }
+
+    /// The words between commas.
+    pub(crate) fn words(&self, name: &str) -> Vec<String> {
+        let words = self.text(name).split(',').map(str::trim).filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    }
+
     /// The value of a number.
     pub(crate) fn count(&self, name: &str) -> u64 {
         number(self.text(name)).unwrap_or(0)
@@ -67,7 +78,9 @@ impl Given {
                 self.values.insert(flag.name, value.to_owned());
             }
             Meaning::None(why) => self.notices.push(format!("{from} has no effect here: {why}")),
-            Meaning::Refused(why) if !value.is_empty() && value != "off" => return Err(format!("{from}: {why}")),
+            Meaning::Refused(why) if !matches!(value, "" | "off" | "false" | "0") => {
+                return Err(format!("{from}: {why}"));
+            }
             Meaning::Refused(_) | Meaning::Was(_) => {}
         }
         Ok(())

@@ -5,11 +5,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use store::config::{Founder, Url};
+
 use super::parse::Given;
-use super::url::{self, Url};
+use super::security::{self, Tls};
+use super::urls;
 
 /// An election may wait so long at most, milliseconds.
 const ELECTION_MAX: u64 = 50_000;
+/// Calls on a connection at most, whatever is asked for.
+const STREAMS_MAX: u64 = 2048;
+/// A silent connection that is never to be asked is asked so often.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A store without a quota has this one, bytes.
 const QUOTA_DEFAULT: u64 = 2 << 30;
 
@@ -19,11 +26,18 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) clients: Vec<Url>,
+    /// HTTP alone; when there are some, `clients` are gRPC's alone.
+    pub(crate) clients_http: Vec<Url>,
+    pub(crate) metrics: Vec<Url>,
     pub(crate) clients_advertised: Vec<Url>,
+    pub(crate) clients_tls: Tls,
     pub(crate) peers: Vec<Url>,
     pub(crate) peers_advertised: Vec<Url>,
-    /// All members with their peers' URLs.
-    pub(crate) cluster: Vec<(String, Vec<Url>)>,
+    pub(crate) peers_tls: Tls,
+    /// Years that certificates made here hold.
+    pub(crate) validity_years: u64,
+    /// All members.
+    pub(crate) cluster: Vec<Founder>,
     /// Whether it enters a cluster that is there.
     pub(crate) existing: bool,
     pub(crate) token: String,
@@ -33,7 +47,17 @@ pub(crate) struct Settings {
     pub(crate) quota_bytes: u64,
     pub(crate) request_bytes_max: usize,
     pub(crate) txn_ops_max: usize,
+    pub(crate) streams_max: u32,
+    pub(crate) ask_every: Duration,
+    pub(crate) answer_within: Duration,
     pub(crate) progress: Duration,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) gateway: bool,
+    /// `--auth-token`, as it is.
+    pub(crate) tokens: String,
+    pub(crate) token_ttl: Duration,
+    pub(crate) bcrypt_cost: u32,
     /// As `tracing` names it.
     pub(crate) log_level: &'static str,
     /// `stderr`, `stdout`, or the path of a file.
@@ -56,10 +80,23 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
     } else {
         PathBuf::from(format!("{name}.etcd"))
     };
-    let (clients, peers) = (listen(given, "listen-client-urls")?, listen(given, "listen-peer-urls")?);
+    let (clients, clients_http) =
+        (listen(given, "listen-client-urls", true)?, listen(given, "listen-client-http-urls", false)?);
+    let metrics = listen(given, "listen-metrics-urls", false)?;
+    let peers = listen(given, "listen-peer-urls", true)?;
     if given.is_set("listen-client-urls") && !given.is_set("advertise-client-urls") {
         return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".to_owned());
     }
+    if let Some(both) = clients_http.iter().find(|url| clients.iter().any(|other| other.authority == url.authority)) {
+        return Err(format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {both}"
+        ));
+    }
+    let (clients_tls, peers_tls) = (security::clients(given)?, security::peers(given)?);
+    for urls in [&clients, &clients_http, &metrics] {
+        security::enough(&clients_tls, urls, "client")?;
+    }
+    security::enough(&peers_tls, &peers, "peer")?;
     let peers_advertised = advertised(given, "initial-advertise-peer-urls")?;
     let (heartbeat, election) = timing(given)?;
     let request_bytes_max = size(given, "max-request-bytes")?;
@@ -74,6 +111,16 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
             bytes => bytes,
         },
         txn_ops_max: size(given, "max-txn-ops")?,
+        streams_max: u32::try_from(given.count("max-concurrent-streams").clamp(1, STREAMS_MAX)).unwrap_or(u32::MAX),
+        ask_every: ask(given, "grpc-keepalive-interval"),
+        answer_within: ask(given, "grpc-keepalive-timeout"),
+        hosts: given.words("host-whitelist"),
+        origins: given.words("cors"),
+        gateway: given.on("enable-grpc-gateway"),
+        tokens: given.text("auth-token").to_owned(),
+        token_ttl: Duration::from_secs(given.count("auth-token-ttl")),
+        bcrypt_cost: u32::try_from(given.count("bcrypt-cost")).unwrap_or(u32::MAX),
+        validity_years: at_least_one(given, "self-signed-cert-validity")?,
         progress: given.time("watch-progress-notify-interval").max(Duration::from_millis(100)),
         log_level: match given.text("log-level") {
             "debug" => "debug",
@@ -86,7 +133,11 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
         name,
         data_dir,
         clients,
+        clients_http,
+        metrics,
+        clients_tls,
         peers,
+        peers_tls,
         peers_advertised,
         heartbeat,
         election,
@@ -94,36 +145,44 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
     })
 }
 
-fn urls(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
-    let urls = url::parse(given.text(flag)).map_err(|why| format!("--{flag}: {why}"))?;
-    if urls.is_empty() { Err(format!("--{flag}: at least one URL is wanted")) } else { Ok(urls) }
+fn list(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
+    urls::list(given.text(flag)).map_err(|why| format!("--{flag}: {why}"))
 }
 
-fn listen(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
-    let urls = urls(given, flag)?;
+fn listen(given: &Given, flag: &str, wanted: bool) -> Result<Vec<Url>, String> {
+    let urls = list(given, flag)?;
+    if urls.is_empty() && wanted {
+        return Err(format!("--{flag}: at least one URL is wanted"));
+    }
     for url in &urls {
-        if url.tls {
-            return Err(format!("--{flag}: TLS is not served yet ({url})"));
-        }
-        url.bind().map_err(|why| format!("--{flag}: {why}"))?;
+        urls::bind(url).map_err(|why| format!("--{flag}: {why}"))?;
     }
     Ok(urls)
 }
 
 fn advertised(given: &Given, flag: &str) -> Result<Vec<Url>, String> {
-    let urls = urls(given, flag)?;
-    match urls.iter().find(|url| url.host.is_empty()) {
+    let urls = list(given, flag)?;
+    match urls.iter().find(|url| url.host().is_empty()) {
         Some(url) => Err(format!("--{flag}: unexpected empty host ({url})")),
+        None if urls.is_empty() => Err(format!("--{flag}: at least one URL is wanted")),
         None => Ok(urls),
     }
 }
 
 /// Without a word about it, the cluster is this member.
-fn cluster(given: &Given, name: &str, advertised: &[Url]) -> Result<Vec<(String, Vec<Url>)>, String> {
+fn cluster(given: &Given, name: &str, advertised: &[Url]) -> Result<Vec<Founder>, String> {
     if !given.is_set("initial-cluster") {
-        return Ok(vec![(name.to_owned(), advertised.to_vec())]);
+        return Ok(vec![Founder { name: name.to_owned(), peer_urls: advertised.to_vec() }]);
     }
-    url::cluster(given.text("initial-cluster")).map_err(|why| format!("--initial-cluster: {why}"))
+    urls::cluster(given.text("initial-cluster")).map_err(|why| format!("--initial-cluster: {why}"))
+}
+
+/// 0 turns the question off in etcd.
+fn ask(given: &Given, flag: &str) -> Duration {
+    match given.time(flag) {
+        Duration::ZERO => DAY,
+        time => time,
+    }
 }
 
 fn timing(given: &Given) -> Result<(Duration, Duration), String> {
@@ -183,13 +242,16 @@ mod tests {
     fn without_flags_it_is_etcds_default_member() {
         let settings = run(&[]).expect("fits");
         assert_eq!(settings.data_dir, PathBuf::from("default.etcd"));
-        assert_eq!(settings.clients[0].bind().expect("an address").to_string(), "127.0.0.1:2379");
-        assert_eq!(settings.cluster[0].0, "default");
+        assert_eq!(urls::bind(&settings.clients[0]).expect("an address").to_string(), "127.0.0.1:2379");
+        assert_eq!(settings.cluster[0].name, "default");
         assert_eq!((settings.request_bytes_max, settings.txn_ops_max), (1_572_864, 128));
         assert_eq!((settings.heartbeat.as_millis(), settings.election.as_millis()), (100, 1000));
         assert_eq!(settings.quota_bytes, 2 << 30);
         let named = run(&["--name=a", "--initial-advertise-peer-urls=http://h:1"]).expect("fits");
-        assert_eq!((named.cluster[0].0.as_str(), named.cluster[0].1[0].to_string().as_str()), ("a", "http://h:1"));
+        assert_eq!(
+            named.cluster[0],
+            Founder { name: "a".to_owned(), peer_urls: vec!["http://h:1".parse().expect("a URL")] }
+        );
         assert_eq!(named.data_dir, PathBuf::from("a.etcd"));
     }
 
@@ -205,6 +267,16 @@ mod tests {
             (&["--initial-advertise-peer-urls=http://:1"], "unexpected empty host"),
             (&["--max-request-bytes=0"], "must be >0"),
             (&["--name="], "a name is not empty"),
+            (&["--cert-file=a"], "--cert-file and --key-file must both be present"),
+            (&["--listen-metrics-urls=https://127.0.0.1:1"], "must be provided for client url https://127.0.0.1:1"),
+            (&["--listen-peer-urls=https://127.0.0.1:1"], "--peer-cert-file"),
+            (
+                &["--cert-file=a", "--key-file=b", "--cipher-suites=TLS_FROB"],
+                "unexpected TLS cipher suite \"TLS_FROB\"",
+            ),
+            (&["--cipher-suites=TLS_AES_128_GCM_SHA256", "--tls-min-version=TLS1.3"], "only TLS1.3 is enabled"),
+            (&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "is greater than max version"),
+            (&["--listen-client-http-urls=http://localhost:2379"], "on the same url"),
         ] {
             let said = run(arguments).expect_err("refused");
             assert!(said.contains(why), "{arguments:?}: {said}");

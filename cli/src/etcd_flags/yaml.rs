@@ -13,7 +13,11 @@ const SECTIONS: [(&str, &str, &[(&str, &str)]); 2] = [
     (
         "client-transport-security",
         "",
-        &[("allowed-hostname", "client-cert-allowed-hostname"), ("crl-file", "client-crl-file")],
+        &[
+            ("allowed-cn", "client-cert-allowed-cn"),
+            ("allowed-hostname", "client-cert-allowed-hostname"),
+            ("crl-file", "client-crl-file"),
+        ],
     ),
     (
         "peer-transport-security",

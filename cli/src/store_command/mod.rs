@@ -6,20 +6,27 @@ mod ready;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use store::Store;
-use store::config::{Bootstrap, Config, Founder, Transport, Url};
+use store::config::{Bootstrap, Config, Transport, Url};
+use store::etcd::{AuthOptions, Options, Serves};
+use store::listener::Limits;
+use store::tls::{TlsFiles, self_signed};
 use tokio::net::TcpListener;
 
 use crate::etcd_flags::help;
 use crate::etcd_flags::parse::{Asked, parse};
+use crate::etcd_flags::security::Tls;
 use crate::etcd_flags::settings::{Settings, settings};
-use crate::etcd_flags::url::Url as Named;
+use crate::etcd_flags::urls;
 use crate::exit::{Failure, say};
 use crate::signals::Ends;
 
 /// Bytes of the log between snapshots, where entries are large.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::failed(error.to_string())
@@ -53,26 +60,23 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     foreign(&settings.data_dir)?;
     let mut ends = Ends::new()?;
     let config = config(settings)?;
+    let options = options(settings)?;
+    let tls = tls(&settings.clients_tls, settings, "client")?;
+    let tls = tls.map(|files| store::tls::acceptor(&files)).transpose().map_err(failed)?;
     // Before the member is anybody's: a port in use is found out while nothing has happened yet.
     let mut listeners = Vec::new();
-    for url in &settings.clients {
-        let address = url.bind().map_err(Failure::usage)?;
-        let bound = TcpListener::bind(address).await;
-        listeners.push(bound.map_err(|error| failed(format!("--listen-client-urls {url}: {error}")))?);
+    for (url, serves) in listening(settings) {
+        let address = urls::bind(url).map_err(Failure::usage)?;
+        let bound = TcpListener::bind(address).await.map_err(|error| failed(format!("{url}: {error}")))?;
+        listeners.push((bound, tls.clone().filter(|_| url.tls), serves));
     }
     let store = tokio::select! {
         store = Store::open(config) => store.map_err(failed)?,
         () = ends.asked() => return Ok(()),
     };
-    for listener in listeners {
-        let options = store::etcd::Options {
-            txn_ops_max: settings.txn_ops_max,
-            request_bytes_max: settings.request_bytes_max,
-            quota_bytes: settings.quota_bytes,
-            progress: settings.progress,
-            ..store::etcd::Options::default()
-        };
-        store.serve_etcd(listener, None, options);
+    let api = store.etcd(options);
+    for (listener, tls, serves) in listeners {
+        api.serve(listener, tls, serves);
     }
     let urls: Vec<String> = settings.clients.iter().map(ToString::to_string).collect();
     say(&format!("ready: {} serves clients at {}", settings.name, urls.join(",")))?;
@@ -89,6 +93,53 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Where what is served.
+fn listening(settings: &Settings) -> impl Iterator<Item = (&Url, Serves)> {
+    let clients = if settings.clients_http.is_empty() { Serves::All } else { Serves::Grpc };
+    let all =
+        [(&settings.clients, clients), (&settings.clients_http, Serves::Http), (&settings.metrics, Serves::Metrics)];
+    all.into_iter().flat_map(|(urls, serves)| urls.iter().map(move |url| (url, serves)))
+}
+
+/// The files of TLS, made first where they are to be.
+fn tls(tls: &Tls, settings: &Settings, kind: &str) -> Result<Option<TlsFiles>, Failure> {
+    match tls {
+        Tls::None => Ok(None),
+        Tls::Files(files) => Ok(Some(TlsFiles::clone(files))),
+        Tls::Made(common) => {
+            let urls = if kind == "peer" { &settings.peers } else { &settings.clients };
+            let hosts: Vec<String> =
+                urls.iter().chain(&settings.clients_http).map(|url| url.host().to_owned()).collect();
+            let days = u32::try_from(settings.validity_years.saturating_mul(365)).unwrap_or(u32::MAX);
+            let made = self_signed(&settings.data_dir.join("fixtures").join(kind), &hosts, DAY.saturating_mul(days));
+            let TlsFiles { cert, key, unverified, .. } = made.map_err(failed)?;
+            Ok(Some(TlsFiles { cert, key, unverified, ..TlsFiles::clone(common) }))
+        }
+    }
+}
+
+fn options(settings: &Settings) -> Result<Options, Failure> {
+    let auth = AuthOptions::parse(&settings.tokens, settings.token_ttl, settings.bcrypt_cost);
+    Ok(Options {
+        txn_ops_max: settings.txn_ops_max,
+        request_bytes_max: settings.request_bytes_max,
+        quota_bytes: settings.quota_bytes,
+        progress: settings.progress,
+        auth: auth.map_err(Failure::usage)?,
+        client_names: matches!(&settings.clients_tls, Tls::Files(files) if files.client_cert_auth),
+        hosts: settings.hosts.clone(),
+        origins: settings.origins.clone(),
+        gateway: settings.gateway,
+        limits: Limits {
+            streams_max: settings.streams_max,
+            ask_every: settings.ask_every,
+            answer_within: settings.answer_within,
+            ..Options::default().limits
+        },
+        ..Options::default()
+    })
+}
+
 /// An etcd's own directory is left alone.
 fn foreign(dir: &Path) -> Result<(), Failure> {
     if !dir.join("member/snap/db").exists() {
@@ -101,22 +152,18 @@ fn foreign(dir: &Path) -> Result<(), Failure> {
 }
 
 fn config(settings: &Settings) -> Result<Config, Failure> {
-    let urls = |urls: &[Named]| {
-        urls.iter().map(|url| url.to_string().parse()).collect::<Result<Vec<Url>, String>>().map_err(Failure::usage)
-    };
-    let listening = |url: &Named| {
-        let address = url.bind().map_err(Failure::usage)?;
+    let listening = |url: &Url| {
+        let address = urls::bind(url).map_err(Failure::usage)?;
         Ok(if url.tls { Url::https(address) } else { Url::http(address) })
     };
-    let founder = |(name, peers): &(String, Vec<_>)| Ok(Founder { name: name.clone(), peer_urls: urls(peers)? });
-    let members = settings.cluster.iter().map(founder).collect::<Result<Vec<_>, Failure>>()?;
+    let members = settings.cluster.clone();
     Ok(Config {
         name: settings.name.clone(),
         data_dir: settings.data_dir.clone(),
         peer_listen: settings.peers.iter().map(listening).collect::<Result<_, Failure>>()?,
-        peer_advertise: urls(&settings.peers_advertised)?,
-        client_advertise: urls(&settings.clients_advertised)?,
-        transport: Transport::Urls { tls: None },
+        peer_advertise: settings.peers_advertised.clone(),
+        client_advertise: settings.clients_advertised.clone(),
+        transport: Transport::Urls { tls: tls(&settings.peers_tls, settings, "peer")? },
         bootstrap: if settings.existing {
             Bootstrap::Existing { members }
         } else {

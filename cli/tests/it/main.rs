@@ -15,5 +15,7 @@ mod process;
 mod reads;
 mod sessions;
 mod store_flags;
+mod store_http;
+mod store_tls;
 mod usage;
 mod workloads;

@@ -64,6 +64,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Origins of browsers' pages that may read answers (`--cors`); none, or `*`: all.
     pub origins: Vec<String>,
+    /// JSON requests below `/v3/` are served (`--enable-grpc-gateway`).
+    pub gateway: bool,
     /// What connections may take.
     pub limits: Limits,
 }
@@ -82,6 +84,7 @@ impl Default for Options {
             client_names: false,
             hosts: Vec::new(),
             origins: Vec::new(),
+            gateway: true,
             limits: Limits { connections_max: 16_384, ..Limits::default() },
         }
     }

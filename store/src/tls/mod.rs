@@ -6,10 +6,12 @@
 mod leaf;
 mod material;
 mod self_signed;
+mod suites;
 mod verify;
 
 pub use leaf::common_name;
 pub use self_signed::self_signed;
+pub use suites::{Version, suite};
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +26,7 @@ use material::Held;
 use verify::{ClientCheck, Presented, ServerCheck};
 
 /// What etcd's flags say about one kind of connection, of clients or of peers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// `--cert-file`.
     pub cert: PathBuf,
@@ -44,6 +46,31 @@ pub struct TlsFiles {
     pub allowed_hostnames: Vec<String>,
     /// `--auto-tls`: nobody who is dialled is verified.
     pub unverified: bool,
+    /// `--tls-min-version`.
+    pub min_version: Version,
+    /// `--tls-max-version`.
+    pub max_version: Version,
+    /// `--cipher-suites`, by the names that Go gives them, the most wanted first; none: all that are sound.
+    pub suites: Vec<String>,
+}
+
+impl Default for TlsFiles {
+    fn default() -> Self {
+        TlsFiles {
+            cert: PathBuf::new(),
+            key: PathBuf::new(),
+            client: None,
+            trusted_ca: None,
+            client_cert_auth: false,
+            crl: None,
+            allowed_cns: Vec::new(),
+            allowed_hostnames: Vec::new(),
+            unverified: false,
+            min_version: Version::Tls12,
+            max_version: Version::Tls13,
+            suites: Vec::new(),
+        }
+    }
 }
 
 /// For a listener, read again when files have changed.
@@ -52,8 +79,8 @@ pub struct TlsFiles {
 /// When the files cannot be read now.
 pub fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
     let held = Arc::new(Held::read(files)?);
-    let builder = ServerConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let builder = ServerConfig::builder_with_provider(suites::provider(files));
+    let builder = builder.with_protocol_versions(&suites::versions(files)).map_err(io::Error::other)?;
     let demanding = files.trusted_ca.is_some() || files.client_cert_auth;
     let builder = if demanding {
         builder.with_client_cert_verifier(Arc::new(ClientCheck::new(held.clone())))
@@ -74,8 +101,8 @@ pub fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
 /// When the files cannot be read now.
 pub fn connector(files: &TlsFiles) -> io::Result<TlsConnector> {
     let held = Arc::new(Held::read(files)?);
-    let builder = ClientConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let builder = ClientConfig::builder_with_provider(suites::provider(files));
+    let builder = builder.with_protocol_versions(&suites::versions(files)).map_err(io::Error::other)?;
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(ServerCheck::new(held.clone())));
     let mut config = builder.with_client_cert_resolver(Arc::new(Presented::dialling(held)));
     config.alpn_protocols = vec![b"h2".to_vec()];

@@ -1,0 +1,89 @@
+//! `raftsman store` over TLS: who is let in, and certificates that change while it runs.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::member::{Member, text};
+
+/// An authority, with its certificate in a file.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    path: PathBuf,
+}
+
+fn authority(dir: &Path, name: &str) -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().expect("a key");
+    let path = dir.join(format!("{name}.pem"));
+    std::fs::write(&path, params.self_signed(&key).expect("signed").pem()).expect("written");
+    Authority { issuer: Issuer::new(params, key), path }
+}
+
+/// Writes a certificate for loopback and its key; answers their paths.
+fn pair(authority: &Authority, dir: &Path, file: &str, name: &str) -> (PathBuf, PathBuf) {
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().expect("a key");
+    let (cert, secret) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
+    std::fs::write(&cert, params.signed_by(&key, &authority.issuer).expect("signed").pem()).expect("written");
+    std::fs::write(&secret, key.serialize_pem()).expect("written");
+    (cert, secret)
+}
+
+/// Whether a put succeeds with an authority and, perhaps, a certificate of one's own.
+fn puts(member: &Member, trusted: &Path, own: Option<&(PathBuf, PathBuf)>) -> (bool, String) {
+    let shown = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+    let mut arguments = vec![shown("cacert", trusted), "--dial-timeout=2s".into(), "--command-timeout=2s".into()];
+    arguments.extend(own.iter().flat_map(|(cert, key)| [shown("cert", cert), shown("key", key)]));
+    arguments.extend(["put", "a", "1"].map(str::to_owned));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = member.etcdctl_over("https", &arguments);
+    (output.status.success(), text(&output.stderr))
+}
+
+#[test]
+fn clients_show_certificates_and_changed_ones_hold_at_once() {
+    let mut member = Member::new();
+    let dir = member.dir.path().to_owned();
+    let (one, other) = (authority(&dir, "one"), authority(&dir, "other"));
+    let (cert, key) = pair(&one, &dir, "server", "server");
+    let (client, stranger) = (pair(&one, &dir, "client", "alice"), pair(&other, &dir, "stranger", "alice"));
+    let banned = pair(&one, &dir, "banned", "mallory");
+    let mut flags = member.flags("https");
+    flags.extend([
+        format!("--cert-file={}", cert.display()),
+        format!("--key-file={}", key.display()),
+        format!("--trusted-ca-file={}", one.path.display()),
+        "--client-cert-auth".to_owned(),
+        "--client-cert-allowed-cn=alice,bob".to_owned(),
+        "--tls-min-version=TLS1.3".to_owned(),
+    ]);
+    member.start(&flags);
+    assert!(puts(&member, &one.path, Some(&client)).0, "{}", member.said());
+    assert!(!puts(&member, &one.path, None).0, "without a certificate");
+    assert!(!puts(&member, &one.path, Some(&stranger)).0, "with one that another authority signed");
+    assert!(!puts(&member, &one.path, Some(&banned)).0, "with a name that is not listed");
+    assert!(!puts(&member, &other.path, Some(&client)).0, "the member's certificate is not the other authority's");
+
+    pair(&other, &dir, "server", "server");
+    assert!(puts(&member, &other.path, Some(&client)).0, "the new certificate is shown: {}", member.said());
+    assert!(!puts(&member, &one.path, Some(&client)).0, "and the old one no more");
+    assert!(member.terminate());
+}
+
+#[test]
+fn a_certificate_that_nobody_signed_is_made_once() {
+    let mut member = Member::new();
+    let mut flags = member.flags("https");
+    flags.push("--auto-tls".to_owned());
+    member.start(&flags);
+    let made = member.data_dir().join("fixtures/client/cert.pem");
+    let before = std::fs::read(&made).expect("made");
+    assert!(puts(&member, &made, None).0, "{}", member.said());
+    assert!(member.terminate());
+    member.start(&flags);
+    assert_eq!(std::fs::read(&made).expect("kept"), before);
+}
