@@ -28,6 +28,16 @@ pub mod etcdserverpb {
     include!("gen/etcdserverpb.rs");
 }
 
+/// etcd's locks.
+pub mod v3lockpb {
+    include!("gen/v3lockpb.rs");
+}
+
+/// etcd's elections.
+pub mod v3electionpb {
+    include!("gen/v3electionpb.rs");
+}
+
 /// Raftsman's own messages, nested as the generated paths expect.
 pub mod raftsman {
     /// What a Raft log entry carries and what applying it answers.

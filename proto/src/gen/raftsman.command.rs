@@ -12,7 +12,7 @@ pub struct Command {
     pub caller: ::core::option::Option<Caller>,
     #[prost(
         oneof = "command::Request",
-        tags = "10, 11, 12, 13, 14, 15, 16, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51"
     )]
     pub request: ::core::option::Option<command::Request>,
 }
@@ -34,6 +34,8 @@ pub mod command {
         LeaseRevoke(super::super::super::etcdserverpb::LeaseRevokeRequest),
         #[prost(message, tag = "16")]
         LeaseCheckpoints(super::LeaseCheckpoints),
+        #[prost(message, tag = "17")]
+        Alarm(super::super::super::etcdserverpb::AlarmRequest),
         /// Several transactions in one entry; each has its own verdict and revision.
         #[prost(message, tag = "20")]
         Batch(super::TxnBatch),
@@ -113,7 +115,7 @@ pub struct LeaseCheckpoints {
 pub struct Outcome {
     #[prost(
         oneof = "outcome::Response",
-        tags = "10, 11, 12, 13, 14, 15, 16, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 30"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 30"
     )]
     pub response: ::core::option::Option<outcome::Response>,
 }
@@ -135,6 +137,8 @@ pub mod outcome {
         LeaseRevoke(super::super::super::etcdserverpb::LeaseRevokeResponse),
         #[prost(message, tag = "16")]
         LeaseCheckpoints(super::LeaseCheckpoints),
+        #[prost(message, tag = "17")]
+        Alarm(super::super::super::etcdserverpb::AlarmResponse),
         #[prost(message, tag = "20")]
         Batch(super::OutcomeBatch),
         #[prost(message, tag = "40")]
@@ -209,6 +213,8 @@ pub mod refusal {
         KeyNotFound = 7,
         Invalid = 8,
         NoSpace = 9,
+        /// An alarm says that members differ.
+        Corrupt = 10,
         PermissionDenied = 40,
         /// Users, roles or their revision are not what the request needs them to be.
         AuthPrecondition = 41,
@@ -232,6 +238,7 @@ pub mod refusal {
                 Self::KeyNotFound => "KEY_NOT_FOUND",
                 Self::Invalid => "INVALID",
                 Self::NoSpace => "NO_SPACE",
+                Self::Corrupt => "CORRUPT",
                 Self::PermissionDenied => "PERMISSION_DENIED",
                 Self::AuthPrecondition => "AUTH_PRECONDITION",
                 Self::AuthUnknown => "AUTH_UNKNOWN",
@@ -250,6 +257,7 @@ pub mod refusal {
                 "KEY_NOT_FOUND" => Some(Self::KeyNotFound),
                 "INVALID" => Some(Self::Invalid),
                 "NO_SPACE" => Some(Self::NoSpace),
+                "CORRUPT" => Some(Self::Corrupt),
                 "PERMISSION_DENIED" => Some(Self::PermissionDenied),
                 "AUTH_PRECONDITION" => Some(Self::AuthPrecondition),
                 "AUTH_UNKNOWN" => Some(Self::AuthUnknown),

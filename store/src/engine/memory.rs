@@ -42,6 +42,10 @@ impl Snapshot for Frozen {
         )
     }
 
+    fn visit(&self, family: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        let _ = self.scan(family, from, to).all(|(key, value)| each(&key, &value));
+    }
+
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
         let at = |key: &[u8]| (family, Bytes::copy_from_slice(key));
         if from >= to {
@@ -81,4 +85,10 @@ impl Engine for Memory {
     fn size(&self) -> u64 {
         self.now.lock().iter().map(|((_, key), value)| (key.len() + value.len()) as u64).sum()
     }
+
+    fn size_in_use(&self) -> u64 {
+        self.size()
+    }
+
+    fn tidy(&self) {}
 }

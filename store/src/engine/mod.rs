@@ -70,6 +70,8 @@ pub(crate) trait Snapshot: Send + Sync {
     fn get(&self, family: Family, key: &[u8]) -> Option<Bytes>;
     /// Keys in `from..to`, ascending; no `to` means to the last.
     fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Pairs<'_>;
+    /// Shows keys and values in `from..to`, ascending, without copying them, as long as it is told to go on.
+    fn visit(&self, family: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool);
     /// The last key in `from..to`.
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)>;
 }
@@ -100,4 +102,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn checkpoint(&self, dir: &Path) -> Result<(), Broken>;
     /// Bytes on disk, about.
     fn size(&self) -> u64;
+    /// Bytes on disk that are still of use, about.
+    fn size_in_use(&self) -> u64;
+    /// Gives space back that nothing needs any more; takes its time, while everything else goes on.
+    fn tidy(&self);
 }

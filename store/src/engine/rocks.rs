@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Options, ReadOptions,
-    WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, Options,
+    ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 
@@ -121,6 +121,25 @@ impl Snapshot for Held {
         })
     }
 
+    fn visit(&self, name: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        self.with_dependent(|db, snapshot| {
+            let mut options = ReadOptions::default();
+            options.set_iterate_lower_bound(from);
+            if let Some(to) = to {
+                options.set_iterate_upper_bound(to);
+            }
+            let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
+            rows.seek_to_first();
+            while let Some((key, value)) = rows.item() {
+                if !each(key, value) {
+                    return;
+                }
+                rows.next();
+            }
+            read(rows.status());
+        });
+    }
+
     fn last(&self, name: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
         self.with_dependent(|db, snapshot| {
             let mut options = ReadOptions::default();
@@ -171,5 +190,22 @@ impl Engine for Rocks {
         let tables: u64 = Family::ALL.into_iter().filter_map(|name| of(name).ok().flatten()).sum();
         let unflushed = self.db.property_int_value("rocksdb.cur-size-all-mem-tables").ok().flatten().unwrap_or(0);
         tables + unflushed
+    }
+
+    fn size_in_use(&self) -> u64 {
+        let of =
+            |name: Family| self.db.property_int_value_cf(family(&self.db, name), "rocksdb.estimate-live-data-size");
+        let tables: u64 = Family::ALL.into_iter().filter_map(|name| of(name).ok().flatten()).sum();
+        let unflushed = self.db.property_int_value("rocksdb.cur-size-all-mem-tables").ok().flatten().unwrap_or(0);
+        (tables + unflushed).min(self.size())
+    }
+
+    fn tidy(&self) {
+        let mut options = CompactOptions::default();
+        // The compactions that writes need go on next to it.
+        options.set_exclusive_manual_compaction(false);
+        for name in Family::ALL {
+            self.db.compact_range_cf_opt(family(&self.db, name), None::<&[u8]>, None::<&[u8]>, &options);
+        }
     }
 }

@@ -20,6 +20,7 @@ use tonic::service::Routes;
 use tower::Service;
 
 use crate::Store;
+use crate::etcd::budget::Budget;
 use crate::etcd::http::{Http, Part};
 use crate::etcd::{Front, Options, routes};
 use crate::listener::{Door, Limits, serve};
@@ -56,7 +57,11 @@ impl std::fmt::Debug for Api {
 impl Api {
     pub(crate) fn new(store: &Store, options: Options) -> Api {
         let (limits, names) = (options.limits, options.client_names);
-        let front = Front { store: store.clone(), options: Arc::new(options) };
+        store.set_quota(options.quota_bytes);
+        if let Some(auto) = options.auto_compaction {
+            store.auto_compact(auto);
+        }
+        let front = Front { store: store.clone(), options: Arc::new(options), budget: Budget::default() };
         let routes = routes(&front);
         let http = Arc::new(Http::new(front, routes.clone()));
         Api { store: store.clone(), routes, http, limits, names }

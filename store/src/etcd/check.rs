@@ -5,13 +5,17 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use prost::Message;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::request_op::Request;
 
-use crate::machine::codec;
+use crate::machine::{codec, range as ranges};
 
 /// Why a request is refused: an invalid argument, in etcd's words.
 pub(super) type Checked = Result<(), &'static str>;
+
+/// What etcd adds to a request before it measures it, bytes.
+const ENVELOPE_BYTES: usize = 18;
 
 pub(super) fn range(request: &pb::RangeRequest) -> Checked {
     if request.key.is_empty() {
@@ -19,6 +23,23 @@ pub(super) fn range(request: &pb::RangeRequest) -> Checked {
     }
     let known = (0..=2).contains(&request.sort_order) && (0..=4).contains(&request.sort_target);
     if known { Ok(()) } else { Err("etcdserver: invalid sort option") }
+}
+
+/// What a stream of a range does not take, beyond what no range takes.
+pub(super) fn stream(request: &pb::RangeRequest) -> Checked {
+    if !ranges::in_order(request) {
+        return Err("RangeStream does not support custom sort orders");
+    }
+    if ranges::filtered(request) {
+        return Err("RangeStream does not support revision filters");
+    }
+    Ok(())
+}
+
+/// Whether a write is small enough for the log.
+pub(super) fn size(request: &impl Message, bytes_max: usize) -> Checked {
+    let fits = request.encoded_len() + ENVELOPE_BYTES <= bytes_max;
+    if fits { Ok(()) } else { Err("etcdserver: request is too large") }
 }
 
 pub(super) fn put(request: &pb::PutRequest) -> Checked {
@@ -40,7 +61,15 @@ pub(super) fn delete(request: &pb::DeleteRangeRequest) -> Checked {
 
 /// Both branches are checked, whichever will be taken. `ops_max`: operations in one branch at most.
 pub(super) fn txn(request: &pb::TxnRequest, ops_max: usize) -> Checked {
-    if [request.compare.len(), request.success.len(), request.failure.len()].iter().any(|count| *count > ops_max) {
+    operations(request, ops_max)?;
+    changes(&request.success)?;
+    changes(&request.failure).map(|_| ())
+}
+
+/// Nested transactions get what the largest list of the one around them leaves.
+fn operations(request: &pb::TxnRequest, ops_max: usize) -> Checked {
+    let most = request.compare.len().max(request.success.len()).max(request.failure.len());
+    if most > ops_max {
         return Err("etcdserver: too many operations in txn request");
     }
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
@@ -51,46 +80,97 @@ pub(super) fn txn(request: &pb::TxnRequest, ops_max: usize) -> Checked {
             Some(Request::RequestRange(request)) => range(request)?,
             Some(Request::RequestPut(request)) => put(request)?,
             Some(Request::RequestDeleteRange(request)) => delete(request)?,
-            Some(Request::RequestTxn(request)) => txn(request, ops_max)?,
-            None => return Err("etcdserver: key is not provided"),
+            Some(Request::RequestTxn(request)) => operations(request, ops_max - most)?,
+            None => return Err("etcdserver: key not found"),
         }
     }
-    unique(&request.success).map(|_| ())?;
-    unique(&request.failure).map(|_| ())
+    Ok(())
 }
 
 /// Keys that a branch puts, and ranges that it deletes.
-type Changed = (BTreeSet<Bytes>, Vec<(Bytes, Bytes)>);
+#[derive(Default)]
+struct Changes {
+    puts: BTreeSet<Bytes>,
+    deletes: Vec<(Bytes, Bytes)>,
+}
 
-/// A key is put at most once in a branch, and not deleted there as well.
-fn unique(ops: &[pb::RequestOp]) -> Result<Changed, &'static str> {
+impl Changes {
+    fn deleted(&self, key: &Bytes) -> bool {
+        // An end of `\0` is taken at its word here, and such a deletion holds no key.
+        self.deletes.iter().any(|(from, to)| if to.is_empty() { from == key } else { from <= key && key < to })
+    }
+}
+
+/// A key is put at most once in a branch, and not deleted there as well. etcd looks at the branch's own deletions first,
+/// then at nested transactions in order (a deletion of one counts for those after it), then at the branch's own puts.
+fn changes(ops: &[pb::RequestOp]) -> Result<Changes, &'static str> {
     const TWICE: &str = "etcdserver: duplicate key given in txn request";
-    let (mut puts, mut deletes) = (BTreeSet::new(), Vec::new());
+    let mut all = Changes::default();
     for op in ops {
-        let found = match &op.request {
-            Some(Request::RequestPut(put)) => vec![(BTreeSet::from([put.key.clone()]), Vec::new())],
-            Some(Request::RequestDeleteRange(delete)) => {
-                vec![(BTreeSet::new(), vec![(delete.key.clone(), delete.range_end.clone())])]
-            }
-            Some(Request::RequestTxn(nested)) => vec![unique(&nested.success)?, unique(&nested.failure)?],
-            _ => Vec::new(),
-        };
-        let (mut new_puts, mut new_deletes) = (BTreeSet::new(), Vec::new());
-        for (keys, ranges) in found {
-            // The branches of a nested transaction exclude each other: they may put the same keys.
-            new_puts.extend(keys);
-            new_deletes.extend(ranges);
+        if let Some(Request::RequestDeleteRange(delete)) = &op.request {
+            all.deletes.push((delete.key.clone(), delete.range_end.clone()));
         }
-        let covered = |key: &Bytes, ranges: &[(Bytes, Bytes)]| ranges.iter().any(|(from, to)| covers(from, to, key));
-        let clash = new_puts.iter().any(|key| puts.contains(key) || covered(key, &deletes))
-            || puts.iter().any(|key| covered(key, &new_deletes));
-        if clash {
+    }
+    for op in ops {
+        let Some(Request::RequestTxn(nested)) = &op.request else { continue };
+        // The branches of a nested transaction exclude each other: they may put the same keys.
+        let branches = [changes(&nested.success)?, changes(&nested.failure)?];
+        let mut puts = BTreeSet::new();
+        for branch in &branches {
+            if branch.puts.iter().any(|key| all.puts.contains(key) || all.deleted(key)) {
+                return Err(TWICE);
+            }
+            puts.extend(branch.puts.iter().cloned());
+        }
+        all.puts.extend(puts);
+        all.deletes.extend(branches.into_iter().flat_map(|branch| branch.deletes));
+    }
+    for op in ops {
+        let Some(Request::RequestPut(put)) = &op.request else { continue };
+        if all.deleted(&put.key) || !all.puts.insert(put.key.clone()) {
             return Err(TWICE);
         }
-        puts.extend(new_puts);
-        deletes.extend(new_deletes);
     }
-    Ok((puts, deletes))
+    Ok(all)
+}
+
+/// Whether a transaction only reads, wherever its compares lead: then no log need know of it. A nested one counts as a
+/// write.
+pub(super) fn reads_only(request: &pb::TxnRequest) -> bool {
+    ranges_of(request).all(|range| range.is_some())
+}
+
+/// Whether nothing of a transaction that only reads must be the newest.
+pub(super) fn serializable(request: &pb::TxnRequest) -> bool {
+    ranges_of(request).all(|range| range.is_some_and(|range| range.serializable))
+}
+
+fn ranges_of(request: &pb::TxnRequest) -> impl Iterator<Item = Option<&pb::RangeRequest>> {
+    request.success.iter().chain(&request.failure).map(|op| match &op.request {
+        Some(Request::RequestRange(range)) => Some(range),
+        _ => None,
+    })
+}
+
+/// What a put counts for when there is a quota, bytes (etcd `server/storage/quota.go`).
+pub(super) fn cost(request: &pb::PutRequest) -> u64 {
+    256 + (request.key.len() + request.value.len()) as u64
+}
+
+/// What a lease counts for.
+pub(super) const LEASE_COST: u64 = 64;
+
+/// What the costlier branch of a transaction counts for.
+pub(super) fn txn_cost(request: &pb::TxnRequest) -> u64 {
+    let of = |ops: &[pb::RequestOp]| -> u64 {
+        let costs = ops.iter().map(|op| match &op.request {
+            Some(Request::RequestPut(put)) => cost(put),
+            Some(Request::RequestTxn(nested)) => txn_cost(nested),
+            _ => 0,
+        });
+        costs.sum()
+    };
+    of(&request.success).max(of(&request.failure))
 }
 
 /// Whether a range in etcd's words holds a key.
@@ -138,5 +218,18 @@ mod tests {
         let nested = pb::RequestOp { request: Some(Request::RequestTxn(nested)) };
         assert_eq!(of(vec![nested.clone()]), Ok(()));
         assert!(of(vec![nested, put_op("a")]).is_err());
+    }
+
+    #[test]
+    fn nested_transactions_share_a_limit() {
+        let of = |count: usize| vec![put_op("a"); count];
+        let around = |inner: usize| pb::TxnRequest {
+            compare: vec![pb::Compare { key: "a".into(), ..Default::default() }; 3],
+            success: vec![pb::RequestOp {
+                request: Some(Request::RequestTxn(pb::TxnRequest { success: of(inner), ..Default::default() })),
+            }],
+            ..Default::default()
+        };
+        assert_eq!((operations(&around(5), 8), operations(&around(6), 8).is_err()), (Ok(()), true));
     }
 }

@@ -1,6 +1,7 @@
 //! Grant, revoke, keep alive, time to live, list.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use proto::command::command::Request as Write;
@@ -10,12 +11,15 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::Error;
 use crate::etcd::caller::{Credentials, Seen};
+use crate::etcd::check::LEASE_COST;
 use crate::etcd::kv::write;
 use crate::etcd::{Front, status};
 use crate::machine::permission::{self, Access};
 
-/// Shorter times are granted as this one, seconds: an election must fit in.
-const TTL_MIN: i64 = 2;
+/// The shortest time to live, seconds: an election must fit in.
+fn ttl_min(election: Duration) -> i64 {
+    i64::try_from((election * 3 / 2).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
 
 /// See the module.
 pub(super) struct Lease {
@@ -44,7 +48,8 @@ impl pb::lease_server::Lease for Lease {
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         let caller = self.front.caller(&Credentials::of(&request)).await?;
         let mut request = request.into_inner();
-        request.ttl = request.ttl.max(TTL_MIN);
+        request.ttl = request.ttl.max(ttl_min(self.front.store.election_timeout()));
+        self.front.room(LEASE_COST).await?;
         if request.id == 0 {
             let random = crate::store::random().map_err(status)?;
             request.id = i64::try_from(random >> 1).unwrap_or(1).max(1);

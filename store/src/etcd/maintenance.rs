@@ -1,11 +1,13 @@
-//! What concerns one member. What is not served yet says so.
+//! What concerns one member.
+//!
+//! Source: etcd `server/etcdserver/api/v3rpc/maintenance.go`.
 
 use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
 use crate::Error;
 use crate::etcd::caller::Credentials;
-use crate::etcd::{Front, status};
+use crate::etcd::{Front, downgrade, status};
 
 /// See the module.
 pub(super) struct Maintenance {
@@ -18,44 +20,42 @@ pub(super) fn absent<T>(name: &str) -> Result<T, Status> {
     )))
 }
 
-/// What is wrong with members.
-pub(super) fn alarms(front: &Front) -> Vec<pb::AlarmMember> {
-    let raised = pb::AlarmMember { member_id: front.store.id(), alarm: pb::AlarmType::Nospace.into() };
-    let full = front.store.no_space().then_some(raised);
-    let corrupt = |member_id| pb::AlarmMember { member_id, alarm: pb::AlarmType::Corrupt.into() };
-    full.into_iter().chain(front.store.differing_ids().map(corrupt)).collect()
-}
-
 /// What etcd names in a header about members: no revision.
 pub(super) const NO_REVISION: i64 = 0;
 
 #[tonic::async_trait]
 impl pb::maintenance_server::Maintenance for Maintenance {
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
-        // Listing is what health checks do. Nobody raises or clears an alarm by hand: it goes by the disk.
-        let credentials = Credentials::of(&request);
-        if request.into_inner().action == 0 {
+        let (credentials, store) = (Credentials::of(&request), &self.front.store);
+        let request = request.into_inner();
+        // Listing is what health checks do.
+        if request.action() == pb::alarm_request::AlarmAction::Get {
             self.front.known(&credentials).await?;
-            let alarms = alarms(&self.front);
-            return Ok(Response::new(pb::AlarmResponse { header: self.front.store.header(NO_REVISION), alarms }));
+            store.barrier().await.map_err(status)?;
+            let (header, alarms) = (store.header(store.revision()), store.alarms(request.alarm));
+            return Ok(Response::new(pb::AlarmResponse { header, alarms }));
         }
         self.front.admin(&credentials).await?;
-        absent("Alarm")
+        let mut answer = store.alarm(request).await.map_err(status)?;
+        store.sign(&mut answer.header);
+        Ok(Response::new(answer))
     }
 
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         Ok(Response::new(self.front.store.status()))
     }
 
+    /// Answers at once; the files are rewritten in the background.
     async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
-        absent("Defragment")
+        self.front.store.tidy();
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     /// The checksum that apply carries along: of every change there ever was, in order.
     async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
         let view = self.front.store.view();
         let (header, hash) = (self.front.store.header(view.revision()), view.header().hash);
-        Ok(Response::new(pb::HashResponse { header, hash }))
+        Ok(Response::new(pb::HashResponse { header, hash: crc32c::crc32c_append(hash, b"key") }))
     }
 
     /// Of what lies on the disk.
@@ -98,7 +98,12 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         Ok(Response::new(pb::MoveLeaderResponse::default()))
     }
 
-    async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
-        absent("Downgrade")
+    async fn downgrade(
+        &self,
+        request: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        let version = downgrade::answer(&request.into_inner())?;
+        let header = self.front.store.header(self.front.store.revision());
+        Ok(Response::new(pb::DowngradeResponse { header, version }))
     }
 }

@@ -4,12 +4,21 @@
 
 mod api;
 mod auth;
+mod budget;
 mod caller;
 mod check;
 mod cluster;
+pub mod compactor;
+mod downgrade;
+mod election;
+mod entry;
+mod fragment;
+mod held;
 mod http;
 mod kv;
+mod large;
 mod lease;
+mod lock;
 mod maintenance;
 mod standing;
 mod token;
@@ -26,20 +35,27 @@ use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
+use proto::v3electionpb::election_server::ElectionServer;
+use proto::v3lockpb::lock_server::LockServer;
 use tonic::Status;
 use tonic::service::Routes;
 
 pub use crate::etcd::api::{Api, Serves};
+use crate::etcd::budget::Budget;
 use crate::etcd::caller::Guarded;
+use crate::etcd::compactor::AutoCompaction;
+use crate::etcd::entry::Entry;
 use crate::listener::Limits;
 use crate::{Error, Store};
 
 pub use token::{AuthOptions, Tokens};
 
 /// The version of etcd whose API this is.
-pub const VERSION: &str = "3.6.0";
+pub const VERSION: &str = "3.7.3";
 /// As etcd shortens it.
-pub(crate) const STORAGE_VERSION: &str = "3.6.0";
+pub(crate) const STORAGE_VERSION: &str = "3.7.0";
+/// What etcd takes of a message above a request, bytes.
+const OVERHEAD_BYTES: usize = 512 << 10;
 
 /// How the API is served.
 #[derive(Clone, Debug)]
@@ -52,6 +68,8 @@ pub struct Options {
     pub request_bytes_max: usize,
     /// Size of the state beyond which writes are refused, bytes (`--quota-backend-bytes`); 0: as long as there is room.
     pub quota_bytes: u64,
+    /// What is kept of history (`--auto-compaction-mode`, `--auto-compaction-retention`); none: all of it.
+    pub auto_compaction: Option<AutoCompaction>,
     /// Learners at most (`--max-learners`).
     pub learners_max: u32,
     /// A watch that asked for it is told of progress so often when nothing happens.
@@ -78,6 +96,7 @@ impl Default for Options {
             txn_ops_max: 128,
             request_bytes_max: 1536 << 10,
             quota_bytes: 0,
+            auto_compaction: None,
             learners_max: 1,
             progress: Duration::from_secs(5),
             auth: AuthOptions::default(),
@@ -95,6 +114,7 @@ impl Default for Options {
 struct Front {
     store: Store,
     options: Arc<Options>,
+    budget: Budget,
 }
 
 impl Front {
@@ -102,18 +122,33 @@ impl Front {
     fn guard<S>(&self, inner: S) -> Guarded<S> {
         Guarded { inner, front: self.clone() }
     }
+
+    /// Whether there is room for a write of such a cost below the quota.
+    async fn room(&self, cost: u64) -> Result<(), Status> {
+        let fits = self.store.fits(cost).await;
+        if fits { Ok(()) } else { Err(Status::resource_exhausted(NO_SPACE)) }
+    }
 }
+
+const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 
 /// All services.
 fn routes(front: &Front) -> Routes {
     front.store.tokens().last(front.options.auth.token_ttl);
-    Routes::new(front.guard(KvServer::new(kv::Kv { front: front.clone() })))
+    let bytes_max = front.options.request_bytes_max + OVERHEAD_BYTES;
+    let kv = kv::Kv { front: front.clone() };
+    let (lock, election) = (lock::Lock { kv: kv.clone() }, election::Election { kv: kv.clone() });
+    let routes = Routes::new(front.guard(KvServer::new(kv).max_decoding_message_size(bytes_max)))
         .add_service(front.guard(WatchServer::new(watch::Watch { front: front.clone() })))
         .add_service(front.guard(LeaseServer::new(lease::Lease { front: front.clone() })))
+        .add_service(front.guard(LockServer::new(lock)))
+        .add_service(front.guard(ElectionServer::new(election)))
         .add_service(front.guard(ClusterServer::new(cluster::Cluster { front: front.clone() })))
         .add_service(front.guard(MaintenanceServer::new(maintenance::Maintenance { front: front.clone() })))
-        .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })))
-        .prepare()
+        .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })));
+    let (leadership, patience) = (front.store.leadership(), 3 * front.store.election_timeout());
+    let around = tower::layer::layer_fn(move |inner| Entry { inner, leadership: leadership.clone(), patience });
+    Routes::from(routes.into_axum_router().layer(around)).prepare()
 }
 
 /// An error with etcd's code and text.
@@ -127,7 +162,8 @@ fn status(error: Error) -> Status {
                 Reason::LeaseNotFound => Status::not_found(text),
                 Reason::LeaseExists | Reason::StaleEpoch => Status::failed_precondition(text),
                 // Clients know this error by these words and no others; ours are for the Kubernetes API.
-                Reason::NoSpace => Status::resource_exhausted("etcdserver: mvcc: database space exceeded"),
+                Reason::NoSpace => Status::resource_exhausted(NO_SPACE),
+                Reason::Corrupt => Status::data_loss(text),
                 Reason::PermissionDenied => Status::permission_denied(text),
                 Reason::AuthPrecondition => Status::failed_precondition(text),
                 Reason::AuthUnknown => Status::unknown(text),

@@ -1,8 +1,12 @@
 //! Many watches over one stream: a task each, all answering into one bounded queue, so that order holds.
+//!
+//! Source: etcd `server/etcdserver/api/v3rpc/watch.go`, `server/storage/mvcc/watcher.go`.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_create_request::FilterType;
 use proto::etcdserverpb::watch_request::RequestUnion;
@@ -14,8 +18,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{Revision, WatchBatch, WatchError, WatchSpec};
-use crate::etcd::Front;
 use crate::etcd::caller::Credentials;
+use crate::etcd::fragment::fragments;
+use crate::etcd::{Front, OVERHEAD_BYTES};
 use crate::machine::permission::{Access, may};
 use crate::{Store, Watcher};
 
@@ -23,8 +28,8 @@ use crate::{Store, Watcher};
 const QUEUE_MAX: usize = 128;
 /// Watches of one stream at most.
 const WATCHES_MAX: usize = 10_000;
-/// Bytes of keys and values per answer when a client takes fragments.
-const FRAGMENT_BYTES: usize = 1 << 20;
+/// The id of answers that concern no watch, or all.
+const NO_ID: i64 = -1;
 
 /// See the module.
 pub(super) struct Watch {
@@ -42,31 +47,27 @@ impl pb::watch_server::Watch for Watch {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (answers, queue) = mpsc::channel(QUEUE_MAX);
-        let (front, store, progress) = (self.front.clone(), self.front.store.clone(), self.front.options.progress);
+        let (front, watches, tasks) = (self.front.clone(), HashMap::new(), JoinSet::new());
         let credentials = Credentials::of(&request);
-        let session = Session {
-            front,
-            credentials,
-            store,
-            progress,
-            answers,
-            watches: HashMap::new(),
-            tasks: JoinSet::new(),
-            next_id: 0,
-        };
+        let session = Session { front, credentials, answers, watches, tasks, next_id: 0 };
         self.front.store.track(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(queue)))
     }
 }
 
+/// How a stream speaks to one of its watches.
+struct Held {
+    /// Somebody wants to know how far it is; dropped, it ends.
+    asks: mpsc::Sender<oneshot::Sender<Option<Revision>>>,
+    /// Told once it says nothing any more.
+    silent: oneshot::Receiver<()>,
+}
+
 struct Session {
     front: Front,
     credentials: Credentials,
-    store: Store,
-    progress: Duration,
     answers: Answers,
-    /// To each watch: somebody wants to know how far it is.
-    watches: HashMap<i64, mpsc::Sender<oneshot::Sender<Revision>>>,
+    watches: HashMap<i64, Held>,
     tasks: JoinSet<i64>,
     next_id: i64,
 }
@@ -80,7 +81,11 @@ impl Session {
                     _ => return,
                 },
                 Some(ended) = self.tasks.join_next() => {
-                    if let Ok(id) = ended { self.watches.remove(&id); }
+                    if let Ok(id) = ended
+                        && self.watches.get(&id).is_some_and(|held| held.asks.is_closed())
+                    {
+                        self.watches.remove(&id);
+                    }
                 }
                 () = self.answers.closed() => return,
             }
@@ -91,72 +96,95 @@ impl Session {
     async fn take(&mut self, request: Option<RequestUnion>) -> bool {
         match request {
             Some(RequestUnion::CreateRequest(request)) => self.create(request).await,
-            Some(RequestUnion::CancelRequest(request)) => {
-                if self.watches.remove(&request.watch_id).is_none() {
-                    return true;
-                }
-                let answer = pb::WatchResponse { watch_id: request.watch_id, canceled: true, ..Default::default() };
-                self.say(answer, self.store.revision()).await
-            }
+            Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id).await,
             Some(RequestUnion::ProgressRequest(_)) => self.progress().await,
             None => true,
         }
     }
 
     async fn say(&self, mut answer: pb::WatchResponse, revision: Revision) -> bool {
-        answer.header = self.store.header(revision);
+        answer.header = self.front.store.header(revision);
         self.answers.send(Ok(answer)).await.is_ok()
     }
 
-    async fn create(&mut self, request: pb::WatchCreateRequest) -> bool {
-        let revision = self.store.revision();
-        if let Some(cancel_reason) = self.denied(&request).await {
-            let answer =
-                pb::WatchResponse { watch_id: -1, created: true, canceled: true, cancel_reason, ..Default::default() };
-            return self.say(answer, revision).await;
+    async fn cancel(&mut self, watch_id: i64) -> bool {
+        let Some(Held { asks, silent }) = self.watches.remove(&watch_id) else { return true };
+        drop(asks);
+        // What it was about to say comes before the answer.
+        let _ = silent.await;
+        let answer = pb::WatchResponse { watch_id, canceled: true, ..Default::default() };
+        self.say(answer, self.front.store.revision()).await
+    }
+
+    /// Why a watch cannot be had, in etcd's words and order.
+    async fn refusal(&self, key: &Bytes, request: &pb::WatchCreateRequest) -> Option<String> {
+        if request.start_revision < 0 {
+            return Some("etcdserver: mvcc: required revision has been compacted".to_owned());
         }
-        let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
-        let refusal = if self.watches.contains_key(&id) {
+        let denied = self.denied(key, &request.range_end).await;
+        denied.or_else(|| self.impossible(key, request).map(str::to_owned))
+    }
+
+    /// Why a client may not watch a range: looked at when the watch begins, as etcd does.
+    async fn denied(&self, key: &Bytes, end: &Bytes) -> Option<String> {
+        let seen = self.front.read(&self.credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await;
+        // In the words that Go puts around a status.
+        seen.err().map(|why| format!("rpc error: code = {:?} desc = {}", why.code(), why.message()))
+    }
+
+    fn impossible(&self, key: &Bytes, request: &pb::WatchCreateRequest) -> Option<&'static str> {
+        let end = &request.range_end;
+        if !end.is_empty() && end.as_ref() != [0] && key >= end {
+            Some("mvcc: watcher range is empty")
+        } else if request.watch_id != 0 && self.watches.contains_key(&request.watch_id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
         } else if self.watches.len() >= WATCHES_MAX {
             Some("etcdserver: too many watches in this stream")
         } else {
             None
-        };
-        if let Some(reason) = refusal {
-            let cancel_reason = reason.to_owned();
-            let answer =
-                pb::WatchResponse { watch_id: -1, created: true, canceled: true, cancel_reason, ..Default::default() };
+        }
+    }
+
+    async fn create(&mut self, request: pb::WatchCreateRequest) -> bool {
+        let revision = self.front.store.revision();
+        // An empty key means the first one that there can be.
+        let key = if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key.clone() };
+        if let Some(cancel_reason) = self.refusal(&key, &request).await {
+            let (created, canceled) = (true, true);
+            let answer = pb::WatchResponse { watch_id: NO_ID, created, canceled, cancel_reason, ..Default::default() };
             return self.say(answer, revision).await;
         }
+        let id = if request.watch_id == 0 { self.free_id() } else { request.watch_id };
         let created = pb::WatchResponse { watch_id: id, created: true, ..Default::default() };
         if !self.say(created, revision).await {
             return false;
         }
         let spec = WatchSpec {
-            // An empty key means the first one that there can be.
-            key: if request.key.is_empty() { bytes::Bytes::from_static(&[0]) } else { request.key.clone() },
+            key,
             range_end: request.range_end.clone(),
             start_revision: if request.start_revision > 0 { request.start_revision } else { revision + 1 },
             prev_kv: request.prev_kv,
         };
         let (asks, asked) = mpsc::channel(1);
-        self.watches.insert(id, asks);
-        let (store, answers) = (self.store.clone(), self.answers.clone());
-        let one = One { id, request, store, progress: self.progress, answers, asked };
-        let watcher = self.store.watch(&spec);
-        self.tasks.spawn(one.run(watcher));
+        let (told, silent) = oneshot::channel();
+        self.watches.insert(id, Held { asks, silent });
+        let one = One {
+            id,
+            start: request.start_revision,
+            request,
+            store: self.front.store.clone(),
+            progress: self.front.options.progress,
+            answers_bytes: self.front.options.request_bytes_max + OVERHEAD_BYTES,
+            answers: self.answers.clone(),
+            asked,
+        };
+        let watcher = self.front.store.watch(&spec);
+        self.tasks.spawn(async move {
+            let id = one.run(watcher).await;
+            let _ = told.send(());
+            id
+        });
         true
-    }
-
-    /// Why a client may not watch a range: looked at when the watch begins, as etcd does.
-    async fn denied(&self, request: &pb::WatchCreateRequest) -> Option<String> {
-        // An empty key means the first one that there can be.
-        let key: &[u8] = if request.key.is_empty() { &[0] } else { &request.key };
-        let end = &request.range_end;
-        let seen = self.front.read(&self.credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await;
-        // In the words that Go puts around a status.
-        seen.err().map(|why| format!("rpc error: code = {:?} desc = {}", why.code(), why.message()))
     }
 
     fn free_id(&mut self) -> i64 {
@@ -167,20 +195,24 @@ impl Session {
         self.next_id - 1
     }
 
-    /// One answer for the whole stream, after every event up to it; nothing when a watch begins in the future.
+    /// One answer for the whole stream, after every event up to it; none when there are no watches, or one begins in the
+    /// future.
     async fn progress(&mut self) -> bool {
         let mut reached: Option<Revision> = None;
-        for asks in self.watches.values() {
+        for held in self.watches.values() {
             let (answer, told) = oneshot::channel();
-            if asks.send(answer).await.is_ok()
-                && let Ok(revision) = told.await
-            {
-                reached = Some(reached.map_or(revision, |least| least.min(revision)));
+            if held.asks.send(answer).await.is_err() {
+                continue;
+            }
+            match told.await {
+                Ok(Some(revision)) => reached = Some(reached.map_or(revision, |least| least.min(revision))),
+                Ok(None) => return true,
+                // It has ended meanwhile.
+                Err(_) => {}
             }
         }
-        let now = self.store.revision();
-        match reached.filter(|revision| *revision <= now) {
-            Some(revision) => self.say(pb::WatchResponse { watch_id: -1, ..Default::default() }, revision).await,
+        match reached {
+            Some(revision) => self.say(pb::WatchResponse { watch_id: NO_ID, ..Default::default() }, revision).await,
             None => true,
         }
     }
@@ -189,38 +221,73 @@ impl Session {
 /// One watch of a stream.
 struct One {
     id: i64,
+    /// The first revision wanted; 0: from now on.
+    start: Revision,
     request: pb::WatchCreateRequest,
     store: Store,
     progress: Duration,
+    answers_bytes: usize,
     answers: Answers,
-    asked: mpsc::Receiver<oneshot::Sender<Revision>>,
+    asked: mpsc::Receiver<oneshot::Sender<Option<Revision>>>,
 }
 
 impl One {
     async fn run(mut self, mut watcher: Watcher) -> i64 {
+        let compact_revision = watcher.compacted();
+        if self.start > 0 && self.start < compact_revision {
+            self.end(&WatchError::Compacted { compact_revision }).await;
+            return self.id;
+        }
         let mut quiet = tokio::time::interval(self.progress);
         quiet.reset();
         loop {
             let going = tokio::select! {
                 biased;
-                batch = watcher.next() => {
-                    quiet.reset();
-                    match batch {
-                        Ok(batch) => self.events(batch).await,
-                        Err(error) => { self.end(&error).await; false }
-                    }
-                }
                 asked = self.asked.recv() => match asked {
-                    Some(asked) => { let _ = asked.send(watcher.synced()); true }
+                    Some(asked) => self.told(&mut watcher, asked).await,
                     None => false,
                 },
-                _ = quiet.tick(), if self.request.progress_notify => {
-                    let answer = pb::WatchResponse { watch_id: self.id, ..Default::default() };
-                    self.say(answer, watcher.synced()).await
+                batch = watcher.next() => {
+                    quiet.reset();
+                    self.batch(&watcher, batch).await
+                }
+                _ = quiet.tick(), if self.request.progress_notify => match self.synced(&watcher) {
+                    Some(revision) => {
+                        let answer = pb::WatchResponse { watch_id: self.id, ..Default::default() };
+                        self.say(answer, revision).await
+                    }
+                    None => true,
                 }
             };
             if !going {
                 return self.id;
+            }
+        }
+    }
+
+    /// Says everything that there is, then how far that is.
+    async fn told(&self, watcher: &mut Watcher, asked: oneshot::Sender<Option<Revision>>) -> bool {
+        while let Some(batch) = watcher.next().now_or_never() {
+            if !self.batch(watcher, batch).await {
+                return false;
+            }
+        }
+        let _ = asked.send(self.synced(watcher));
+        true
+    }
+
+    /// The revision up to which everything was said; none while the first one wanted is to come.
+    fn synced(&self, watcher: &Watcher) -> Option<Revision> {
+        let synced = watcher.synced();
+        (synced >= self.start && synced <= self.store.revision()).then_some(synced)
+    }
+
+    async fn batch(&self, watcher: &Watcher, batch: Result<WatchBatch, WatchError>) -> bool {
+        match batch {
+            Ok(batch) => self.events(batch, watcher.compacted()).await,
+            Err(error) => {
+                self.end(&error).await;
+                false
             }
         }
     }
@@ -230,26 +297,26 @@ impl One {
         self.answers.send(Ok(answer)).await.is_ok()
     }
 
-    async fn events(&self, batch: WatchBatch) -> bool {
-        let wanted = batch.events.iter().filter(|event| self.wants(event)).map(|event| {
-            let prev_kv = if self.request.prev_kv { event.prev_kv.clone() } else { None };
-            Event { r#type: event.r#type, kv: event.kv.clone(), prev_kv }
-        });
-        let mut parts: Vec<Vec<Event>> = vec![Vec::new()];
-        let mut bytes = 0;
-        for event in wanted {
-            let size = prost::Message::encoded_len(&event);
-            if self.request.fragment && bytes + size > FRAGMENT_BYTES && bytes > 0 {
-                parts.push(Vec::new());
-                bytes = 0;
-            }
-            bytes += size;
-            parts.last_mut().expect("begins with one").push(event);
+    async fn events(&self, batch: WatchBatch, compacted: Revision) -> bool {
+        let events: Vec<Event> = batch
+            .events
+            .iter()
+            .filter(|event| self.wants(event))
+            .map(|event| {
+                // What was before a compaction cannot be read any more.
+                let readable = event.kv.as_ref().is_some_and(|kv| kv.mod_revision > compacted);
+                let prev_kv = if self.request.prev_kv && readable { event.prev_kv.clone() } else { None };
+                Event { r#type: event.r#type, kv: event.kv.clone(), prev_kv }
+            })
+            .collect();
+        if events.is_empty() {
+            return true;
         }
-        let last = parts.len() - 1;
-        for (number, events) in parts.into_iter().enumerate().filter(|(_, events)| !events.is_empty()) {
-            let answer = pb::WatchResponse { watch_id: self.id, events, fragment: number < last, ..Default::default() };
-            if !self.say(answer, batch.revision).await {
+        let header = self.store.header(batch.revision);
+        let answer = pb::WatchResponse { header, watch_id: self.id, events, ..Default::default() };
+        let bytes_max = if self.request.fragment { self.answers_bytes } else { usize::MAX };
+        for part in fragments(answer, bytes_max) {
+            if self.answers.send(Ok(part)).await.is_err() {
                 return false;
             }
         }
@@ -264,12 +331,12 @@ impl One {
         !self.request.filters.contains(&without.into())
     }
 
+    /// Says why it ends; of compaction without a revision, as etcd does.
     async fn end(&self, error: &WatchError) {
         let mut answer = pb::WatchResponse { watch_id: self.id, canceled: true, ..Default::default() };
         if let WatchError::Compacted { compact_revision } = error {
             answer.compact_revision = *compact_revision;
-            answer.cancel_reason = "etcdserver: mvcc: required revision has been compacted".to_owned();
         }
-        self.say(answer, self.store.revision()).await;
+        self.say(answer, 0).await;
     }
 }

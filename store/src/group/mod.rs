@@ -8,6 +8,7 @@ pub(crate) mod lessor;
 pub(crate) mod members;
 mod propose;
 pub(crate) mod queue;
+pub(crate) mod quota;
 pub(crate) mod space;
 pub(crate) mod strict;
 
@@ -78,6 +79,11 @@ impl Group {
             learns: AtomicBool::new(false),
             heard,
         }
+    }
+
+    /// How long a leader may be silent before others stand for election.
+    pub(crate) fn election_timeout(&self) -> Duration {
+        self.patience / 15
     }
 
     /// A member that the leader has not heard from for so long counts as away.

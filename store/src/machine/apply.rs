@@ -10,6 +10,7 @@ use proto::command::{Command, Outcome, OutcomeBatch, Refusal};
 use proto::etcdserverpb as pb;
 use proto::peer::LogId;
 
+use crate::machine::alarm;
 use crate::machine::auth::{Auth, Effects};
 use crate::machine::lease::TTL_MAX;
 use crate::machine::pending::{Pending, readable, refusal};
@@ -43,6 +44,9 @@ fn outcome(response: Result<Response, Refusal>) -> Outcome {
 }
 
 fn request(pending: &mut Pending<'_>, request: Option<&Request>) -> Result<Response, Refusal> {
+    if let Some(refused) = request.and_then(|request| alarm::forbids(&pending.header.alarms, request)) {
+        return Err(refused);
+    }
     match request {
         Some(Request::Put(request)) => {
             let mut scratch = pending.begin();
@@ -69,6 +73,10 @@ fn request(pending: &mut Pending<'_>, request: Option<&Request>) -> Result<Respo
                 pending.leases.checkpoint(noted.id, noted.remaining_ttl, &mut pending.batch);
             }
             Ok(Response::LeaseCheckpoints(checkpoints.clone()))
+        }
+        Some(Request::Alarm(request)) => {
+            let alarms = alarm::change(&mut pending.header.alarms, request);
+            Ok(Response::Alarm(pb::AlarmResponse { header: now(pending), alarms }))
         }
         Some(request) => change_auth(pending, request),
         None => Err(refusal(Reason::Invalid, "an entry of a newer version of this program holds an unknown request")),

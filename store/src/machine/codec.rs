@@ -1,6 +1,7 @@
 //! PURE: the bytes of the state machine's keys and of its header.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use proto::etcdserverpb::AlarmMember;
 
 use crate::api::Revision;
 
@@ -38,6 +39,9 @@ pub(crate) struct Header {
     /// The Raft layer's words about the last membership.
     #[prost(bytes = "bytes", tag = "8")]
     pub(crate) membership: Bytes,
+    /// Alarms that are raised, by kind and member.
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) alarms: Vec<AlarmMember>,
 }
 
 impl Header {
@@ -58,6 +62,23 @@ pub(crate) fn history_key(revision: Revision, position: u32) -> Bytes {
 /// The revision in a key of `Family::History`.
 pub(crate) fn history_revision(key: &[u8]) -> Option<Revision> {
     Some(Revision::from_be_bytes(key.get(..8)?.try_into().ok()?))
+}
+
+/// The revision in a key of `Family::History`, and the position in it.
+pub(crate) fn parse_history_key(key: &[u8]) -> Option<(Revision, u32)> {
+    Some((history_revision(key)?, u32::from_be_bytes(key.get(8..12)?.try_into().ok()?)))
+}
+
+/// A change's place as etcd's database has it: revision, position, and whether it is a deletion.
+pub(crate) fn revision_key(revision: Revision, position: u32, deletion: bool) -> Bytes {
+    let mut key = BytesMut::with_capacity(18);
+    key.put_i64(revision);
+    key.put_u8(b'_');
+    key.put_i64(i64::from(position));
+    if deletion {
+        key.put_u8(b't');
+    }
+    key.freeze()
 }
 
 /// What all of a user key's rows in `Family::Index` begin with: escaped, so that no key's rows lie among another's.

@@ -91,6 +91,7 @@ impl Machine {
         self.guard(std::sync::Arc::new(Auth::load(view.snapshot())), Vec::new());
         *self.inner.engine.write() = engine;
         self.inner.ring.reset(view.revision());
+        self.inner.ring.compact(view.header().compacted);
         *self.inner.milestones.lock() = super::hash::Milestones::default();
         // Views of the old generation keep its files open; only their names go.
         fs::remove_dir_all(&old).map_err(|error| disk(&old, &error))

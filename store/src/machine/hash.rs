@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 
 use prost::Message;
+use proto::mvccpb::Event;
+use proto::mvccpb::event::EventType;
 
 use crate::api::{Revision, StateHash};
 use crate::engine::Family;
 use crate::machine::codec;
-use crate::machine::view::View;
+use crate::machine::txn::first;
+use crate::machine::view::{View, decode, newest};
 
 /// A revision, and the checksum over every change up to it that apply carries along.
 pub(crate) type Sum = (Revision, u32);
@@ -43,20 +46,37 @@ pub(crate) fn disagreement(ours: &[Sum], theirs: &[Sum]) -> Option<Revision> {
 }
 
 impl View {
-    /// Of everything that can be read at the revision shown or before it, down to what is compacted. How far this member
-    /// has got with removing compacted history makes no difference.
+    /// etcd's HashKV at the revision shown: of every change after what is compacted, and of what is left of the changes
+    /// before. How far this member has got with removing compacted history makes no difference.
+    ///
+    /// Source: etcd `server/storage/mvcc/hash.go`.
     pub(crate) fn hash(&self) -> StateHash {
-        let compacted = self.header().compacted;
-        let mut hash = 0;
-        for kv in self.clone().at(compacted).range(&[0], &[0]) {
+        let (compacted, revision) = (self.header().compacted, self.revision());
+        let mut hash = crc32c::crc32c(b"key");
+        let (from, to) = (codec::history_key(0, 0), codec::history_key(revision + 1, 0));
+        for (row, event) in self.snapshot().scan(Family::History, &from, Some(&to)) {
+            let Some((main, position)) = codec::parse_history_key(&row) else { continue };
+            let event: Event = decode(event);
+            let deleted = event.r#type() == EventType::Delete;
+            let Some(mut kv) = event.kv else { continue };
+            let newest = || newest(self.snapshot(), &kv.key, revision) == Some((main, position));
+            if main <= compacted && (deleted || !newest()) {
+                continue;
+            }
+            if deleted {
+                // etcd keeps the key alone.
+                kv.mod_revision = 0;
+            }
+            hash = crc32c::crc32c_append(hash, &codec::revision_key(main, position, deleted));
             hash = crc32c::crc32c_append(hash, &kv.encode_to_vec());
         }
-        let (from, to) = (codec::history_key(compacted + 1, 0), codec::history_key(self.revision() + 1, 0));
-        for (row, event) in self.snapshot().scan(Family::History, &from, Some(&to)) {
-            hash = crc32c::crc32c_append(crc32c::crc32c_append(hash, &row), &event);
-        }
-        StateHash { hash, revision: self.revision(), compacted }
+        StateHash { hash, revision, compacted: first(compacted) }
     }
+}
+
+/// Of a revision before all others there is nothing but the name of what is hashed.
+pub(crate) fn of_nothing(revision: Revision, compacted: Revision) -> StateHash {
+    StateHash { hash: crc32c::crc32c(b"key"), revision, compacted: first(compacted) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! What an entry does is pure (`apply`, `txn`, `lease`); this file reads the engine, writes one batch, tells watchers.
 
+pub(crate) mod alarm;
 mod apply;
 pub(crate) mod auth;
 pub(crate) mod codec;
@@ -139,6 +140,7 @@ impl Machine {
             )));
         }
         let ring = Arc::new(Ring::new(view.revision()));
+        ring.compact(view.header().compacted);
         let leases = Mutex::new(Leases::load(view.snapshot()));
         let auth = Auth::load(view.snapshot());
         let guarded = AtomicBool::new(auth.enabled);
@@ -189,6 +191,9 @@ impl Machine {
         let Pending { header, mut batch, events, sums, auth, sessions, .. } = pending;
         // Before what comes after it in the log can be read.
         self.guard(auth, sessions);
+        if header.compacted != view.header().compacted {
+            self.inner.ring.compact(header.compacted);
+        }
         batch.put(Family::Meta, HEADER_KEY, header.encode_to_vec());
         engine.write(batch)?;
         let mut milestones = self.inner.milestones.lock();
@@ -261,6 +266,15 @@ impl Machine {
         Ok(response)
     }
 
+    /// A transaction that only reads, on the local replica.
+    ///
+    /// # Errors
+    /// As `view_at`.
+    pub(crate) fn read(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+        let (view, mut none) = (self.view(), Leases::default());
+        txn::txn(&mut Pending::new(&view, &mut none, self.auth()).begin(), request).map_err(Error::Refused)
+    }
+
     /// Follows a range.
     pub(crate) fn watch(&self, spec: &WatchSpec) -> Watcher {
         Watcher::new(self.inner.ring.clone(), self.inner.clone(), spec)
@@ -284,6 +298,17 @@ impl Machine {
     /// Bytes on disk, about.
     pub(crate) fn size(&self) -> u64 {
         self.inner.engine.read().size()
+    }
+
+    /// Of these, still of use, about.
+    pub(crate) fn size_in_use(&self) -> u64 {
+        self.inner.engine.read().size_in_use()
+    }
+
+    /// Gives back the space of what is no longer there; blocks until it is done.
+    pub(crate) fn tidy(&self) {
+        let engine = self.inner.engine.read().clone();
+        engine.tidy();
     }
 
     /// Gives a state that no log led to its place after one.

@@ -6,26 +6,49 @@ use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use proto::etcdserverpb::{RangeRequest, RangeResponse};
 use proto::mvccpb::KeyValue;
 
+/// Whether keys are wanted in the order in which they lie. Without an order a target makes no difference yet: what is
+/// found within the limit is sorted afterwards.
+pub(crate) fn in_order(request: &RangeRequest) -> bool {
+    let ascending = request.sort_target() == SortTarget::Key && request.sort_order() == SortOrder::Ascend;
+    request.sort_order() == SortOrder::None || ascending
+}
+
+/// Whether keys are left out by their revisions.
+pub(crate) fn filtered(request: &RangeRequest) -> bool {
+    [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision]
+        .iter()
+        .any(|bound| *bound != 0)
+}
+
+/// Whether a value is of use: not where only keys are wanted, unless they are sorted by it.
+pub(crate) fn values(request: &RangeRequest) -> bool {
+    !request.keys_only || request.sort_target() == SortTarget::Value
+}
+
+/// As etcd has keys alone: without their leases, unless it looked at the values.
+pub(crate) fn bare(kv: &mut KeyValue) {
+    kv.value.clear();
+    kv.lease = 0;
+}
+
 /// Answers a range from the keys that lie in it, in order. The header is left to the caller.
 pub(crate) fn answer(request: &RangeRequest, keys: impl Iterator<Item = KeyValue>) -> RangeResponse {
     let limit = usize::try_from(request.limit).unwrap_or(0);
-    let sorted = request.sort_order() != SortOrder::None || request.sort_target() != SortTarget::Key;
-    let filtered =
-        [request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision]
-            .iter()
-            .any(|bound| *bound != 0);
+    let (in_order, filtered, values) = (in_order(request), filtered(request), values(request));
+    // One more than wanted tells whether there are more.
+    let enough = if in_order && !filtered && limit > 0 { limit.saturating_add(1) } else { usize::MAX };
     let mut response = RangeResponse::default();
-    for kv in keys {
+    for mut kv in keys {
         response.count += 1;
-        let full = limit > 0 && response.kvs.len() > limit && !sorted;
-        if request.count_only || full || (filtered && !wanted(request, &kv)) {
+        if request.count_only || response.kvs.len() >= enough || (filtered && !wanted(request, &kv)) {
             continue;
+        }
+        if !values {
+            bare(&mut kv);
         }
         response.kvs.push(kv);
     }
-    if sorted {
-        sort(request, &mut response.kvs);
-    }
+    sort(request, &mut response.kvs);
     if limit > 0 && response.kvs.len() > limit {
         response.kvs.truncate(limit);
         response.more = true;
@@ -42,15 +65,18 @@ fn wanted(request: &RangeRequest, kv: &KeyValue) -> bool {
         && within(kv.create_revision, request.min_create_revision, request.max_create_revision)
 }
 
+/// Equals keep the order of their keys, in both directions.
 fn sort(request: &RangeRequest, kvs: &mut [KeyValue]) {
-    match request.sort_target() {
-        SortTarget::Key => kvs.sort_by(|a, b| a.key.cmp(&b.key)),
-        SortTarget::Version => kvs.sort_by_key(|kv| kv.version),
-        SortTarget::Create => kvs.sort_by_key(|kv| kv.create_revision),
-        SortTarget::Mod => kvs.sort_by_key(|kv| kv.mod_revision),
-        SortTarget::Value => kvs.sort_by(|a, b| a.value.cmp(&b.value)),
-    }
-    if request.sort_order() == SortOrder::Descend {
-        kvs.reverse();
+    let compare = |a: &KeyValue, b: &KeyValue| match request.sort_target() {
+        SortTarget::Key => a.key.cmp(&b.key),
+        SortTarget::Version => a.version.cmp(&b.version),
+        SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+        SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => a.value.cmp(&b.value),
+    };
+    match (request.sort_target(), request.sort_order()) {
+        (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => {}
+        (_, SortOrder::Descend) => kvs.sort_by(|a, b| compare(b, a)),
+        _ => kvs.sort_by(compare),
     }
 }

@@ -12,7 +12,8 @@ use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::response_op::Response;
 use proto::mvccpb::KeyValue;
 
-use crate::machine::pending::{Scratch, refusal};
+use crate::api::Revision;
+use crate::machine::pending::{Scratch, readable, refusal};
 use crate::machine::range;
 
 /// The header of a response inside the state machine: the caller adds who answers.
@@ -21,6 +22,7 @@ pub(crate) fn header(scratch: &Scratch<'_, '_>) -> Option<pb::ResponseHeader> {
 }
 
 pub(crate) fn put(scratch: &mut Scratch<'_, '_>, request: &pb::PutRequest) -> Result<pb::PutResponse, Refusal> {
+    check_put(scratch, request)?;
     let old = scratch.get(&request.key);
     let (mut value, mut lease) = (request.value.clone(), request.lease);
     if request.ignore_value || request.ignore_lease {
@@ -32,11 +34,33 @@ pub(crate) fn put(scratch: &mut Scratch<'_, '_>, request: &pb::PutRequest) -> Re
             lease = old.lease;
         }
     }
-    if lease != 0 && scratch.pending.leases.get(lease).is_none() {
-        return Err(refusal(Reason::LeaseNotFound, "etcdserver: requested lease not found"));
-    }
     scratch.put(&request.key, value, lease);
     Ok(pb::PutResponse { header: header(scratch), prev_kv: old.filter(|_| request.prev_kv) })
+}
+
+fn check_put(scratch: &Scratch<'_, '_>, request: &pb::PutRequest) -> Result<(), Refusal> {
+    if request.lease != 0 && scratch.pending.leases.get(request.lease).is_none() {
+        return Err(refusal(Reason::LeaseNotFound, "etcdserver: requested lease not found"));
+    }
+    if (request.ignore_value || request.ignore_lease) && scratch.get(&request.key).is_none() {
+        return Err(refusal(Reason::KeyNotFound, "etcdserver: key not found"));
+    }
+    Ok(())
+}
+
+/// A negative revision is the newest, but in a transaction etcd compares it with the first there is, -1 as long as nothing
+/// was compacted.
+fn check_range(scratch: &Scratch<'_, '_>, request: &pb::RangeRequest) -> Result<(), Refusal> {
+    if request.revision == 0 {
+        return Ok(());
+    }
+    let compacted = scratch.pending.header.compacted;
+    readable(request.revision, scratch.pending.header.revision, first(compacted))
+}
+
+/// The first revision there is, in etcd's words.
+pub(crate) fn first(compacted: Revision) -> Revision {
+    if compacted == 0 { -1 } else { compacted }
 }
 
 pub(crate) fn delete_range(scratch: &mut Scratch<'_, '_>, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
@@ -56,19 +80,18 @@ fn range(scratch: &Scratch<'_, '_>, request: &pb::RangeRequest) -> Result<pb::Ra
         let view = scratch.past(request.revision)?;
         range::answer(request, view.range(&request.key, &request.range_end))
     } else {
-        if request.revision > scratch.revision() {
-            scratch.past(request.revision)?;
-        }
         range::answer(request, scratch.range(&request.key, &request.range_end).into_iter())
     };
     response.header = header(scratch);
     Ok(response)
 }
 
-/// All compares are judged on the state before the transaction, then one branch runs, in order.
+/// All compares, and what the operations of the branches taken need, are judged on the state before the transaction; then
+/// they run, in order.
 pub(crate) fn txn(scratch: &mut Scratch<'_, '_>, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Refusal> {
     let mut path = Vec::new();
     judge(scratch, request, &mut path);
+    check(scratch, request, &mut path.iter().copied())?;
     let mut response = run(scratch, request, &mut path.into_iter())?;
     response.header = header(scratch);
     Ok(response)
@@ -83,6 +106,22 @@ fn judge(scratch: &Scratch<'_, '_>, request: &pb::TxnRequest, path: &mut Vec<boo
             judge(scratch, nested, path);
         }
     }
+}
+
+fn check(
+    scratch: &Scratch<'_, '_>,
+    request: &pb::TxnRequest,
+    path: &mut impl Iterator<Item = bool>,
+) -> Result<(), Refusal> {
+    for op in if path.next().expect("a verdict for each transaction") { &request.success } else { &request.failure } {
+        match &op.request {
+            Some(Request::RequestRange(request)) => check_range(scratch, request)?,
+            Some(Request::RequestPut(request)) => check_put(scratch, request)?,
+            Some(Request::RequestTxn(request)) => check(scratch, request, path)?,
+            Some(Request::RequestDeleteRange(_)) | None => {}
+        }
+    }
+    Ok(())
 }
 
 fn run(
@@ -102,43 +141,42 @@ fn run(
         };
         responses.push(pb::ResponseOp { response: Some(response) });
     }
-    Ok(pb::TxnResponse { header: None, succeeded, responses })
+    // A nested one has a header, with nothing in it.
+    Ok(pb::TxnResponse { header: Some(pb::ResponseHeader::default()), succeeded, responses })
 }
 
 fn holds(scratch: &Scratch<'_, '_>, compare: &pb::Compare) -> bool {
     let found = scratch.range(&compare.key, &compare.range_end);
     if found.is_empty() {
         // An absent key compares as zeros, but has no value at all.
-        return compare.target() != CompareTarget::Value && holds_for(compare, &KeyValue::default());
+        return compare.target != i32::from(CompareTarget::Value) && holds_for(compare, &KeyValue::default());
     }
     found.iter().all(|kv| holds_for(compare, kv))
 }
 
 fn holds_for(compare: &pb::Compare, kv: &KeyValue) -> bool {
-    let order = match (compare.target(), &compare.target_union) {
+    // What etcd does not know compares as equal, and holds.
+    let Ok(target) = CompareTarget::try_from(compare.target) else {
+        return !matches!(compare.result(), CompareResult::NotEqual | CompareResult::Greater | CompareResult::Less);
+    };
+    let order = match (target, &compare.target_union) {
         (CompareTarget::Value, Some(TargetUnion::Value(value))) => kv.value.cmp(value),
         (CompareTarget::Value, _) => kv.value.as_ref().cmp(b""),
-        (CompareTarget::Create, union) => kv.create_revision.cmp(&number(union.as_ref())),
-        (CompareTarget::Mod, union) => kv.mod_revision.cmp(&number(union.as_ref())),
-        (CompareTarget::Version, union) => kv.version.cmp(&number(union.as_ref())),
-        (CompareTarget::Lease, union) => kv.lease.cmp(&number(union.as_ref())),
+        // An operand of another kind counts as zero.
+        (CompareTarget::Create, Some(TargetUnion::CreateRevision(number))) => kv.create_revision.cmp(number),
+        (CompareTarget::Create, _) => kv.create_revision.cmp(&0),
+        (CompareTarget::Mod, Some(TargetUnion::ModRevision(number))) => kv.mod_revision.cmp(number),
+        (CompareTarget::Mod, _) => kv.mod_revision.cmp(&0),
+        (CompareTarget::Version, Some(TargetUnion::Version(number))) => kv.version.cmp(number),
+        (CompareTarget::Version, _) => kv.version.cmp(&0),
+        (CompareTarget::Lease, Some(TargetUnion::Lease(number))) => kv.lease.cmp(number),
+        (CompareTarget::Lease, _) => kv.lease.cmp(&0),
     };
-    match compare.result() {
-        CompareResult::Equal => order == Ordering::Equal,
-        CompareResult::NotEqual => order != Ordering::Equal,
-        CompareResult::Greater => order == Ordering::Greater,
-        CompareResult::Less => order == Ordering::Less,
-    }
-}
-
-fn number(union: Option<&TargetUnion>) -> i64 {
-    match union {
-        Some(
-            TargetUnion::Version(number)
-            | TargetUnion::CreateRevision(number)
-            | TargetUnion::ModRevision(number)
-            | TargetUnion::Lease(number),
-        ) => *number,
-        Some(TargetUnion::Value(_)) | None => 0,
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => order == Ordering::Equal,
+        Ok(CompareResult::NotEqual) => order != Ordering::Equal,
+        Ok(CompareResult::Greater) => order == Ordering::Greater,
+        Ok(CompareResult::Less) => order == Ordering::Less,
+        Err(_) => true,
     }
 }

@@ -11,6 +11,9 @@ use crate::api::Revision;
 use crate::engine::{Family, Snapshot};
 use crate::machine::codec::{self, Header};
 
+/// Bytes of events read at once, about.
+const EVENTS_BYTES: usize = 4 << 20;
+
 /// A consistent picture of the local replica; reads never wait and never change.
 #[derive(Clone)]
 pub struct View {
@@ -67,16 +70,40 @@ impl View {
 
     /// How many keys lie in the range.
     pub fn count(&self, key: &[u8], end: &[u8]) -> u64 {
-        if self.revision != self.header.revision {
-            return self.past_range(key, end).count() as u64;
+        let (mut count, (from, to)) = (0, codec::bounds(key, end));
+        self.visit(&from, to.as_deref(), &mut |_, _| {
+            count += 1;
+            true
+        });
+        count
+    }
+
+    /// Bytes of keys and values in the range.
+    pub(crate) fn bytes(&self, key: &[u8], end: &[u8]) -> usize {
+        let (mut bytes, (from, to)) = (0, codec::bounds(key, end));
+        self.visit(&from, to.as_deref(), &mut |_, kv| {
+            bytes += kv.len();
+            true
+        });
+        bytes
+    }
+
+    /// Shows the keys in `from..to` in order, each with its `KeyValue` as it is encoded, as long as it is told to go on.
+    pub(crate) fn visit(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
+        if self.revision == self.header.revision {
+            self.snapshot.visit(Family::Latest, from, to, each);
+        } else {
+            let _ = self.past_between(from, to).all(|kv| each(&kv.key, &kv.encode_to_vec()));
         }
-        let (from, to) = codec::bounds(key, end);
-        self.snapshot.scan(Family::Latest, &from, to.as_deref()).count() as u64
     }
 
     fn past_range<'a>(&'a self, key: &[u8], end: &[u8]) -> Box<dyn Iterator<Item = KeyValue> + Send + 'a> {
         let (from, to) = codec::bounds(key, end);
-        let (from, to) = (codec::index_prefix(&from), to.map(|to| codec::index_prefix(&to)));
+        self.past_between(&from, to.as_deref())
+    }
+
+    fn past_between<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Box<dyn Iterator<Item = KeyValue> + Send + 'a> {
+        let (from, to) = (codec::index_prefix(from), to.map(codec::index_prefix));
         let mut rows = self
             .snapshot
             .scan(Family::Index, &from, to.as_deref())
@@ -100,12 +127,15 @@ impl View {
     pub(crate) fn events(&self, from: Revision, limit: usize) -> (Vec<(Revision, Event)>, Revision) {
         let start = codec::history_key(from, 0);
         let mut events: Vec<(Revision, Event)> = Vec::new();
+        let mut bytes = 0;
         for (row, value) in self.snapshot.scan(Family::History, &start, None) {
             let revision = codec::history_revision(&row).expect("rows were written with history_key");
             let last = events.last().map(|(revision, _)| *revision);
-            if let Some(last) = last.filter(|last| events.len() >= limit && *last != revision) {
+            let full = events.len() >= limit || bytes >= EVENTS_BYTES;
+            if let Some(last) = last.filter(|last| full && *last != revision) {
                 return (events, last);
             }
+            bytes += value.len();
             events.push((revision, decode(value)));
         }
         (events, self.header.revision)
@@ -121,6 +151,14 @@ pub(crate) fn before(snapshot: &dyn Snapshot, key: &[u8], revision: Revision) ->
     let (row, position) = snapshot.last(Family::Index, &codec::index_key(key, 0), &codec::index_key(key, revision))?;
     let (_, revision) = codec::parse_index_key(&row)?;
     event_at(snapshot, revision, &position)
+}
+
+/// Where the newest change of a key up to a revision lies.
+pub(crate) fn newest(snapshot: &dyn Snapshot, key: &[u8], revision: Revision) -> Option<(Revision, u32)> {
+    let (row, position) =
+        snapshot.last(Family::Index, &codec::index_key(key, 0), &codec::index_key(key, revision + 1))?;
+    let (_, revision) = codec::parse_index_key(&row)?;
+    Some((revision, u32::from_be_bytes(position.as_ref().try_into().ok()?)))
 }
 
 fn event_at(snapshot: &dyn Snapshot, revision: Revision, position: &[u8]) -> Option<Event> {

@@ -5,11 +5,13 @@ mod founding;
 mod identity;
 mod open;
 mod serving;
+mod upkeep;
 
 pub(crate) use founding::announced_id;
 pub(crate) use identity::random;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use proto::command::outcome::Response;
 use proto::command::{Command, Outcome, TxnBatch};
 use proto::etcdserverpb as pb;
 use proto::peer::change_request::Change;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,9 +36,11 @@ use crate::group::cluster::Changed;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::queue::Weight;
+use crate::group::quota::Quota;
 use crate::group::space::grows;
 use crate::lanes::Lanes;
 use crate::listener::Ends;
+use crate::machine::hash;
 use crate::machine::view::View;
 use crate::machine::{Machine, reads_the_past};
 use crate::raft::journal::Journal;
@@ -71,6 +75,11 @@ struct Inner {
     syncs: Arc<Durations>,
     /// Where connections of etcd's clients are served.
     lanes: Arc<Lanes>,
+    quota: Quota,
+    /// One rewriting of the state's files at a time.
+    tidying: Arc<Semaphore>,
+    /// Compacts by itself.
+    compacts: AtomicBool,
     tasks: TaskTracker,
     calls: TaskTracker,
     ends: Ends,
@@ -333,7 +342,10 @@ impl Store {
     pub async fn hash(&self, revision: Revision) -> Result<StateHash, Error> {
         let machine = self.inner.machine.clone();
         // Reads everything there is: off the runtime's threads.
-        let hashed = tokio::task::spawn_blocking(move || machine.view_at(revision).map(|view| view.hash()));
+        let hashed = tokio::task::spawn_blocking(move || match revision {
+            ..0 => Ok(hash::of_nothing(revision, machine.view().header().compacted)),
+            _ => machine.view_at(revision).map(|view| view.hash()),
+        });
         hashed.await.unwrap_or_else(|error| Err(Error::Stopped(error.to_string())))
     }
 
@@ -398,25 +410,6 @@ impl Store {
                 () = cancel.cancelled() => {}
             }
         });
-    }
-
-    /// What etcd's Status tells of this member.
-    pub(crate) fn status(&self) -> pb::StatusResponse {
-        let now = self.inner.group.raft.metrics().borrow_watched().clone();
-        let size = i64::try_from(self.inner.machine.size()).unwrap_or(i64::MAX);
-        pb::StatusResponse {
-            header: self.header(self.revision()),
-            version: crate::etcd::VERSION.to_owned(),
-            db_size: size,
-            db_size_in_use: size,
-            leader: now.current_leader.unwrap_or(0),
-            raft_index: now.last_log_index.unwrap_or(0),
-            raft_term: now.current_term,
-            raft_applied_index: now.last_applied.map_or(0, |id| id.index),
-            is_learner: now.membership_config.voter_ids().all(|id| id != self.id()),
-            storage_version: crate::etcd::STORAGE_VERSION.to_owned(),
-            ..pb::StatusResponse::default()
-        }
     }
 
     /// The header of an answer that no state machine gave.

@@ -1,6 +1,7 @@
 //! Putting a store together, and taking it down.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use prost::Message;
 use proto::peer;
 use proto::peer::peer_server::PeerServer;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use crate::config::{Bootstrap, Config, Transport, Url};
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::queue::{READERS, WRITERS};
+use crate::group::quota::Quota;
 use crate::group::space::Space;
 use crate::group::{Group, leadership, members, parse_failure};
 use crate::lanes::Lanes;
@@ -133,8 +136,24 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
 
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
     let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });
-    let inner =
-        Inner { group, machine, journal, lessor, datagrams, leadership, removal, syncs, lanes, tasks, calls, ends };
+    let (quota, tidying) = (Quota::default(), Arc::new(Semaphore::new(1)));
+    let inner = Inner {
+        group,
+        machine,
+        journal,
+        lessor,
+        datagrams,
+        leadership,
+        removal,
+        syncs,
+        quota,
+        tidying,
+        compacts: AtomicBool::new(false),
+        lanes,
+        tasks,
+        calls,
+        ends,
+    };
     let store = Store { inner: Arc::new(inner) };
     if let Err(error) = enter(&store, &config, identity).await {
         store.shutdown().await;

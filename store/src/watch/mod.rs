@@ -89,6 +89,11 @@ impl Watcher {
         }
     }
 
+    /// What is compacted now.
+    pub(crate) fn compacted(&self) -> Revision {
+        self.ring.compacted()
+    }
+
     /// The revision up to which everything has been delivered.
     pub fn synced(&self) -> Revision {
         self.next - 1

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -18,6 +19,8 @@ const EVENTS_MAX: usize = 1 << 16;
 const BYTES_MAX: usize = 64 << 20;
 /// The newest events keep what readers noted about them.
 const NOTES_MAX: usize = 256;
+/// Bytes of wanted events at once, about: whole revisions are never cut.
+const STEP_BYTES: usize = 4 << 20;
 /// Topics; several paths may share one.
 const TOPICS: usize = 64;
 
@@ -28,6 +31,8 @@ pub(super) type Topic = usize;
 pub(crate) struct Ring {
     inner: RwLock<Inner>,
     newest: watch::Sender<Revision>,
+    /// What is compacted: watches cannot begin below it.
+    compacted: AtomicI64,
     /// The newest event of each topic.
     topics: Vec<watch::Sender<Revision>>,
 }
@@ -101,7 +106,17 @@ impl Ring {
     /// Of a store at a revision.
     pub(crate) fn new(revision: Revision) -> Self {
         let topics = (0..TOPICS).map(|_| watch::Sender::new(revision)).collect();
-        Ring { inner: RwLock::new(Inner::new(revision)), newest: watch::Sender::new(revision), topics }
+        let (inner, newest) = (RwLock::new(Inner::new(revision)), watch::Sender::new(revision));
+        Ring { inner, newest, compacted: AtomicI64::new(0), topics }
+    }
+
+    /// Notes what is compacted.
+    pub(crate) fn compact(&self, revision: Revision) {
+        self.compacted.store(revision, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compacted(&self) -> Revision {
+        self.compacted.load(Ordering::Relaxed)
     }
 
     /// The newest revision, and every change of it.
@@ -151,7 +166,7 @@ impl Ring {
         wants: impl Fn(&Bytes) -> bool,
     ) -> Option<(Vec<Arc<Occurrence>>, Revision)> {
         let inner = self.inner.read();
-        let mut look = Look { wanted: Vec::new(), looked: 0, last: next };
+        let mut look = Look { wanted: Vec::new(), looked: 0, bytes: 0, last: next };
         let mut take = |(revision, event): &(Revision, Arc<Occurrence>)| look.at(*revision, event, limit, &wants);
         let end = if let Some(topic) = topic {
             let of = &inner.topics[topic];
@@ -177,6 +192,7 @@ impl Ring {
 struct Look {
     wanted: Vec<Arc<Occurrence>>,
     looked: usize,
+    bytes: usize,
     last: Revision,
 }
 
@@ -189,12 +205,13 @@ impl Look {
         limit: usize,
         wants: &impl Fn(&Bytes) -> bool,
     ) -> bool {
-        if self.looked >= limit && revision != self.last {
+        if (self.looked >= limit || self.bytes >= STEP_BYTES) && revision != self.last {
             return false;
         }
         self.looked += 1;
         self.last = revision;
         if event.kv.as_ref().is_some_and(|kv| wants(&kv.key)) {
+            self.bytes += size(event);
             self.wanted.push(Arc::clone(event));
         }
         true

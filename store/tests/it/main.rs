@@ -8,6 +8,7 @@ mod crash;
 mod etcd;
 mod founding;
 mod gate;
+mod golden;
 mod members;
 mod membership;
 mod single;

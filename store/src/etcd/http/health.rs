@@ -11,7 +11,6 @@ use proto::etcdserverpb as pb;
 use tonic::body::Body;
 
 use crate::etcd::http::{Checks, parameters, reply};
-use crate::etcd::maintenance::alarms;
 use crate::etcd::{Front, status};
 
 /// What is looked at.
@@ -39,7 +38,7 @@ impl Check {
     async fn run(self, front: &Front) -> Result<(), String> {
         match self {
             Check::DataCorruption => {
-                let corrupt = alarms(front).iter().any(|alarm| alarm.alarm() == pb::AlarmType::Corrupt);
+                let corrupt = front.store.alarms(0).iter().any(|alarm| alarm.alarm() == pb::AlarmType::Corrupt);
                 if corrupt { Err("alarm activated: CORRUPT".to_owned()) } else { Ok(()) }
             }
             Check::SerializableRead => read(front, true).await,
@@ -115,7 +114,7 @@ pub(super) async fn old<B>(front: &Front, checks: &Checks, request: &Request<B>)
 }
 
 async fn well(front: &Front, serializable: bool, excluded: impl Fn(&str) -> bool) -> Result<(), String> {
-    if let Some(alarm) = alarms(front).iter().find(|alarm| !excluded(alarm.alarm().as_str_name())) {
+    if let Some(alarm) = front.store.alarms(0).iter().find(|alarm| !excluded(alarm.alarm().as_str_name())) {
         return Err(format!("ALARM {}", alarm.alarm().as_str_name()));
     }
     if !serializable && front.store.leadership().borrow().leader.is_none() {
