@@ -20,6 +20,9 @@ pub enum Error {
     /// The request breaks a rule of the API.
     #[error("{0}")]
     Invalid(String),
+    /// This member's state is not what the others hold: ask another one. It gets its state anew where most agree.
+    #[error("corrupt cluster: this server's state differs from that of the others")]
+    Corrupt,
     /// The store is shutting down or has failed for good.
     #[error("store stopped: {0}")]
     Stopped(String),

@@ -190,8 +190,8 @@ impl Cluster {
             .then_some("NOSPACE: this server's disk is full; while it leads, writes are refused: free some");
         let differs = |(name, revision)| {
             format!(
-                "CORRUPT: server {name:?} holds another state than the leader, since revision {revision} at the latest; remove \
-                 the one that is wrong and join it again with an empty data directory"
+                "CORRUPT: server {name:?} holds another state than the others, since revision {revision} at the latest; where \
+                 most agree it gets theirs by itself, otherwise restore a backup"
             )
         };
         let corrupt = self.store.differing().into_iter().map(differs);

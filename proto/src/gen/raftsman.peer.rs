@@ -287,6 +287,8 @@ pub mod failure {
         Overloaded = 2,
         Stopped = 3,
         Invalid = 4,
+        /// States differ, and nobody knows whose is right.
+        Corrupt = 5,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -300,6 +302,7 @@ pub mod failure {
                 Self::Overloaded => "OVERLOADED",
                 Self::Stopped => "STOPPED",
                 Self::Invalid => "INVALID",
+                Self::Corrupt => "CORRUPT",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -310,6 +313,7 @@ pub mod failure {
                 "OVERLOADED" => Some(Self::Overloaded),
                 "STOPPED" => Some(Self::Stopped),
                 "INVALID" => Some(Self::Invalid),
+                "CORRUPT" => Some(Self::Corrupt),
                 _ => None,
             }
         }
@@ -451,7 +455,17 @@ pub struct RoomResponse {
     /// Its disk is full.
     #[prost(bool, tag = "1")]
     pub full: bool,
+    /// Its state is not that of the others.
+    #[prost(bool, tag = "2")]
+    pub differs: bool,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealRequest {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HealResponse {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SumsRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -865,6 +879,25 @@ pub mod peer_client {
             req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Sums"));
             self.inner.unary(req, path, codec).await
         }
+        /// For the leader: sends its whole state, newer than anything the member has, by a Snapshot call to it, and then answers.
+        pub async fn heal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HealRequest>,
+        ) -> std::result::Result<tonic::Response<super::HealResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/raftsman.peer.Peer/Heal");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("raftsman.peer.Peer", "Heal"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -972,6 +1005,11 @@ pub mod peer_server {
             &self,
             request: tonic::Request<super::SumsRequest>,
         ) -> std::result::Result<tonic::Response<super::SumsResponse>, tonic::Status>;
+        /// For the leader: sends its whole state, newer than anything the member has, by a Snapshot call to it, and then answers.
+        async fn heal(
+            &self,
+            request: tonic::Request<super::HealRequest>,
+        ) -> std::result::Result<tonic::Response<super::HealResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeerServer<T> {
@@ -1645,6 +1683,49 @@ pub mod peer_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SumsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/raftsman.peer.Peer/Heal" => {
+                    #[allow(non_camel_case_types)]
+                    struct HealSvc<T: Peer>(pub Arc<T>);
+                    impl<T: Peer> tonic::server::UnaryService<super::HealRequest>
+                    for HealSvc<T> {
+                        type Response = super::HealResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HealRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Peer>::heal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HealSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

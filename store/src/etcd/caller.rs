@@ -199,7 +199,7 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Answer {
         let path = request.uri().path();
-        if let Some(refused) = refusal(path, self.front.store.learns()) {
+        if let Some(refused) = refusal(path, self.front.store.learns(), self.front.store.sound()) {
             return Box::pin(std::future::ready(Ok(refused.into_http())));
         }
         if !self.front.store.guarded() {

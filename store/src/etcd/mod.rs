@@ -173,6 +173,7 @@ fn status(error: Error) -> Status {
         Error::NoLeader => Status::unavailable("etcdserver: no leader"),
         Error::Unknown => Status::unavailable("etcdserver: request timed out"),
         Error::Overloaded => Status::resource_exhausted("etcdserver: too many requests"),
+        Error::Corrupt => standing::corrupt(),
         Error::Invalid(text) => Status::invalid_argument(text),
         Error::Stopped(_) => Status::unavailable("etcdserver: server stopped"),
     }

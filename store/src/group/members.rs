@@ -232,7 +232,12 @@ impl Group {
             let room = asked.map_err(|status| {
                 Error::Invalid(format!("server {:?} does not take over, it does not answer: {status}", node.name))
             })?;
-            if room.into_inner().full {
+            let room = room.into_inner();
+            if room.differs {
+                let text = format!("server {:?} does not take over, its state is not that of the others", node.name);
+                return Err(Error::Invalid(text));
+            }
+            if room.full {
                 return Err(Error::Invalid(format!("server {:?} does not take over, its disk is full", node.name)));
             }
         }

@@ -1,6 +1,6 @@
 //! The Raft group as this member takes part in it: writes and reads that the leader decides, and who belongs to it.
 
-mod agreement;
+pub(crate) mod agreement;
 pub(crate) mod cluster;
 pub(crate) mod datagrams;
 pub(crate) mod leadership;
@@ -12,7 +12,6 @@ pub(crate) mod quota;
 pub(crate) mod space;
 pub(crate) mod strict;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -23,7 +22,8 @@ use proto::peer::{self, failure::Reason};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
 
 use crate::Error;
-use crate::api::{MemberId, Revision};
+use crate::api::MemberId;
+use crate::group::agreement::Agreement;
 use crate::group::queue::{Queue, Read, Write};
 use crate::group::space::Space;
 use crate::raft::peers::{Client, Peers, Purpose};
@@ -47,8 +47,7 @@ pub(crate) struct Group {
     reads: Queue<Read>,
     /// One change of the membership at a time.
     changing: Mutex<()>,
-    /// See `differing`.
-    differing: parking_lot::Mutex<BTreeMap<MemberId, Revision>>,
+    pub(crate) agreement: Agreement,
     /// See `learns`.
     learns: AtomicBool,
     /// When a leader was last heard from.
@@ -64,7 +63,7 @@ pub(crate) enum Leader {
 impl Group {
     pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration, space: Space) -> Self {
         let room = Semaphore::new(UNDER_WAY_BYTES_MAX);
-        let (changing, differing, heard) = (Mutex::new(()), parking_lot::Mutex::default(), watch::Sender::new(None));
+        let (changing, heard) = (Mutex::new(()), watch::Sender::new(None));
         Group {
             id,
             raft,
@@ -75,7 +74,7 @@ impl Group {
             writes: Queue::new(),
             reads: Queue::new(),
             changing,
-            differing,
+            agreement: Agreement::new(),
             learns: AtomicBool::new(false),
             heard,
         }
@@ -137,6 +136,7 @@ pub(crate) fn failure(error: &Error) -> peer::Failure {
         Error::Overloaded => Reason::Overloaded,
         Error::Stopped(_) => Reason::Stopped,
         Error::Invalid(_) => Reason::Invalid,
+        Error::Corrupt => Reason::Corrupt,
         Error::Unknown | Error::Refused(_) => Reason::UnknownOutcome,
     };
     peer::Failure { reason: reason.into(), message: error.to_string() }
@@ -148,6 +148,7 @@ pub(crate) fn parse_failure(failure: &peer::Failure) -> Error {
         // A leader that stops is no leader; what was asked of it may be asked of the next one.
         Reason::NoLeader | Reason::Stopped => Error::NoLeader,
         Reason::Overloaded => Error::Overloaded,
+        Reason::Corrupt => Error::Corrupt,
         Reason::Invalid => Error::Invalid(failure.message.clone()),
         Reason::UnknownOutcome => Error::Unknown,
     }

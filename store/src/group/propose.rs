@@ -32,6 +32,7 @@ impl Group {
     /// # Errors
     /// `NoLeader` and `Overloaded` when nothing was proposed, `Unknown` when it may have been.
     pub(crate) async fn propose(&self, command: Bytes, weight: Weight) -> Result<Outcome, Error> {
+        self.agreement.ensure()?;
         let _room = self.room(command.len())?;
         let (told, outcome) = oneshot::channel();
         self.writes.push(Write { command, weight, until: Instant::now() + self.patience, told }).await?;
@@ -84,6 +85,7 @@ impl Group {
 
     /// One entry for what is not refused; outcomes in the order of the proposals, and the entry's place.
     async fn commit(&self, proposals: &[peer::Proposal]) -> Result<(Vec<Outcome>, u64), Error> {
+        self.agreement.ensure_leading()?;
         let refusal = self.space.refusal();
         let refused = |proposal: &peer::Proposal| refusal.clone().filter(|_| proposal.grows);
         let taken: Vec<Bytes> = proposals
@@ -157,6 +159,7 @@ impl Group {
     /// # Errors
     /// When no leader confirms in time.
     pub(crate) async fn barrier(&self) -> Result<(), Error> {
+        self.agreement.ensure()?;
         let (told, confirmed) = oneshot::channel();
         self.reads.push(Read { until: Instant::now() + self.patience, told }).await?;
         confirmed.await.unwrap_or_else(|_| Err(Error::Stopped("the store has shut down".to_owned())))
@@ -191,6 +194,7 @@ impl Group {
 
     /// As the leader: the position that a linearizable read must have seen.
     pub(crate) async fn read_index(&self) -> Result<LogId, Error> {
+        self.agreement.ensure_leading()?;
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(*linearizer.read_log_id().log_id()),
             Err(RaftError::APIError(_)) => Err(Error::NoLeader),

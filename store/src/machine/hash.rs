@@ -1,12 +1,12 @@
 //! PURE: one number for a state, equal on members that hold the same.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use prost::Message;
 use proto::mvccpb::Event;
 use proto::mvccpb::event::EventType;
 
-use crate::api::{Revision, StateHash};
+use crate::api::{MemberId, Revision, StateHash};
 use crate::engine::Family;
 use crate::machine::codec;
 use crate::machine::txn::first;
@@ -19,30 +19,73 @@ pub(crate) type Sum = (Revision, u32);
 const EVERY: Revision = 1000;
 /// Milestones kept.
 const MILESTONES_MAX: usize = 100;
+/// Newest revisions that are all kept.
+const RECENT_MAX: usize = 256;
 
-/// The checksums at round revisions, the newest of them: members are rarely at the same one when they compare.
+/// The checksums at the newest revisions, and at round ones before: members are rarely at the same one when they compare.
 #[derive(Debug, Default)]
-pub(crate) struct Milestones(VecDeque<Sum>);
+pub(crate) struct Milestones {
+    round: VecDeque<Sum>,
+    recent: VecDeque<Sum>,
+}
 
 impl Milestones {
-    pub(crate) fn note(&mut self, (revision, hash): Sum) {
-        if revision % EVERY == 0 {
-            self.0.push_back((revision, hash));
-            if self.0.len() > MILESTONES_MAX {
-                self.0.pop_front();
-            }
+    pub(crate) fn note(&mut self, sum: Sum) {
+        self.recent.push_back(sum);
+        if self.recent.len() <= RECENT_MAX {
+            return;
+        }
+        let old = self.recent.pop_front().filter(|(revision, _)| revision % EVERY == 0);
+        self.round.extend(old);
+        if self.round.len() > MILESTONES_MAX {
+            self.round.pop_front();
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Sum> {
-        self.0.iter().copied()
+        self.round.iter().chain(&self.recent).copied()
     }
 }
 
-/// The first revision that two members know and do not agree about.
-pub(crate) fn disagreement(ours: &[Sum], theirs: &[Sum]) -> Option<Revision> {
-    let differs = |(revision, hash): &&Sum| theirs.iter().any(|(other, sum)| other == revision && sum != hash);
-    ours.iter().filter(differs).map(|(revision, _)| *revision).min()
+/// What comparing says of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// As most voters have it, at a revision.
+    Agrees,
+    /// Most voters have something else since this revision, at the latest.
+    Differs(Revision),
+    /// Members have different things, and no majority has the same.
+    Disputed(Revision),
+}
+
+/// Compares what members say of the revisions that they know. Those about whom nothing can be said have no verdict.
+pub(crate) fn judge(said: &BTreeMap<MemberId, Vec<Sum>>, voters: &BTreeSet<MemberId>) -> BTreeMap<MemberId, Verdict> {
+    let mut by_revision: BTreeMap<Revision, BTreeMap<u32, Vec<MemberId>>> = BTreeMap::new();
+    for (member, sums) in said {
+        for (revision, hash) in sums {
+            by_revision.entry(*revision).or_default().entry(*hash).or_default().push(*member);
+        }
+    }
+    let most = |members: &[MemberId]| members.iter().filter(|id| voters.contains(id)).count() > voters.len() / 2;
+    let mut verdicts = BTreeMap::new();
+    for (revision, hashes) in by_revision {
+        let right = hashes.values().find(|members| most(members));
+        for member in hashes.values().flatten() {
+            let verdict = match right {
+                Some(right) if right.contains(member) => Verdict::Agrees,
+                Some(_) => Verdict::Differs(revision),
+                None if hashes.len() > 1 => Verdict::Disputed(revision),
+                None => continue,
+            };
+            let held = verdicts.entry(*member).or_insert(verdict);
+            // What was once found stays: equal sums later on would be an accident.
+            match (&held, verdict) {
+                (Verdict::Agrees, _) | (Verdict::Disputed(_), Verdict::Differs(_)) => *held = verdict,
+                _ => {}
+            }
+        }
+    }
+    verdicts
 }
 
 impl View {
@@ -81,6 +124,7 @@ pub(crate) fn of_nothing(revision: Revision, compacted: Revision) -> StateHash {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use bytes::Bytes;
@@ -88,6 +132,7 @@ mod tests {
     use proto::command::command::Request;
     use proto::etcdserverpb as pb;
 
+    use super::{Sum, Verdict, judge};
     use crate::engine::memory::Memory;
     use crate::machine::{Body, Entry, Machine};
 
@@ -123,19 +168,41 @@ mod tests {
     }
 
     #[test]
-    fn members_that_applied_something_else_disagree_from_then_on() {
-        let (one, two, other) = (machine(&[]), machine(&[]), machine(&[]));
-        for round in 0..2500 {
-            apply(&one, put("a", "1"));
-            apply(&two, put("a", "1"));
-            apply(&other, put("a", if round == 1500 { "2" } else { "1" }));
-        }
-        assert_eq!(super::disagreement(&one.sums(), &two.sums()), None);
-        assert_eq!(one.sums().iter().map(|(revision, _)| *revision).collect::<Vec<_>>(), [1000, 2000, 2501]);
-        assert_eq!(super::disagreement(&one.sums(), &other.sums()), Some(2000));
-        // One that is behind is judged by what both have.
-        let behind = &other.sums()[..1];
-        assert_eq!(super::disagreement(&one.sums(), behind), None);
+    fn the_newest_sums_are_all_known_and_round_ones_before() {
+        let machine = machine(&[]);
+        (0..2500).for_each(|_| apply(&machine, put("a", "1")));
+        let known: Vec<_> = machine.sums().iter().map(|(revision, _)| *revision).collect();
+        assert_eq!(known[..3], [1000, 2000, 2246]);
+        assert_eq!(known[2..], (2246..=2501).collect::<Vec<_>>());
+    }
+
+    /// Members 1 to 3 vote.
+    fn judged(said: &[(u64, &[Sum])]) -> Vec<(u64, Verdict)> {
+        let said = said.iter().map(|(id, sums)| (*id, sums.to_vec())).collect();
+        judge(&said, &BTreeSet::from([1, 2, 3])).into_iter().collect()
+    }
+
+    #[test]
+    fn most_voters_are_right_about_the_others() {
+        use Verdict::{Agrees, Differs, Disputed};
+        let (good, bad): (&[Sum], &[Sum]) = (&[(5, 50), (6, 60), (7, 70)], &[(5, 50), (6, 61), (7, 71)]);
+        assert_eq!(judged(&[(1, good), (2, good), (3, good)]), [(1, Agrees), (2, Agrees), (3, Agrees)]);
+        assert_eq!(judged(&[(1, good), (2, bad), (3, good)]), [(1, Agrees), (2, Differs(6)), (3, Agrees)]);
+        assert_eq!(judged(&[(1, bad), (2, good), (3, good)]), [(1, Differs(6)), (2, Agrees), (3, Agrees)]);
+        // One that is behind is judged by what it knows, one that is silent not at all.
+        assert_eq!(judged(&[(1, good), (2, &bad[..1]), (3, good)]), [(1, Agrees), (2, Agrees), (3, Agrees)]);
+        assert_eq!(judged(&[(1, good), (2, good)]), [(1, Agrees), (2, Agrees)]);
+        assert_eq!(judged(&[(1, good)]), []);
+        // A learner is judged, and judges nobody.
+        assert_eq!(judged(&[(1, good), (3, good), (4, bad)]), [(1, Agrees), (3, Agrees), (4, Differs(6))]);
+        assert_eq!(judged(&[(1, good), (4, bad)])[0], (1, Disputed(6)));
+        // Two of three that differ, or all: nobody knows better.
+        assert_eq!(judged(&[(1, &good[1..]), (2, &bad[1..])]), [(1, Disputed(6)), (2, Disputed(6))]);
+        let third: &[Sum] = &[(6, 62)];
+        let all = judged(&[(1, &good[1..]), (2, &bad[1..]), (3, third)]);
+        assert!(all.iter().all(|(_, verdict)| *verdict == Disputed(6)), "{all:?}");
+        // A third that comes back decides.
+        assert_eq!(judged(&[(1, good), (2, bad), (3, &good[1..])])[1], (2, Differs(6)));
     }
 
     #[test]

@@ -117,6 +117,19 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Copies the machine; the copy goes with its last holder.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn copy(&self, machine: &Machine) -> io::Result<Snapshot> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let dir = self.home.join(format!("copy-{number}"));
+        let position = machine.checkpoint(&dir).map_err(io::Error::other)?;
+        let taken = snapshot(dir, &position)?;
+        taken.snapshot.passing.store(true, Ordering::Relaxed);
+        Ok(taken)
+    }
+
     /// Copies the machine and makes the copy the current snapshot, unless a newer one is there.
     ///
     /// # Errors

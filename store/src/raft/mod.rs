@@ -4,6 +4,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod checkpoint;
+pub(crate) mod heal;
 pub(crate) mod journal;
 pub(crate) mod network;
 pub(crate) mod peers;

@@ -11,13 +11,14 @@ use proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Error;
+use crate::group::agreement::State;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::members::told;
 use crate::group::{Group, failure};
 use crate::machine::Machine;
 use crate::raft::checkpoint::Checkpoints;
-use crate::raft::{receive, wire};
+use crate::raft::{heal, receive, wire};
 
 /// The peers' service of one member.
 pub(crate) struct Service {
@@ -43,10 +44,15 @@ impl Peer for Service {
     type AppendStream = Answers;
 
     async fn append(&self, request: Request<Streaming<peer::AppendRequest>>) -> Result<Response<Answers>, Status> {
+        if !self.group.agreement.takes_entries() {
+            return Err(Status::unavailable("this member gets its state anew"));
+        }
+        let group = self.group.clone();
+        let healing = async move { group.agreement.healing().await };
         // A broken stream ends; the leader opens another one.
         let requests =
             request.into_inner().scan((), |(), part| ready(part.ok().and_then(|part| wire::parse_append(part).ok())));
-        let answers = self.group.raft.stream_append(Box::pin(requests));
+        let answers = self.group.raft.stream_append(Box::pin(requests.take_until(Box::pin(healing))));
         Ok(Response::new(Box::pin(answers.map(|answer| answer.map(|answer| wire::streamed(&answer)).map_err(stopped)))))
     }
 
@@ -147,7 +153,14 @@ impl Peer for Service {
     }
 
     async fn room(&self, _: Request<peer::RoomRequest>) -> Result<Response<peer::RoomResponse>, Status> {
-        Ok(Response::new(peer::RoomResponse { full: self.group.space.full() }))
+        let differs = self.group.agreement.own() == State::Differs;
+        Ok(Response::new(peer::RoomResponse { full: self.group.space.full(), differs }))
+    }
+
+    async fn heal(&self, request: Request<peer::HealRequest>) -> Result<Response<peer::HealResponse>, Status> {
+        let (machine, checkpoints) = (self.machine.clone(), self.checkpoints.clone());
+        heal::push(&self.group, machine, checkpoints, request.into_inner().id).await?;
+        Ok(Response::new(peer::HealResponse {}))
     }
 
     async fn sums(&self, _: Request<peer::SumsRequest>) -> Result<Response<peer::SumsResponse>, Status> {

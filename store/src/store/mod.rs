@@ -5,6 +5,8 @@ mod founding;
 mod identity;
 mod open;
 mod serving;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 
 pub(crate) use founding::announced_id;
@@ -349,16 +351,21 @@ impl Store {
         hashed.await.unwrap_or_else(|error| Err(Error::Stopped(error.to_string())))
     }
 
-    /// Names of members whose state differs from this one's, each with the first revision that is known to, while this
-    /// member leads. Nothing but a defect or a lying disk makes one differ.
+    /// Names of members whose state is not what most hold, each with the first revision that is known to differ; of all
+    /// that differ where no majority agrees. Nothing but a defect or a lying disk makes one differ.
     pub fn differing(&self) -> Vec<(String, Revision)> {
-        let differing = self.inner.group.differing();
+        let differing = self.inner.group.agreement.differing();
         let members = self.inner.group.members().into_iter();
         members.filter_map(|member| Some((member.name, *differing.get(&member.id)?))).collect()
     }
 
+    /// Whether this member's state is what the others hold, as far as is known. It serves nobody otherwise.
+    pub fn sound(&self) -> bool {
+        self.inner.group.agreement.ensure().is_ok()
+    }
+
     pub(crate) fn differing_ids(&self) -> impl Iterator<Item = MemberId> {
-        self.inner.group.differing().into_keys()
+        self.inner.group.agreement.differing().into_keys()
     }
 
     /// Why the store has failed for good, or was removed from its group: the process must end. Pending while all is well.
