@@ -51,8 +51,12 @@ test-api-golden: $(ROCKSDB) ## Replay recorded answers of a Kubernetes API serve
 	@scripts/golden
 
 .PHONY: bench
-bench: build ## Measure, beside etcd (ETCD_BIN, else Debian's); CASES="put-1 pods" chooses
+bench: build ## Measure servers and nodes; CASES="pods start" chooses
 	@"$(RELEASE)/raftsman-chaos" bench $(CASES)
+
+.PHONY: bench-store
+bench-store: build ## Measure `raftsman store` beside etcd (ETCD_BIN, else built from its module); table and plot in docs/bench
+	@ETCD_BIN="$$(scripts/etcd)" "$(RELEASE)/raftsman-chaos" bench-store --out docs/bench $(CASES)
 
 .PHONY: lint
 lint: $(ROCKSDB) ## rustfmt, clippy with warnings as errors, cargo-deny

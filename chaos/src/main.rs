@@ -63,6 +63,8 @@ enum Verb {
     },
     /// Measure, beside etcd where etcd can be asked the same.
     Bench(bench::Options),
+    /// Measure the store beside etcd: `ETCD_BIN`, else the one on the path.
+    BenchStore(bench::store::Options),
     /// Turn a run's folder into one HTML page.
     Report {
         /// The folder of a run.
@@ -116,7 +118,7 @@ enum ClusterVerb {
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     // A thousand agents in one process have much to tell.
-    let level = if matches!(command, Verb::Bench(_)) { "error" } else { "info" };
+    let level = if matches!(command, Verb::Bench(_) | Verb::BenchStore(_)) { "error" } else { "info" };
     // Servers that cannot be reached are what runs are about: who waits for one says so when it gives up.
     let filter = EnvFilter::new(format!("{level},kube_client=off"));
     let colours = std::io::stderr().is_terminal();
@@ -172,6 +174,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             demo::run(dir, runtime, std::env::current_exe()?.with_file_name("raftsman"))
         }
         Verb::Bench(options) => bench::run(options, std::env::current_exe()?.with_file_name("raftsman")),
+        Verb::BenchStore(options) => bench::store::run(&options, &std::env::current_exe()?.with_file_name("raftsman")),
         Verb::Report { dir } => {
             tracing::info!("{}", scenario::report::write(&dir)?.display());
             Ok(())

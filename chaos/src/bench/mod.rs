@@ -1,19 +1,16 @@
-//! `make bench`: what it costs and how fast it is, beside etcd where etcd can be asked the same.
+//! `make bench`: what a cluster costs and how fast it is; `store` is `make bench-store`, beside etcd.
 //!
-//! Each case prints its own rows. Wall figures of a shared machine say little alone: every round is measured beside the
-//! peer and beside a probe of the disk, and processor time and memory stand next to the rates.
+//! Each case prints its own rows. Wall figures of a shared machine say little alone: a probe of the disk goes with them,
+//! and processor time and memory stand next to the rates.
 
 mod agents;
 mod figures;
 mod objects;
-mod outage;
-mod peer;
 mod probe;
-mod puts;
 mod start;
+pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
@@ -30,9 +27,6 @@ pub(crate) struct Options {
     /// How often each row is measured; rows show the middle and the range
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
-    /// Seconds of each measurement of a rate
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
     /// Simulated nodes of `schedule` and `running`
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     nodes: u32,
@@ -48,10 +42,6 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn measured(&self) -> Duration {
-        Duration::from_secs(self.seconds)
-    }
-
     /// How many nodes and pods.
     fn scale(&self) -> (usize, usize) {
         (self.nodes as usize, self.pods as usize)
@@ -74,9 +64,6 @@ struct Case {
 
 /// A new case is a row and a function.
 const CASES: &[Case] = &[
-    Case { name: "put-1", about: "puts of 1 KiB through the etcd API, one member", run: |bench| puts::run(bench, 1) },
-    Case { name: "put-3", about: "the same, three members", run: |bench| puts::run(bench, 3) },
-    Case { name: "outage", about: "writes stop while a killed leader is replaced", run: outage::run },
     Case { name: "start", about: "from the process's start to ready, and memory when idle", run: start::run },
     Case { name: "pods", about: "pods created, listed and watched through the Kubernetes API", run: objects::run },
     Case { name: "schedule", about: "pods that wait, bound to nodes by a server that starts", run: agents::schedule },

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use parking_lot::Mutex;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::kv_client::KvClient;
 use tokio::task::JoinSet;
@@ -12,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::bench::figures::longest_gap;
-use crate::bench::peer::{self, Etcd};
-use crate::bench::{Bench, remove, runtime};
-use crate::scenario;
+use crate::bench::runtime;
+use crate::bench::store::Pair;
+use crate::bench::store::members::Members;
 use crate::work::client;
 
 /// Clients that write meanwhile.
@@ -48,7 +47,6 @@ async fn outage(
     channels: Vec<(String, Channel)>,
     kill: impl FnOnce(&str) -> anyhow::Result<()> + Send,
 ) -> anyhow::Result<f64> {
-    peer::await_writes(&channels).await?;
     let leader = client::leader(&channels).await?;
     let all = Arc::new(channels.into_iter().map(|(_, channel)| channel).collect::<Vec<_>>());
     let (began, stop) = (Instant::now(), CancellationToken::new());
@@ -67,22 +65,23 @@ async fn outage(
     Ok(longest_gap(successes))
 }
 
+fn measure(members: &mut Members) -> anyhow::Result<f64> {
+    let runtime = runtime()?;
+    // Channels are opened in a runtime.
+    let _inside = runtime.enter();
+    let channels = members.channels()?;
+    runtime.block_on(outage(channels, |name| members.kill(name)))
+}
+
 /// Kills leaders of ours and of etcd in turn.
-pub(super) fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..bench.options.rounds {
-        let cluster = Mutex::new(bench.servers("outage", 3, &["--controllers=-*"])?);
-        let runtime = runtime()?;
-        // Channels are opened in a runtime.
-        let _inside = runtime.enter();
-        let channels = scenario::channels(&cluster.lock())?;
-        let measured = runtime.block_on(outage(channels, |name| cluster.lock().process(name)?.kill()));
-        remove(&cluster.lock())?;
-        ours.push(measured?);
-        let mut etcd = Etcd::start(&bench.folder("etcd")?, 3)?;
-        let channels = etcd.channels()?;
-        theirs.push(runtime.block_on(outage(channels, |name| etcd.kill(name))).context("etcd")?);
+pub(super) fn run(pair: &mut Pair<'_>) -> anyhow::Result<()> {
+    let (mut of_ours, mut of_etcd) = (Vec::new(), Vec::new());
+    for round in 0..pair.rounds() {
+        pair.note(round);
+        let (mut ours, mut etcd) = pair.start(3)?;
+        of_ours.push(measure(&mut ours)?);
+        of_etcd.push(measure(&mut etcd).context("etcd")?);
     }
-    bench.row("leader killed", "writes stop, ms", ours, theirs);
+    pair.row("leader killed", "writes stop, ms", of_ours, of_etcd);
     Ok(())
 }
