@@ -5,6 +5,8 @@
 //! an entry whose callback was called survives any crash, and entries without one survive as a prefix.
 
 pub mod disk;
+mod entries;
+mod reader;
 pub mod record;
 mod recovery;
 mod segment;

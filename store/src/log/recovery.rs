@@ -6,16 +6,14 @@ use bytes::Bytes;
 
 use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
+use crate::log::entries::{Entries, Place};
 use crate::log::record::Record;
 use crate::log::segment::{self, Found};
 
-/// What the log holds in memory.
-#[derive(Debug, Default)]
+/// What the log holds.
+#[derive(Debug)]
 pub(super) struct Contents {
-    /// Consecutive indexes, each with its bytes.
-    pub(super) entries: VecDeque<(u64, Bytes)>,
-    /// Of all entries.
-    pub(super) bytes: u64,
+    pub(super) entries: Entries,
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<Bytes>,
     /// The last purge: its index and its owner's words.
@@ -23,14 +21,18 @@ pub(super) struct Contents {
 }
 
 impl Contents {
+    fn new(resident_max: u64) -> Self {
+        Contents { entries: Entries::new(resident_max), vote: None, committed: None, purged: None }
+    }
+
     /// The index after the last entry; with no entries, after the last purge.
     pub(super) fn next_index(&self) -> Option<u64> {
-        self.entries.back().map(|(index, _)| index + 1).or_else(|| Some(self.purged.as_ref()?.0 + 1))
+        self.entries.range().map(|(_, last)| last + 1).or_else(|| Some(self.purged.as_ref()?.0 + 1))
     }
 
     /// Entries that are neither there nor purged.
     fn hole(&self) -> Option<String> {
-        let (first, purged) = (self.entries.front()?.0, self.purged.as_ref()?.0);
+        let (first, purged) = (self.entries.range()?.0, self.purged.as_ref()?.0);
         (first > purged + 1).then(|| format!("entries {} to {} are missing", purged + 1, first - 1))
     }
 
@@ -43,34 +45,27 @@ impl Contents {
         }
     }
 
-    /// Takes a record's effect; says what is wrong with one that cannot follow the others.
-    pub(super) fn take(&mut self, record: Record) -> Result<(), String> {
+    /// Takes a record's effect; says what is wrong with one that cannot follow the others. `place`: where it lies already.
+    pub(super) fn take(&mut self, record: Record, place: Option<Place>) -> Result<(), String> {
         match record {
             Record::Entry { index, data } => {
                 // Behind removed segments the first entry may lie above the purge that is known so far: a later
                 // record repeats that purge, and `hole` looks at the end.
-                let follows = match (self.entries.back(), &self.purged) {
-                    (Some((last, _)), _) => index == last + 1,
+                let follows = match (self.entries.range(), &self.purged) {
+                    (Some((_, last)), _) => index == last + 1,
                     (None, Some((purged, _))) => index > *purged,
                     (None, None) => true,
                 };
                 if !follows {
                     return Err(format!("entry {index} cannot follow what is before it"));
                 }
-                self.bytes += data.len() as u64;
-                self.entries.push_back((index, data));
+                self.entries.push(index, data, place);
             }
             Record::Vote(vote) => self.vote = Some(vote),
             Record::Committed(id) => self.committed = Some(id),
-            Record::TruncateAfter(index) => {
-                while let Some((_, data)) = self.entries.pop_back_if(|(last, _)| *last > index) {
-                    self.bytes -= data.len() as u64;
-                }
-            }
+            Record::TruncateAfter(index) => self.entries.cut_after(index),
             Record::PurgeUpto { index, id } => {
-                while let Some((_, data)) = self.entries.pop_front_if(|(first, _)| *first <= index) {
-                    self.bytes -= data.len() as u64;
-                }
+                self.entries.cut_upto(index);
                 self.purged = Some((index, id));
             }
             Record::Seal => {}
@@ -138,12 +133,12 @@ pub(super) struct Tail {
 ///
 /// # Errors
 /// As `Error` says.
-pub(super) fn recover<D: Disk>(disk: &D) -> Result<(Contents, Option<Tail>), Error> {
+pub(super) fn recover<D: Disk>(disk: &D, resident_max: u64) -> Result<(Contents, Option<Tail>), Error> {
     let io = |source| Error::Io { path: disk.describe(""), source };
     let mut names: Vec<(u64, String)> =
         disk.list().map_err(io)?.into_iter().filter_map(|name| Some((segment::sequence_of(&name)?, name))).collect();
     names.sort();
-    let mut contents = Contents::default();
+    let mut contents = Contents::new(resident_max);
     let mut tail: Option<Tail> = None;
     let last = names.last().map(|(sequence, _)| *sequence);
     for (sequence, name) in names {
@@ -165,7 +160,7 @@ pub(super) fn recover<D: Disk>(disk: &D) -> Result<(Contents, Option<Tail>), Err
         let mut segment = Segment::new(sequence);
         for Found { record, offset } in read.records {
             segment.note(&record);
-            contents.take(record).map_err(|what| damaged(offset, what))?;
+            contents.take(record, Some(Place { sequence, offset })).map_err(|what| damaged(offset, what))?;
         }
         if read.torn {
             cut(disk, &name, read.end)?;

@@ -1,4 +1,4 @@
-//! `Log`: appends return at once and call back when they are on disk; reads come from memory.
+//! `Log`: appends return at once and call back when they are on disk; reads of what is new come from memory.
 
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use crate::durations::Durations;
 use crate::log::Error;
 use crate::log::disk::Disk;
+use crate::log::entries::Row;
+use crate::log::reader::{Reader, reader};
 use crate::log::record::{PAYLOAD_BYTES_MAX, Record, size_of};
 use crate::log::recovery::{self, Contents};
 use crate::log::segment::SEGMENT_HEADER_BYTES;
@@ -26,18 +28,21 @@ const QUEUE_MAX: usize = 4096;
 pub struct Options {
     /// Size of a segment file, bytes: above a record of the largest size, below 4 GiB.
     pub segment_bytes: u64,
+    /// Bytes of the newest entries that are held in memory, about; older ones are read from the disk.
+    pub resident_bytes: u64,
 }
 
 impl Default for Options {
-    /// 64 MiB segments.
+    /// 64 MiB segments, 16 MiB in memory.
     fn default() -> Self {
-        Options { segment_bytes: 64 << 20 }
+        Options { segment_bytes: 64 << 20, resident_bytes: 16 << 20 }
     }
 }
 
 /// An open log. Dropping it writes what is queued and ends the writer.
 pub struct Log {
-    contents: Mutex<Contents>,
+    contents: Arc<Mutex<Contents>>,
+    reader: Reader,
     /// Why the writer failed; set once.
     failed: Arc<OnceLock<String>>,
     jobs: Option<SyncSender<Job>>,
@@ -56,25 +61,20 @@ impl Log {
         let smallest = SEGMENT_HEADER_BYTES + (size_of(PAYLOAD_BYTES_MAX) + size_of(0)) as u64;
         assert!(cfg!(test) || options.segment_bytes >= smallest, "a segment must hold the largest record");
         let disk = Arc::new(disk);
-        let (contents, tail) = recovery::recover(&*disk)?;
+        let (contents, tail) = recovery::recover(&*disk, options.resident_bytes)?;
         let standing = contents.standing();
         let syncs = Arc::new(Durations::default());
+        let (contents, reader) = (Arc::new(Mutex::new(contents)), reader(disk.clone()));
         let writer = Writer::open(disk, tail, standing, options.segment_bytes, Arc::clone(&syncs))?;
+        let written = contents.clone();
         let failed = Arc::new(OnceLock::new());
         let told = failed.clone();
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         let writer = thread
-            .spawn(move || writer.run(&queue, &told))
+            .spawn(move || writer.run(&queue, &told, &written))
             .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
-        Ok(Log {
-            contents: Mutex::new(contents),
-            failed,
-            jobs: Some(jobs),
-            order: Mutex::new(()),
-            writer: Some(writer),
-            syncs,
-        })
+        Ok(Log { contents, reader, failed, jobs: Some(jobs), order: Mutex::new(()), writer: Some(writer), syncs })
     }
 
     /// How long its syncs to disk take.
@@ -125,38 +125,46 @@ impl Log {
         self.submit(vec![Record::PurgeUpto { index, id }], None)
     }
 
-    /// Entries with indexes in `from..to`, those there are.
-    pub fn entries(&self, from: u64, to: u64) -> Vec<(u64, Bytes)> {
-        let contents = self.contents.lock();
-        let first = contents.entries.front().map_or(0, |(index, _)| *index);
-        let position =
-            |index: u64| usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX).min(contents.entries.len());
-        let (start, end) = (position(from), position(to));
-        contents.entries.range(start..end.max(start)).cloned().collect()
+    /// Entries with indexes in `from..to`, those there are, until they have about so many bytes. Old ones are read from
+    /// the disk: that blocks.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn entries(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<(u64, Bytes)>, Error> {
+        let rows = self.contents.lock().entries.rows(from, to);
+        let (mut entries, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+        for (index, row) in rows {
+            if bytes >= bytes_max {
+                break;
+            }
+            let data = match row {
+                Row::Here(data) => data,
+                Row::There(place, length) => match (self.reader)(index, place, length) {
+                    Ok(data) => data,
+                    // Purged meanwhile, and its file with it: it is no longer there.
+                    Err(_) if self.range().is_none_or(|(first, _)| first > index) => return Ok(Vec::new()),
+                    Err(source) => return Err(Error::Io { path: format!("segment {:016x}", place.sequence), source }),
+                },
+            };
+            bytes += data.len();
+            entries.push((index, data));
+        }
+        Ok(entries)
     }
 
-    /// Bytes of its entries, which lie in memory as well as on disk.
+    /// Bytes of its entries.
     pub fn bytes(&self) -> u64 {
-        self.contents.lock().bytes
+        self.contents.lock().entries.bytes()
     }
 
     /// The last entry, if any, behind which there are more than so many bytes of newer ones.
     pub fn last_but(&self, bytes: u64) -> Option<u64> {
-        let contents = self.contents.lock();
-        let mut newer = 0;
-        let mut rows = contents.entries.iter().rev();
-        rows.find(|(_, data)| {
-            newer += data.len() as u64;
-            newer > bytes
-        })
-        .and_then(|(index, _)| index.checked_sub(1))
-        .filter(|last| contents.entries.front().is_some_and(|(first, _)| last >= first))
+        self.contents.lock().entries.last_but(bytes)
     }
 
     /// First and last index, unless empty.
     pub fn range(&self) -> Option<(u64, u64)> {
-        let contents = self.contents.lock();
-        Some((contents.entries.front()?.0, contents.entries.back()?.0))
+        self.contents.lock().entries.range()
     }
 
     /// The vote last saved.
@@ -190,7 +198,7 @@ impl Log {
             }
         }
         for record in &records {
-            contents.take(record.clone()).map_err(Error::Failed)?;
+            contents.take(record.clone(), None).map_err(Error::Failed)?;
         }
         drop(contents);
         let jobs = self.jobs.as_ref().expect("open until dropped");

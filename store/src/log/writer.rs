@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use parking_lot::Mutex;
 
 use crate::durations::Durations;
 use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
+use crate::log::entries::Place;
 use crate::log::record::{Record, size_of};
-use crate::log::recovery::{Segment, Standing, Tail};
+use crate::log::recovery::{Contents, Segment, Standing, Tail};
 use crate::log::segment::{self, SEGMENT_HEADER_BYTES};
 use crate::log::spare::Spare;
 use crate::log::wal::Durable;
@@ -36,6 +38,15 @@ pub(super) struct Writer<D: Disk> {
     segments: VecDeque<Segment>,
     standing: Standing,
     syncs: Arc<Durations>,
+}
+
+/// What is on disk may leave memory.
+fn settle(contents: &mut Contents, group: &[Job], places: Vec<Place>) {
+    for (record, place) in group.iter().flat_map(|job| &job.records).zip(places) {
+        if let Record::Entry { index, data } = record {
+            contents.entries.settle(*index, data, place);
+        }
+    }
 }
 
 impl<D: Disk> Writer<D> {
@@ -68,14 +79,17 @@ impl<D: Disk> Writer<D> {
     }
 
     /// Works until the log is dropped. After a failure it writes nothing more and tells everyone.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, failed: &OnceLock<String>) {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, failed: &OnceLock<String>, contents: &Mutex<Contents>) {
         while let Ok(first) = jobs.recv() {
             let mut group = vec![first];
             group.extend(jobs.try_iter().take(GROUP_MAX - 1));
-            if failed.get().is_none()
-                && let Err(error) = self.write(&group)
-            {
-                failed.get_or_init(|| error.to_string());
+            if failed.get().is_none() {
+                match self.write(&group) {
+                    Ok(places) => settle(&mut contents.lock(), &group, places),
+                    Err(error) => {
+                        failed.get_or_init(|| error.to_string());
+                    }
+                }
             }
             for durable in group.into_iter().filter_map(|job| job.durable) {
                 durable(failed.get().map_or(Ok(()), |why| Err(Error::Failed(why.clone()))));
@@ -83,8 +97,9 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn write(&mut self, group: &[Job]) -> Result<(), Error> {
-        let mut buffer = BytesMut::new();
+    /// Answers where the records lie.
+    fn write(&mut self, group: &[Job]) -> Result<Vec<Place>, Error> {
+        let (mut buffer, mut places) = (BytesMut::new(), Vec::new());
         for record in group.iter().flat_map(|job| &job.records) {
             let room = self.segment_bytes.saturating_sub(self.end + buffer.len() as u64);
             // The seal must always fit behind the last record.
@@ -93,6 +108,7 @@ impl<D: Disk> Writer<D> {
             }
             self.standing.note(record);
             self.segments.back_mut().expect("one is written").note(record);
+            places.push(Place { sequence: self.sequence, offset: self.end + buffer.len() as u64 });
             record.encode(self.sequence, u32::try_from(self.end).expect("segments are below 4 GiB"), &mut buffer);
         }
         self.flush(&mut buffer)?;
@@ -100,7 +116,7 @@ impl<D: Disk> Writer<D> {
         if group.iter().flat_map(|job| &job.records).any(purges) {
             self.drop_purged()?;
         }
-        Ok(())
+        Ok(places)
     }
 
     fn flush(&mut self, buffer: &mut BytesMut) -> Result<(), Error> {

@@ -57,12 +57,12 @@ impl Journal {
 
     /// Entries in `from..to`; an error when one of them is missing.
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
-        let entries: Vec<Entry> = self
-            .log
-            .entries(from, to)
-            .into_iter()
-            .map(|(_, bytes)| wire::parse_entry(bytes))
-            .collect::<io::Result<_>>()?;
+        self.parse(from, self.log.entries(from, to, usize::MAX).map_err(failed)?)
+    }
+
+    fn parse(&self, from: u64, rows: Vec<(u64, Bytes)>) -> io::Result<Vec<Entry>> {
+        let entries: Vec<Entry> =
+            rows.into_iter().map(|(_, bytes)| wire::parse_entry(bytes)).collect::<io::Result<_>>()?;
         // Openraft relies on reads without holes: a silent one would corrupt a follower.
         match entries.first() {
             Some(first) if first.log_id.index != from => Err(wire::invalid(format!("entries from {from} on are gone"))),
@@ -91,15 +91,8 @@ impl RaftLogReader<Types> for Journal {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let mut taken = 0;
-        let rows = self.log.entries(start, end.min(start + READ_ENTRIES * 2));
-        let fitting = rows.iter().take_while(|(_, bytes)| {
-            let room = taken < READ_BYTES;
-            taken += bytes.len();
-            room
-        });
-        let count = fitting.count() as u64;
-        self.read(start, start + count)
+        let rows = self.log.entries(start, end.min(start + READ_ENTRIES * 2), READ_BYTES).map_err(failed)?;
+        self.parse(start, rows)
     }
 
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
