@@ -29,6 +29,8 @@ const ELECTION: Duration = Duration::from_millis(175);
 const SNAPSHOT_ENTRIES: u64 = 20_000;
 /// Bytes of the log between them, where entries are large.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
+/// Memory for the state, bytes.
+const MEMORY_BYTES: usize = 64 << 20;
 /// Keys that only the Kubernetes API writes.
 const OBJECTS: &str = "/registry/";
 
@@ -154,6 +156,7 @@ async fn serve(
         election_timeout: ELECTION,
         snapshot_entries: SNAPSHOT_ENTRIES,
         snapshot_bytes: SNAPSHOT_BYTES,
+        memory_bytes: MEMORY_BYTES,
     };
     let store = tokio::select! {
         store = Store::open(config) => store.map_err(failed)?,

@@ -35,6 +35,8 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Bytes of the log's entries, about: with more of them a snapshot is taken early, and a quarter is kept behind it.
     pub snapshot_bytes: u64,
+    /// Memory for the state's writes that are not flushed and for its blocks that were read, bytes, whatever its size.
+    pub memory_bytes: usize,
 }
 
 /// The DNS name that every member's certificate carries: members are told apart by their ids, not by addresses.

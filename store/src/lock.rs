@@ -57,7 +57,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let lock = Lock::take(dir.path()).expect("nobody else is here");
         assert!(!free(dir.path()));
-        let engine = Rocks::open(&dir.path().join("state"), Some(lock.clone())).expect("a new database");
+        let engine = Rocks::open(&dir.path().join("state"), Some(lock.clone()), crate::engine::rocks::SMALL)
+            .expect("a new database");
         let folder = Folder::open(dir.path().join("log")).expect("a folder").owned(lock);
         let log = Log::open(folder, Options::default()).expect("a new log");
         let view = engine.snapshot();

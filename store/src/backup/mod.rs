@@ -20,7 +20,7 @@ use archive::{Reader, Writer};
 
 use crate::Error;
 use crate::api::{Epoch, Revision};
-use crate::engine::rocks::Rocks;
+use crate::engine::rocks::{self, Rocks};
 use crate::engine::{Batch, Engine, Family};
 use crate::machine::codec::{self, Header};
 use crate::machine::view::View;
@@ -127,7 +127,8 @@ pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupErr
     let content = |what: &str| BackupError::Content(what.to_owned());
     let first = reader.record()?.ok_or_else(|| content("it is empty"))?;
     let manifest: Manifest = serde_json::from_slice(&first).map_err(|error| BackupError::Content(error.to_string()))?;
-    let engine = Rocks::open(&compaction::current_generation(&data_dir.join("state"))?, None).map_err(Error::from)?;
+    let engine = Rocks::open(&compaction::current_generation(&data_dir.join("state"))?, None, rocks::SMALL)
+        .map_err(Error::from)?;
     let mut batch = Batch::default();
     for _ in 0..manifest.leases {
         let record = reader.record()?.ok_or_else(|| content("leases are missing"))?;
@@ -205,7 +206,7 @@ pub fn manifest(source: impl Read) -> Result<Manifest, BackupError> {
 /// As `restore`, and when the store that comes up holds something else than the backup says.
 pub fn verify(source: impl Read, scratch: &Path) -> Result<Manifest, BackupError> {
     let manifest = restore(source, scratch)?;
-    let machine = crate::machine::Machine::open(&scratch.join("state"), None)?;
+    let machine = crate::machine::Machine::open(&scratch.join("state"), None, rocks::SMALL)?;
     let view = machine.view();
     let found = view.range(&[0], &[0]).count() as u64;
     if found != manifest.keys || view.revision() < manifest.revision {

@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType, Options,
-    ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 
 use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
 use crate::lock::Lock;
 
-/// Memory of unflushed writes, bytes; also how much log a restart replays.
-const WRITE_BUFFER_BYTES: usize = 64 << 20;
-/// Memory of cached blocks, bytes.
-const CACHE_BYTES: usize = 128 << 20;
+/// Memory of a database that is looked at once, bytes.
+pub(crate) const SMALL: usize = 8 << 20;
+/// Bytes of a block of an index or a filter, which are read and forgotten like others: those of a large state alone would
+/// fill the memory.
+const METADATA_BLOCK_BYTES: usize = 4096;
 
 /// A RocksDB database.
 pub(crate) struct Rocks {
@@ -40,18 +41,21 @@ impl Deref for Owned {
 }
 
 impl Rocks {
-    /// Opens the database in a directory, making it when absent; keeps the lock as long as it is open.
+    /// Opens the database in a directory, making it when absent; keeps the lock as long as it is open. `memory`: bytes
+    /// for writes that are not flushed, and as many as that for blocks that were read, are half of it each. The first is
+    /// also how much log a restart replays.
     ///
     /// # Errors
     /// When the disk fails or the files are damaged.
-    pub(crate) fn open(dir: &Path, lock: Option<Lock>) -> Result<Self, Broken> {
-        let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let families = Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&cache)));
+    pub(crate) fn open(dir: &Path, lock: Option<Lock>, memory: usize) -> Result<Self, Broken> {
+        let cache = Cache::new_lru_cache(memory / 2);
+        let families =
+            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&cache, memory / 2)));
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
-        options.set_db_write_buffer_size(WRITE_BUFFER_BYTES);
+        options.set_db_write_buffer_size(memory / 2);
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(2);
         options.set_max_open_files(512);
@@ -60,14 +64,20 @@ impl Rocks {
     }
 }
 
-fn family_options(cache: &Cache) -> Options {
+fn family_options(cache: &Cache, write_buffer: usize) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_bloom_filter(10.0, false);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_top_level_index_and_filter(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_write_buffer_size(write_buffer);
     options
 }
 

@@ -12,7 +12,7 @@ use proto::mvccpb::event::EventType;
 
 use crate::Error;
 use crate::api::Revision;
-use crate::engine::rocks::Rocks;
+use crate::engine::rocks::{self, Rocks};
 use crate::engine::{Batch, Engine, Family, Snapshot};
 use crate::machine::auth::Auth;
 use crate::machine::codec::{self, SCRUBBED_KEY};
@@ -69,7 +69,7 @@ impl Machine {
     /// # Errors
     /// When it is damaged, or of a newer format.
     pub(crate) fn position_in(dir: &Path) -> Result<Position, Error> {
-        Ok(Machine::over(std::sync::Arc::new(Rocks::open(dir, None)?))?.position())
+        Ok(Machine::over(std::sync::Arc::new(Rocks::open(dir, None, rocks::SMALL)?))?.position())
     }
 
     /// Replaces the whole state by a checkpoint, which is moved away from `dir`. A crash leaves the old or the new one.
@@ -79,13 +79,13 @@ impl Machine {
     pub(crate) fn install(&self, dir: &Path) -> Result<(), Error> {
         let home =
             self.inner.home.as_ref().ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
-        let (home, lock) = (&home.dir, home.lock.clone());
+        let (home, lock, memory) = (&home.dir, home.lock.clone(), home.memory);
         let mut leases = self.inner.leases.lock();
         let old = current_generation(home)?;
         let number = generation_number(&old).unwrap_or(0) + 1;
         let new = home.join(format!("gen-{number}"));
         fs::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
-        let engine = std::sync::Arc::new(Rocks::open(&new, lock)?);
+        let engine = std::sync::Arc::new(Rocks::open(&new, lock, memory)?);
         let view = View::new(engine.snapshot());
         *leases = Leases::load(view.snapshot());
         self.guard(std::sync::Arc::new(Auth::load(view.snapshot())), Vec::new());

@@ -99,6 +99,8 @@ struct Inner {
 struct Home {
     dir: PathBuf,
     lock: Option<Lock>,
+    /// Bytes of it that the engine may take.
+    memory: usize,
 }
 
 impl From<Broken> for Error {
@@ -118,9 +120,9 @@ impl Machine {
     ///
     /// # Errors
     /// When the disk fails, or the layout is newer than this program.
-    pub(crate) fn open(dir: &Path, lock: Option<Lock>) -> Result<Self, Error> {
-        let engine = Rocks::open(&compaction::current_generation(dir)?, lock.clone())?;
-        Machine::with(Arc::new(engine), Some(Home { dir: dir.to_owned(), lock }))
+    pub(crate) fn open(dir: &Path, lock: Option<Lock>, memory: usize) -> Result<Self, Error> {
+        let engine = Rocks::open(&compaction::current_generation(dir)?, lock.clone(), memory)?;
+        Machine::with(Arc::new(engine), Some(Home { dir: dir.to_owned(), lock, memory }))
     }
 
     /// Over an engine that no snapshot will replace.

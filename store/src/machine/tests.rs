@@ -217,7 +217,7 @@ fn rocksdb_holds_the_same_over_restarts() {
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(6));
     let walk_on_disk = |(steps, chunk): (Vec<Step>, usize)| {
         let dir = tempfile::tempdir().expect("a directory");
-        walk(&Machine::open(dir.path(), None).expect("a new machine"), &steps, chunk);
+        walk(&Machine::open(dir.path(), None, 8 << 20).expect("a new machine"), &steps, chunk);
         Ok(())
     };
     runner.run(&(steps(), 1_usize..8), walk_on_disk).expect("the model agrees");
@@ -276,9 +276,9 @@ fn a_lease_takes_its_keys_along() {
 #[test]
 fn a_checkpoint_replaces_the_whole_state() {
     let (one, two) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    let source = Machine::open(one.path(), None).expect("a new machine");
+    let source = Machine::open(one.path(), None, 8 << 20).expect("a new machine");
     source.apply(&[entry(1, Request::Put(put(0, 1))), entry(2, Request::Put(put(1, 1)))]).expect("applied");
-    let target = Machine::open(two.path(), None).expect("a new machine");
+    let target = Machine::open(two.path(), None, 8 << 20).expect("a new machine");
     target.apply(&[entry(1, Request::Put(put(5, 9)))]).expect("applied");
     let old = target.view();
     let position = source.checkpoint(&one.path().join("copy")).expect("copied");
@@ -287,6 +287,6 @@ fn a_checkpoint_replaces_the_whole_state() {
     assert_eq!(target.position(), source.position());
     assert!(old.get(&key(5)).is_some(), "a view from before still reads");
     drop((target, old));
-    let reopened = Machine::open(two.path(), None).expect("the new generation");
+    let reopened = Machine::open(two.path(), None, 8 << 20).expect("the new generation");
     assert_eq!((reopened.view().revision(), reopened.view().get(&key(5))), (3, None));
 }

@@ -81,7 +81,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
     let log = Log::open(folder, Options::default()).map_err(stopped)?;
     let syncs = log.syncs();
-    let machine = Machine::open(&config.data_dir.join("state"), Some(lock)).map_err(advised)?;
+    let machine = Machine::open(&config.data_dir.join("state"), Some(lock), config.memory_bytes).map_err(advised)?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
     adopt(&config, &identity, &machine)?;
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
