@@ -38,6 +38,8 @@ const PURE: &[&str] = &[
     "store/src/etcd/downgrade.rs",
     "store/src/etcd/fragment.rs",
     "store/src/etcd/http/access.rs",
+    "store/src/etcd/http/gateway/bindings.rs",
+    "store/src/etcd/http/gateway/json.rs",
     "store/src/etcd/standing.rs",
     "store/src/group/strict.rs",
     "store/src/machine/alarm.rs",

@@ -13,6 +13,9 @@
 
 pub mod prometheus;
 
+/// etcd's services and messages, as a `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
+
 /// etcd's keys, values and events.
 pub mod mvccpb {
     include!("gen/mvccpb.rs");

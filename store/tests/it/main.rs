@@ -8,6 +8,7 @@ mod crash;
 mod etcd;
 mod founding;
 mod gate;
+mod gateway;
 mod golden;
 mod members;
 mod membership;

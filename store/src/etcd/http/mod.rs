@@ -3,6 +3,7 @@
 //! Source: etcd `server/etcdserver/api/etcdhttp`, `server/embed/serve.go`.
 
 mod access;
+mod gateway;
 mod health;
 mod reply;
 
@@ -27,6 +28,7 @@ pub(super) enum Part {
 /// See the module.
 pub(super) struct Http {
     front: Front,
+    routes: Routes,
     checks: Checks,
 }
 
@@ -38,8 +40,8 @@ struct Checks {
 }
 
 impl Http {
-    pub(super) fn new(front: Front, _routes: Routes) -> Http {
-        Http { front, checks: Checks::default() }
+    pub(super) fn new(front: Front, routes: Routes) -> Http {
+        Http { front, routes, checks: Checks::default() }
     }
 
     /// Answers one request.
@@ -54,6 +56,8 @@ impl Http {
             reply::plain(StatusCode::OK, "", String::new())
         } else if request.uri().path() == "/version" {
             reply::only_get(&request).unwrap_or_else(|| reply::plain(StatusCode::OK, "application/json", versions()))
+        } else if options.gateway && ["/v3/", "/v3beta/"].iter().any(|root| request.uri().path().starts_with(root)) {
+            gateway::answer(&self.front, &self.routes, request).await
         } else {
             self.shown(&request).await
         };

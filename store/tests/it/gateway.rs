@@ -1,0 +1,122 @@
+//! The JSON gateway of a member, as clients without gRPC use it.
+
+use std::net::SocketAddr;
+
+use store::Store;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::cluster::{PATIENCE, open, place};
+
+async fn serve(store: &Store) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    store.serve_etcd(listener, None, store::etcd::Options::default());
+    address
+}
+
+/// Sends a request of HTTP/1.0, whose answer is not cut into chunks.
+async fn send(to: SocketAddr, method: &str, path: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(to).await.expect("connects");
+    let length = body.len();
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: h\r\nContent-Length: {length}\r\n\r\n{body}");
+    let _ = stream.write_all(request.as_bytes()).await;
+    stream
+}
+
+async fn ask(to: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut stream = send(to, method, path, body).await;
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(PATIENCE, reading).await.expect("in time");
+    let answer = String::from_utf8(answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.split(' ').nth(1).expect("a status").parse().expect("a number"), body.to_owned())
+}
+
+async fn post(to: SocketAddr, path: &str, body: &str) -> (u16, serde_json::Value) {
+    let (status, text) = ask(to, "POST", path, body).await;
+    (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_written_and_read_as_etcds_gateway_does() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let to = serve(&store).await;
+    let (status, put) = post(to, "/v3/kv/put", r#"{"key":"YQ==","value":"Yg=="}"#).await;
+    assert!(status == 200 && put["header"]["revision"].is_string() && put["header"]["cluster_id"].is_string(), "{put}");
+    let (_, range) = post(to, "/v3/kv/range", r#"{"key":"YQ==","rangeEnd":"AA==","sort_order":"DESCEND","x":1}"#).await;
+    assert_eq!((&range["kvs"][0]["value"], &range["count"]), (&"Yg==".into(), &"1".into()), "{range}");
+    assert!(range["kvs"][0].get("lease").is_none() && range["kvs"][0]["mod_revision"].is_string(), "{range}");
+    let txn = r#"{"compare":[{"target":"VALUE","key":"YQ==","value":"Yg=="}],"success":[{"requestPut":{"key":"Yg=="}}]}"#;
+    let (_, txn) = post(to, "/v3beta/kv/txn", txn).await;
+    assert!(txn["succeeded"] == true && txn["responses"][0]["response_put"].is_object(), "{txn}");
+    assert_eq!(post(to, "/v3/maintenance/status", "").await.0, 200, "no body is an empty message");
+    let granted = post(to, "/v3/lease/grant", r#"{"TTL":"10","ID":5}"#).await.1;
+    assert_eq!((&granted["ID"], &granted["TTL"]), (&"5".into(), &"10".into()));
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_have_etcds_codes_and_texts() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let to = serve(&store).await;
+    for (path, body, status, code, message) in [
+        ("/v3/kv/range", "{}", 400, 3, "etcdserver: key is not provided"),
+        ("/v3/kv/range", "x", 400, 3, "invalid character 'x' looking for beginning of value"),
+        ("/v3/kv/range", "{\"key\":", 400, 3, "unexpected EOF"),
+        (
+            "/v3/kv/range",
+            r#"{"key":"YQ==","revision":"100"}"#,
+            400,
+            11,
+            "etcdserver: mvcc: required revision is a future revision",
+        ),
+        ("/v3/lease/revoke", r#"{"ID":"77"}"#, 404, 5, "etcdserver: requested lease not found"),
+        ("/v3/kv/nope", "{}", 404, 5, "Not Found"),
+        ("/v3/kv/rangestream", "{}", 404, 5, "Not Found"),
+    ] {
+        let said = post(to, path, body).await;
+        assert_eq!(said, (status, serde_json::json!({ "code": code, "message": message })), "{path} {body}");
+    }
+    let said = ask(to, "GET", "/v3/kv/range", "").await;
+    assert_eq!((said.0, said.1.contains(r#""code":12"#)), (501, true), "{said:?}");
+    assert_eq!(ask(to, "POST", "/v3alpha/kv/range", "{}").await, (404, "404 page not found\n".to_owned()));
+    let large = format!(r#"{{"key":"YQ==","value":"{}"}}"#, "A".repeat(2_900_000));
+    let (status, said) = post(to, "/v3/kv/put", &large).await;
+    let message = said["message"].as_str().expect("text");
+    assert!(status == 429 && message.starts_with("grpc: received message larger than max ("), "{said}");
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_are_lines_both_ways() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let to = serve(&store).await;
+    let two = r#"{"create_request":{"key":"YQ=="}} {"createRequest":{"key":"Yg=="}}"#;
+    let watch = send(to, "POST", "/v3/watch", two).await;
+    let mut lines = BufReader::new(watch).lines();
+    let mut next = async || {
+        loop {
+            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("read");
+            let line = line.expect("it goes on");
+            if line.starts_with('{') {
+                return serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+            }
+        }
+    };
+    assert_eq!(next().await["result"]["created"], true);
+    assert_eq!(next().await["result"]["watch_id"], "1");
+    post(to, "/v3/kv/put", r#"{"key":"Yg==","value":"Yw=="}"#).await;
+    let event = next().await;
+    assert_eq!(event["result"]["events"][0]["kv"]["value"], "Yw==", "{event}");
+    post(to, "/v3/lease/grant", r#"{"TTL":"10","ID":"5"}"#).await;
+    let (status, kept) = post(to, "/v3/lease/keepalive", r#"{"ID":"5"}"#).await;
+    assert!(status == 200 && kept["result"]["TTL"] == "10", "{kept}");
+    let (status, said) = post(to, "/v3/lease/keepalive", "x").await;
+    assert!(status == 400 && said["error"]["code"] == 3, "{said}");
+    store.shutdown().await;
+}
