@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use store::config::{Founder, Url};
+use store::etcd::compactor::AutoCompaction;
 
 use super::parse::Given;
 use super::security::{self, Tls};
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) election: Duration,
     pub(crate) snapshot_entries: u64,
     pub(crate) quota_bytes: u64,
+    pub(crate) auto_compaction: Option<AutoCompaction>,
+    pub(crate) learners_max: u32,
     pub(crate) request_bytes_max: usize,
     pub(crate) txn_ops_max: usize,
     pub(crate) streams_max: u32,
@@ -110,6 +113,11 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
             0 => QUOTA_DEFAULT,
             bytes => bytes,
         },
+        auto_compaction: AutoCompaction::parse(
+            given.text("auto-compaction-mode"),
+            given.text("auto-compaction-retention"),
+        )?,
+        learners_max: u32::try_from(given.count("max-learners")).unwrap_or(u32::MAX),
         txn_ops_max: size(given, "max-txn-ops")?,
         streams_max: u32::try_from(given.count("max-concurrent-streams").clamp(1, STREAMS_MAX)).unwrap_or(u32::MAX),
         ask_every: ask(given, "grpc-keepalive-interval"),
@@ -247,6 +255,8 @@ mod tests {
         assert_eq!((settings.request_bytes_max, settings.txn_ops_max), (1_572_864, 128));
         assert_eq!((settings.heartbeat.as_millis(), settings.election.as_millis()), (100, 1000));
         assert_eq!(settings.quota_bytes, 2 << 30);
+        let kept = run(&["--auto-compaction-mode=revision", "--auto-compaction-retention=1000"]).expect("fits");
+        assert_eq!((settings.auto_compaction, kept.auto_compaction), (None, Some(AutoCompaction::Revision(1000))));
         let named = run(&["--name=a", "--initial-advertise-peer-urls=http://h:1"]).expect("fits");
         assert_eq!(
             named.cluster[0],
@@ -267,6 +277,11 @@ mod tests {
             (&["--initial-advertise-peer-urls=http://:1"], "unexpected empty host"),
             (&["--max-request-bytes=0"], "must be >0"),
             (&["--name="], "a name is not empty"),
+            (&["--auto-compaction-retention=soon"], "error parsing CompactionRetention"),
+            (
+                &["--auto-compaction-mode=revision", "--auto-compaction-retention=1h"],
+                "error parsing CompactionRetention",
+            ),
             (&["--cert-file=a"], "--cert-file and --key-file must both be present"),
             (&["--listen-metrics-urls=https://127.0.0.1:1"], "must be provided for client url https://127.0.0.1:1"),
             (&["--listen-peer-urls=https://127.0.0.1:1"], "--peer-cert-file"),

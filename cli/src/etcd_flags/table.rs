@@ -118,7 +118,20 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
                 "new",
                 "`new` begins a cluster; `existing` enters one that `member add` has told of this member.",
             ),
+            taken("max-learners", Count, "1", "Members that only learn at most."),
             taken("initial-cluster-token", Text, "etcd-cluster", "Tells clusters apart that use the same addresses."),
+        ],
+    ),
+    (
+        "History",
+        &[
+            taken(
+                "auto-compaction-mode",
+                One(&["periodic", "revision"]),
+                "periodic",
+                "What the retention is: a time (hours without a unit), or a number of revisions.",
+            ),
+            taken("auto-compaction-retention", Text, "0", "How much history is kept; 0 keeps all."),
         ],
     ),
     (
@@ -266,7 +279,6 @@ pub(crate) const OTHERS: &[Flag] = &[
     none("log-rotation-config-json", Text, "rotation is left to the system, for example logrotate"),
     none("logger", Text, "there is one logger"),
     none("max-result-buffer", Text, "etcd ignores it too"),
-    none("max-learners", Count, "one member learns at a time"),
     none("max-retry-attempts", Text, "etcd ignores it too"),
     none("max-snapshots", Count, "what is no longer needed is removed by itself"),
     none("max-wals", Count, "what is no longer needed is removed by itself"),
@@ -297,8 +309,6 @@ pub(crate) const OTHERS: &[Flag] = &[
     none("warning-unary-request-duration", Time, "slow requests are counted in /metrics"),
     refused("wal-dir", "the log lies in --data-dir; make its directory `log` a link to another disk"),
     refused("force-new-cluster", "it is not served yet"),
-    refused("auto-compaction-retention", "it is not served yet"),
-    none("auto-compaction-mode", Text, "it is not served yet"),
     refused("discovery", NO_DISCOVERY),
     refused("discovery-endpoints", NO_DISCOVERY),
     refused("discovery-srv", NO_DISCOVERY),

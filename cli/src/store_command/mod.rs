@@ -126,6 +126,8 @@ fn options(settings: &Settings) -> Result<Options, Failure> {
         txn_ops_max: settings.txn_ops_max,
         request_bytes_max: settings.request_bytes_max,
         quota_bytes: settings.quota_bytes,
+        auto_compaction: settings.auto_compaction,
+        learners_max: settings.learners_max,
         progress: settings.progress,
         auth: auth.map_err(Failure::usage)?,
         client_names: matches!(&settings.clients_tls, Tls::Files(files) if files.client_cert_auth),

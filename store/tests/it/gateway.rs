@@ -49,7 +49,8 @@ async fn json_is_written_and_read_as_etcds_gateway_does() {
     let (_, range) = post(to, "/v3/kv/range", r#"{"key":"YQ==","rangeEnd":"AA==","sort_order":"DESCEND","x":1}"#).await;
     assert_eq!((&range["kvs"][0]["value"], &range["count"]), (&"Yg==".into(), &"1".into()), "{range}");
     assert!(range["kvs"][0].get("lease").is_none() && range["kvs"][0]["mod_revision"].is_string(), "{range}");
-    let txn = r#"{"compare":[{"target":"VALUE","key":"YQ==","value":"Yg=="}],"success":[{"requestPut":{"key":"Yg=="}}]}"#;
+    let txn =
+        r#"{"compare":[{"target":"VALUE","key":"YQ==","value":"Yg=="}],"success":[{"requestPut":{"key":"Yg=="}}]}"#;
     let (_, txn) = post(to, "/v3beta/kv/txn", txn).await;
     assert!(txn["succeeded"] == true && txn["responses"][0]["response_put"].is_object(), "{txn}");
     assert_eq!(post(to, "/v3/maintenance/status", "").await.0, 200, "no body is an empty message");

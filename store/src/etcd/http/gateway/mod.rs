@@ -16,12 +16,10 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use self::json::Found;
-use crate::etcd::Front;
 use crate::etcd::http::reply;
+use crate::etcd::{Front, OVERHEAD_BYTES};
 use crate::listener::ClientName;
 
-/// What etcd takes of a message above a request, bytes.
-const OVERHEAD_BYTES: usize = 512 << 10;
 /// Tells the services that the certificate of a connection is not the caller's.
 const MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
 /// Headers that become metadata under the name behind it.
