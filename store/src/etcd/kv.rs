@@ -11,7 +11,7 @@ use proto::etcdserverpb as pb;
 use tonic::{Request, Response, Status};
 
 use crate::api::Revision;
-use crate::etcd::caller::Credentials;
+use crate::etcd::caller::{Credentials, Seen};
 use crate::etcd::large::{Handed, Large, Rows, TakesHanded, written};
 use crate::etcd::{Front, check, standing, status};
 use crate::machine::lease::Leases;
@@ -40,16 +40,23 @@ impl Kv {
         )))
     }
 
-    /// What a range is answered from, and the newest revision, which its header names.
-    async fn picture(&self, request: &pb::RangeRequest) -> Result<(View, Revision), Status> {
+    /// What a range is answered from, the newest revision, which its header names, and under which auth store all that
+    /// was allowed.
+    async fn picture(
+        &self,
+        credentials: &Credentials,
+        request: &pb::RangeRequest,
+    ) -> Result<(View, Revision, Seen), Status> {
         let store = &self.front.store;
         if !request.serializable {
             store.barrier().await.map_err(status)?;
         }
+        let (key, end) = (&request.key, &request.range_end);
+        let seen = self.front.read(credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await?;
         let now = store.view();
         let revision = now.revision();
         let view = if request.revision > 0 { store.view_at(request.revision).map_err(status)? } else { now };
-        Ok((view, revision))
+        Ok((view, revision, seen))
     }
 
     /// A transaction that only reads goes by no log.
@@ -150,9 +157,7 @@ impl pb::kv_server::Kv for Kv {
             return Err(standing::learner());
         }
         check::range(&request).map_err(Status::invalid_argument)?;
-        let (view, now) = self.picture(&request).await?;
-        let (key, end) = (&request.key, &request.range_end);
-        let seen = self.front.read(&credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await?;
+        let (view, now, seen) = self.picture(&credentials, &request).await?;
         let response = if handed && written(&request) {
             self.range_as_read(request, view, now).await
         } else {
@@ -172,9 +177,7 @@ impl pb::kv_server::Kv for Kv {
         let request = request.into_inner();
         check::range(&request).map_err(Status::invalid_argument)?;
         check::stream(&request).map_err(Status::unimplemented)?;
-        let (view, now) = self.picture(&request).await?;
-        let (key, end) = (&request.key, &request.range_end);
-        let seen = self.front.read(&credentials, |auth, caller| may(auth, caller, Access::Read, key, end)).await?;
+        let (view, now, seen) = self.picture(&credentials, &request).await?;
         self.front.unchanged(seen)?;
         let header = self.front.store.header(now);
         if request.count_only {

@@ -16,33 +16,36 @@ use tonic::transport::Channel;
 
 use super::request;
 use super::show::{Names, error};
+use super::users::{Badge, Line};
 use super::words::{Words, number, revision};
 
 /// Clients, and what the case named so far; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    channel: Channel,
+    line: Line,
+    pub(crate) badge: Badge,
     pub(crate) names: Arc<Mutex<Names>>,
 }
 
 impl Caller {
     pub(crate) fn new(channel: Channel) -> Self {
-        Caller { channel, names: Arc::default() }
+        let badge = Badge::default();
+        Caller { line: Line::new(channel, badge.clone()), badge, names: Arc::default() }
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(crate) fn channel(&self) -> Line {
+        self.line.clone()
     }
 
-    fn kv(&self) -> KvClient<Channel> {
+    fn kv(&self) -> KvClient<Line> {
         KvClient::new(self.channel()).max_decoding_message_size(usize::MAX)
     }
 
-    fn maintenance(&self) -> MaintenanceClient<Channel> {
+    fn maintenance(&self) -> MaintenanceClient<Line> {
         MaintenanceClient::new(self.channel())
     }
 
-    fn now(&self) -> Names {
+    pub(crate) fn now(&self) -> Names {
         self.names.lock().clone()
     }
 
@@ -54,6 +57,10 @@ impl Caller {
             "lock" | "unlock" | "campaign" | "proclaim" | "leader" | "observe" | "resign" => {
                 self.held(&Words::new(words)).await
             }
+            "login" | "nobody" | "token" => self.becomes(&Words::new(words)).await,
+            "auth" => self.guard(&Words::new(words)).await,
+            "user" => self.user(&Words::new(words)).await,
+            "role" => self.role(&Words::new(words)).await,
             _ => self.maintain(&Words::new(words)).await,
         };
         told.unwrap_or_else(|status| error(&status))

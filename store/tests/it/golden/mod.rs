@@ -8,6 +8,7 @@ mod call;
 mod request;
 mod session;
 mod show;
+mod users;
 mod words;
 
 use std::collections::BTreeMap;
@@ -131,7 +132,7 @@ async fn start(binary: &str) -> Etcd {
         .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
         .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
         .args(["--initial-cluster", &format!("a={peer_url}"), "--log-level", "fatal"])
-        .args(["--watch-progress-notify-interval", "1s"])
+        .args(["--watch-progress-notify-interval", "1s", "--bcrypt-cost", "4"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -159,7 +160,9 @@ async fn answers_are_those_of_a_real_etcd() {
     let store = open(&place).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let options = store::etcd::Options { progress: Duration::from_secs(1), quota_bytes: 2 << 30, ..Default::default() };
+    let auth = store::etcd::AuthOptions { bcrypt_cost: 4, ..Default::default() };
+    let options =
+        store::etcd::Options { progress: Duration::from_secs(1), quota_bytes: 2 << 30, auth, ..Default::default() };
     store.serve_etcd(listener, None, options);
     let answers = ask(connect(&address).await).await;
     store.shutdown().await;

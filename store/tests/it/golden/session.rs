@@ -38,24 +38,22 @@ pub(crate) struct Session {
 }
 
 /// Deletes what the case before left.
-async fn clean(channel: Channel) -> (i64, u64) {
-    let (mut kv, mut leases) = (KvClient::new(channel.clone()), LeaseClient::new(channel));
+async fn clean(caller: &Caller) {
+    let auth_base = caller.forget().await;
+    let (mut kv, mut leases) = (KvClient::new(caller.channel()), LeaseClient::new(caller.channel()));
     for lease in leases.lease_leases(pb::LeaseLeasesRequest {}).await.expect("listed").into_inner().leases {
         let _ = leases.lease_revoke(pb::LeaseRevokeRequest { id: lease.id }).await;
     }
     let all = pb::DeleteRangeRequest { key: vec![0].into(), range_end: vec![0].into(), prev_kv: false };
     let header = kv.delete_range(all).await.expect("deleted").into_inner().header.expect("a header");
-    (header.revision, header.member_id)
+    let mut names = caller.names.lock();
+    (names.base, names.member, names.auth_base) = (header.revision, header.member_id, auth_base);
 }
 
 impl Session {
     pub(crate) async fn begin(channel: Channel) -> Self {
-        let (base, member) = clean(channel.clone()).await;
         let caller = Caller::new(channel);
-        {
-            let mut names = caller.names.lock();
-            (names.base, names.member) = (base, member);
-        }
+        clean(&caller).await;
         Session { caller, streams: BTreeMap::new(), tasks: JoinSet::new(), waiting: BTreeMap::new() }
     }
 

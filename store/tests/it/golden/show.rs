@@ -18,6 +18,8 @@ pub(crate) struct Names {
     /// Keys of locks and elections, and revisions of their creation.
     pub(crate) held: BTreeMap<String, (bytes::Bytes, i64, i64)>,
     pub(crate) member: u64,
+    /// The auth store's revision at its beginning.
+    pub(crate) auth_base: u64,
 }
 
 impl Names {

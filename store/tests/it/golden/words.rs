@@ -25,7 +25,7 @@ const FLAGS: &[&str] = &[
     "hasleader",
 ];
 const OPTIONS: &[&str] =
-    &["limit", "rev", "order", "sort", "minmod", "maxmod", "mincreate", "maxcreate", "lease", "ttl", "id", "member"];
+    &["limit", "rev", "order", "sort", "minmod", "maxmod", "mincreate", "maxcreate", "lease", "ttl", "id", "member", "hashed"];
 
 impl Words {
     pub(crate) fn new(words: &[String]) -> Words {
@@ -46,6 +46,11 @@ impl Words {
 
     pub(crate) fn at(&self, place: usize) -> &str {
         self.positional.get(place).map_or("", String::as_str)
+    }
+
+    /// A name: `""` is empty.
+    pub(crate) fn text(&self, place: usize) -> String {
+        self.at(place).trim_matches('"').to_owned()
     }
 
     pub(crate) fn bytes(&self, place: usize) -> bytes::Bytes {
