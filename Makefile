@@ -50,6 +50,10 @@ test: $(ROCKSDB) ## Run every test, unit to end-to-end, and count them
 test-api-golden: $(ROCKSDB) ## Replay recorded answers of a Kubernetes API server, where they are (API_GOLDEN)
 	@scripts/golden
 
+.PHONY: test-etcd-clients
+test-etcd-clients: $(ROCKSDB) ## Clients that others wrote for etcd, against raftsman store (needs Go; PARTS="go python" chooses)
+	@scripts/etcd-clients $(PARTS)
+
 .PHONY: bench
 bench: build ## Measure servers and nodes; CASES="pods start" chooses
 	@"$(RELEASE)/raftsman-chaos" bench $(CASES)

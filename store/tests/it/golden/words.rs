@@ -24,8 +24,21 @@ const FLAGS: &[&str] = &[
     "value",
     "hasleader",
 ];
-const OPTIONS: &[&str] =
-    &["limit", "rev", "order", "sort", "minmod", "maxmod", "mincreate", "maxcreate", "lease", "ttl", "id", "member", "hashed"];
+const OPTIONS: &[&str] = &[
+    "limit",
+    "rev",
+    "order",
+    "sort",
+    "minmod",
+    "maxmod",
+    "mincreate",
+    "maxcreate",
+    "lease",
+    "ttl",
+    "id",
+    "member",
+    "hashed",
+];
 
 impl Words {
     pub(crate) fn new(words: &[String]) -> Words {
