@@ -16,6 +16,7 @@ pub mod listener;
 mod lock;
 pub mod log;
 mod machine;
+pub mod metrics;
 pub mod pem;
 mod raft;
 mod store;

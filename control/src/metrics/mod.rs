@@ -2,20 +2,17 @@
 //!
 //! Names of what Kubernetes has too are Kubernetes' (k8s.io/apiserver `pkg/endpoints/metrics`).
 
-mod family;
-mod process;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use store::api::Figures;
 use store::durations::Durations;
+pub(crate) use store::metrics::Counter;
+use store::metrics::{Family, Gauge, Metric, gauge, head, write_process};
 
 use crate::api::path::{self, Query, Target, Verb};
 use crate::kind;
-pub(crate) use crate::metrics::family::Counter;
-use crate::metrics::family::{Family, Gauge, Metric, head, line};
 
 const OF_REQUESTS: &[&str] = &["verb", "group", "version", "resource", "subresource", "scope"];
 
@@ -180,14 +177,9 @@ impl Metrics {
         self.plans.write(&mut out);
         of_store(store, &mut out);
         gauge("raftsman_gateway_sessions", "Agents connected to this server.", sessions, &mut out);
-        process::write(&mut out);
+        write_process(&mut out);
         out
     }
-}
-
-fn gauge(name: &str, help: &str, value: impl std::fmt::Display, out: &mut String) {
-    head(name, Gauge::KIND, help, out);
-    line(name, "", value, out);
 }
 
 /// As etcd names them, where it has them.

@@ -21,6 +21,7 @@ use tower::Service;
 
 use crate::Store;
 use crate::etcd::budget::Budget;
+use crate::etcd::calls::Calls;
 use crate::etcd::http::{Http, Part};
 use crate::etcd::{Front, Options, routes};
 use crate::listener::{Door, Limits, serve};
@@ -61,7 +62,8 @@ impl Api {
         if let Some(auto) = options.auto_compaction {
             store.auto_compact(auto);
         }
-        let front = Front { store: store.clone(), options: Arc::new(options), budget: Budget::default() };
+        let calls = Arc::new(Calls::new());
+        let front = Front { store: store.clone(), options: Arc::new(options), budget: Budget::default(), calls };
         let routes = routes(&front);
         let http = Arc::new(Http::new(front, routes.clone()));
         Api { store: store.clone(), routes, http, limits, names }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use crate::api::Leadership;
+use crate::etcd::calls::{Calls, Ends};
 use crate::etcd::large::{Handed, Large, TakesHanded};
 
 /// The header of clients that rather fail than go on without a leader.
@@ -36,6 +38,7 @@ pub(super) struct Entry<S> {
     pub(super) leadership: watch::Receiver<Leadership>,
     /// A stream that wants a leader ends after so long without one.
     pub(super) patience: Duration,
+    pub(super) calls: Arc<Calls>,
 }
 
 fn no_leader() -> Status {
@@ -85,8 +88,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let count = self.calls.begin(request.uri().path());
         let wants_leader = request.headers().get(REQUIRE_LEADER).is_some_and(|value| value == "true");
         if wants_leader && self.leadership.borrow().leader.is_none() {
+            count.inspect(|count| count.handled(Code::Unavailable));
             let refused = no_leader().into_http::<()>().map(|()| Answer::Refused);
             return Box::pin(std::future::ready(Ok(refused)));
         }
@@ -97,12 +102,21 @@ where
         Box::pin(async move {
             let (mut parts, body) = answer.await?.into_parts();
             too_long(&mut parts.headers);
+            let failed = Status::from_header_map(&parts.headers).map(|status| status.code());
+            let ends = match (count, failed) {
+                (Some(count), None) if count.streams() => Some(Ends(count)),
+                (Some(count), code) => {
+                    count.handled(code.unwrap_or(Code::Ok));
+                    None
+                }
+                (None, _) => None,
+            };
             let handed = parts.extensions.remove::<Handed>().and_then(|handed| handed.take());
             let permit = parts.extensions.remove::<super::budget::Held>();
             let body = match (handed, orphaned) {
                 (Some(large), _) => Answer::Large(large),
-                (None, Some(orphaned)) => Answer::Led { body, orphaned: Some(orphaned) },
-                (None, None) => Answer::Plain { body, _held: permit },
+                (None, Some(orphaned)) => Answer::Led { body, orphaned: Some(orphaned), _ends: ends },
+                (None, None) => Answer::Plain { body, _held: permit, _ends: ends },
             };
             Ok(Response::from_parts(parts, body))
         })
@@ -114,9 +128,9 @@ type Orphaned = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The body of an answer.
 pub(super) enum Answer<R> {
     /// Of the service, with the memory that it was promised.
-    Plain { body: R, _held: Option<super::budget::Held> },
+    Plain { body: R, _held: Option<super::budget::Held>, _ends: Option<Ends> },
     /// Of the service, until no leader is left.
-    Led { body: R, orphaned: Option<Orphaned> },
+    Led { body: R, orphaned: Option<Orphaned>, _ends: Option<Ends> },
     /// Written as it is read.
     Large(Large),
     /// None: the error lies in the headers.
@@ -137,7 +151,7 @@ where
         };
         match self.get_mut() {
             Answer::Plain { body, .. } => of_service(body, context),
-            Answer::Led { body, orphaned } => {
+            Answer::Led { body, orphaned, .. } => {
                 let Some(waiting) = orphaned else { return Poll::Ready(None) };
                 if waiting.as_mut().poll(context).is_ready() {
                     *orphaned = None;

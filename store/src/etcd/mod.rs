@@ -6,6 +6,7 @@ mod api;
 mod auth;
 mod budget;
 mod caller;
+mod calls;
 mod check;
 mod cluster;
 pub mod compactor;
@@ -43,6 +44,7 @@ use tonic::service::Routes;
 pub use crate::etcd::api::{Api, Serves};
 use crate::etcd::budget::Budget;
 use crate::etcd::caller::Guarded;
+use crate::etcd::calls::Calls;
 use crate::etcd::compactor::AutoCompaction;
 use crate::etcd::entry::Entry;
 use crate::listener::Limits;
@@ -115,6 +117,7 @@ struct Front {
     store: Store,
     options: Arc<Options>,
     budget: Budget,
+    calls: Arc<Calls>,
 }
 
 impl Front {
@@ -147,7 +150,9 @@ fn routes(front: &Front) -> Routes {
         .add_service(front.guard(MaintenanceServer::new(maintenance::Maintenance { front: front.clone() })))
         .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })));
     let (leadership, patience) = (front.store.leadership(), 3 * front.store.election_timeout());
-    let around = tower::layer::layer_fn(move |inner| Entry { inner, leadership: leadership.clone(), patience });
+    let calls = front.calls.clone();
+    let around = move |inner| Entry { inner, leadership: leadership.clone(), patience, calls: calls.clone() };
+    let around = tower::layer::layer_fn(around);
     Routes::from(routes.into_axum_router().layer(around)).prepare()
 }
 

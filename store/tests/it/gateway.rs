@@ -121,3 +121,41 @@ async fn streams_are_lines_both_ways() {
     assert!(status == 400 && said["error"]["code"] == 3, "{said}");
     store.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_have_etcds_names() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let to = serve(&store).await;
+    post(to, "/v3/kv/put", r#"{"key":"YQ==","value":"Yg=="}"#).await;
+    post(to, "/v3/kv/range", "{}").await;
+    let watch = send(to, "POST", "/v3/watch", r#"{"create_request":{"key":"YQ=="}}"#).await;
+    let mut lines = BufReader::new(watch).lines();
+    while !tokio::time::timeout(PATIENCE, lines.next_line())
+        .await
+        .expect("in time")
+        .expect("read")
+        .expect("more")
+        .starts_with('{')
+    {}
+    let (status, text) = ask(to, "GET", "/metrics", "").await;
+    assert_eq!(status, 200);
+    let of = |method: &str| format!(r#"grpc_method="{method}",grpc_service="etcdserverpb.KV",grpc_type="unary""#);
+    for line in [
+        "etcd_server_has_leader 1".to_owned(),
+        "etcd_server_is_leader 1".to_owned(),
+        "etcd_server_leader_changes_seen_total 1".to_owned(),
+        "etcd_debugging_mvcc_current_revision 2".to_owned(),
+        "etcd_debugging_mvcc_watch_stream_total 1".to_owned(),
+        "etcd_mvcc_put_total 1".to_owned(),
+        format!(r#"grpc_server_handled_total{{grpc_code="OK",{}}} 1"#, of("Put")),
+        format!(r#"grpc_server_handled_total{{grpc_code="InvalidArgument",{}}} 1"#, of("Range")),
+        r#"etcd_cluster_version{cluster_version="3.7"} 1"#.to_owned(),
+    ] {
+        assert!(text.lines().any(|held| held == line), "{line}\n{text}");
+    }
+    for name in ["etcd_disk_wal_fsync_duration_seconds_bucket", "process_resident_memory_bytes ", "process_max_fds "] {
+        assert!(text.contains(&format!("\n{name}")), "{name}\n{text}");
+    }
+    store.shutdown().await;
+}

@@ -5,8 +5,10 @@
 mod access;
 mod gateway;
 mod health;
+mod metrics;
 mod reply;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::{Method, Request, Response, StatusCode};
@@ -30,6 +32,7 @@ pub(super) struct Http {
     front: Front,
     routes: Routes,
     checks: Checks,
+    leaders: Arc<metrics::Seen>,
 }
 
 /// Health checks so far.
@@ -41,7 +44,8 @@ struct Checks {
 
 impl Http {
     pub(super) fn new(front: Front, routes: Routes) -> Http {
-        Http { front, routes, checks: Checks::default() }
+        let leaders = metrics::follow(&front.store);
+        Http { front, routes, checks: Checks::default(), leaders }
     }
 
     /// Answers one request.
@@ -70,6 +74,10 @@ impl Http {
     /// What a listener for metrics shows too.
     async fn shown<B>(&self, request: &Request<B>) -> Response<Body> {
         match request.uri().path() {
+            "/metrics" => reply::only_get(request).unwrap_or_else(|| {
+                let text = metrics::text(&self.front, &self.checks, &self.leaders);
+                reply::plain(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+            }),
             "/health" => health::old(&self.front, &self.checks, request).await,
             path if path.starts_with("/livez") || path.starts_with("/readyz") => {
                 health::checked(&self.front, request).await

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use crate::durations::{BOUNDS, Durations};
 use parking_lot::RwLock;
-use store::durations::{BOUNDS, Durations};
 
 /// Series of one family; what comes after them is counted together.
 const SERIES_MAX: usize = 4096;
@@ -16,7 +16,7 @@ const SERIES_MAX: usize = 4096;
 const OTHERS: &str = "others=\"true\"";
 
 /// A number of a kind that Prometheus knows.
-pub(crate) trait Metric: Default {
+pub trait Metric: Default {
     /// As `# TYPE` has it.
     const KIND: &'static str;
 
@@ -26,24 +26,27 @@ pub(crate) trait Metric: Default {
 
 /// Only grows.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub struct Counter(AtomicU64);
 
 /// Goes up and down.
 #[derive(Debug, Default)]
-pub(crate) struct Gauge(AtomicI64);
+pub struct Gauge(AtomicI64);
 
 impl Counter {
-    pub(crate) fn add(&self, count: u64) {
+    /// Counts so many more.
+    pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 }
 
 impl Gauge {
-    pub(crate) fn add(&self, change: i64) {
+    /// Changes it.
+    pub fn add(&self, change: i64) {
         self.0.fetch_add(change, Ordering::Relaxed);
     }
 
-    pub(crate) fn set(&self, value: i64) {
+    /// Sets it.
+    pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
 }
@@ -79,21 +82,33 @@ impl Metric for Durations {
     }
 }
 
+/// A number that goes up and down, with what it means.
+pub fn gauge(name: &str, help: &str, value: impl std::fmt::Display, out: &mut String) {
+    head(name, Gauge::KIND, help, out);
+    line(name, "", value, out);
+}
+
+/// A number that only grows, with what it means.
+pub fn counter(name: &str, help: &str, value: impl std::fmt::Display, out: &mut String) {
+    head(name, Counter::KIND, help, out);
+    line(name, "", value, out);
+}
+
 /// One number of one name.
-pub(crate) fn line(name: &str, labels: &str, value: impl std::fmt::Display, out: &mut String) {
+pub fn line(name: &str, labels: &str, value: impl std::fmt::Display, out: &mut String) {
     // Writing to a String cannot fail.
     let _ =
         if labels.is_empty() { writeln!(out, "{name} {value}") } else { writeln!(out, "{name}{{{labels}}} {value}") };
 }
 
 /// What a name means.
-pub(crate) fn head(name: &str, kind: &str, help: &str, out: &mut String) {
+pub fn head(name: &str, kind: &str, help: &str, out: &mut String) {
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// Numbers of one name, told apart by labels.
 #[derive(Debug)]
-pub(crate) struct Family<M> {
+pub struct Family<M> {
     name: &'static str,
     help: &'static str,
     labels: &'static [&'static str],
@@ -101,12 +116,13 @@ pub(crate) struct Family<M> {
 }
 
 impl<M: Metric> Family<M> {
-    pub(crate) fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+    /// Without any series yet.
+    pub fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
         Family { name, help, labels, series: RwLock::default() }
     }
 
     /// The number for these values, in the order of the labels. Values are words without quotes.
-    pub(crate) fn of(&self, values: &[&str]) -> Arc<M> {
+    pub fn of(&self, values: &[&str]) -> Arc<M> {
         let mut key = String::with_capacity(128);
         for (label, value) in self.labels.iter().zip(values) {
             let comma = if key.is_empty() { "" } else { "," };
@@ -120,7 +136,8 @@ impl<M: Metric> Family<M> {
         Arc::clone(series.entry(key).or_default())
     }
 
-    pub(crate) fn write(&self, out: &mut String) {
+    /// Its head and its lines.
+    pub fn write(&self, out: &mut String) {
         head(self.name, M::KIND, self.help, out);
         for (labels, metric) in self.series.read().iter() {
             metric.write(self.name, labels, out);
