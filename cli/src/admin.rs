@@ -1,5 +1,7 @@
 //! Commands about the cluster itself, asked of any server.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use control::cluster::{ClusterStatus, TokenRequest};
 use http::Method;
@@ -41,6 +43,17 @@ pub(crate) enum MemberCommand {
     Remove {
         /// Its name or id
         member: String,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Let a new server take the place of another: prints the line with which it joins, and removes the other one once
+    /// the new one votes.
+    Replace {
+        /// The name or id of the one that goes
+        member: String,
+        /// Seconds to wait for the new server
+        #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
+        timeout: u64,
         #[command(flatten)]
         access: Access,
     },
@@ -113,11 +126,50 @@ pub(crate) async fn member(command: MemberCommand) -> Result<(), Failure> {
             access.ask(Method::DELETE, &format!("members/{member}"), Vec::new()).await?;
             say(&format!("{member} is removed; its data directory can never vote again"))
         }
+        MemberCommand::Replace { member, timeout, access } => replace(&member, timeout, &access).await,
         MemberCommand::TransferLeader { member, access } => {
             access.ask(Method::POST, &format!("members/{member}/lead"), Vec::new()).await?;
             say(&format!("{member} leads"))
         }
     }
+}
+
+/// The new one votes before the old one goes: the cluster never survives less than it did.
+async fn replace(member: &str, timeout: u64, access: &Access) -> Result<(), Failure> {
+    let before = voters(access).await?;
+    let Some((old, _)) = before.iter().find(|(id, name)| name == member || id == member) else {
+        let names: Vec<_> = before.iter().map(|(_, name)| name.as_str()).collect();
+        let text = format!("no server with a vote is called {member:?}; there are {}", names.join(", "));
+        return Err(Failure::failed(text));
+    };
+    let request = TokenRequest { role: "server".to_owned(), ttl_seconds: timeout };
+    let body = serde_json::to_vec(&request).map_err(|error| Failure::failed(error.to_string()))?;
+    let answer = access.ask(Method::POST, "tokens", body).await?;
+    let token = answer["token"].as_str().unwrap_or_default();
+    say(&format!("on the new machine:  raftsman join {token}\nwaiting until it votes; {member} goes then"))?;
+    let mut again = tokio::time::interval(Duration::from_secs(1));
+    let joined = async {
+        loop {
+            again.tick().await;
+            // A server that does not answer now may be the one that goes: another one is asked.
+            let Ok(now) = voters(access).await else { continue };
+            if let Some((_, name)) = now.into_iter().find(|(id, _)| before.iter().all(|(held, _)| held != id)) {
+                return name;
+            }
+        }
+    };
+    let new = tokio::time::timeout(Duration::from_secs(timeout), joined).await;
+    let new = new.map_err(|_| Failure::failed(format!("no new server votes after {timeout} s; {member} stays")))?;
+    access.ask(Method::DELETE, &format!("members/{old}"), Vec::new()).await?;
+    say(&format!("{new} has taken the place of {member}, whose data directory can never vote again"))
+}
+
+/// Servers with a vote: id and name.
+async fn voters(access: &Access) -> Result<Vec<(String, String)>, Failure> {
+    let answer = access.ask(Method::GET, "status", Vec::new()).await?;
+    let status: ClusterStatus = serde_json::from_value(answer).map_err(|error| Failure::failed(error.to_string()))?;
+    let voters = status.members.into_iter().filter(|member| member.role == "voter");
+    Ok(voters.map(|member| (member.id, member.name)).collect())
 }
 
 fn word(value: &Value) -> String {

@@ -152,6 +152,8 @@ async fn serve(
         client_advertise: vec![Url::https(settings.etcd)],
         transport: Transport::Members(tls),
         bootstrap,
+        force_new: false,
+        remove_dead_after: None,
         heartbeat_interval: HEARTBEAT,
         election_timeout: ELECTION,
         snapshot_entries: SNAPSHOT_ENTRIES,

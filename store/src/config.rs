@@ -26,6 +26,11 @@ pub struct Config {
     pub transport: Transport,
     /// What to do when the data directory has no identity yet; ignored otherwise.
     pub bootstrap: Bootstrap,
+    /// etcd's `--force-new-cluster`: this member is all that is left of its group, and begins a new one with what it has.
+    /// Only for one start: members that join later would be forgotten again.
+    pub force_new: bool,
+    /// The leader removes members that have been silent for so long, where the others have a quorum; never, if absent.
+    pub remove_dead_after: Option<Duration>,
     /// Leader heartbeats. A leader that was heard of keeps its votes for 1.5 election timeouts; then others wait for 1 to
     /// 1.5 more before they stand: writes stop for at most three when a leader dies.
     pub heartbeat_interval: Duration,

@@ -1,7 +1,8 @@
 //! How long things took: counts by upper bound, without locks.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Upper bounds, seconds; what took longer is counted beyond them.
 pub const BOUNDS: [f64; 17] =
@@ -12,17 +13,39 @@ pub const BOUNDS: [f64; 17] =
 pub struct Durations {
     counts: [AtomicU64; BOUNDS.len() + 1],
     micros: AtomicU64,
+    /// When the one under way began, microseconds after `ORIGIN`; 0: none is.
+    begun: AtomicU64,
+}
+
+/// What times are counted from.
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
+
+fn micros_now() -> u64 {
+    u64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
 impl Default for Durations {
     fn default() -> Self {
-        Durations { counts: [const { AtomicU64::new(0) }; BOUNDS.len() + 1], micros: AtomicU64::new(0) }
+        let counts = [const { AtomicU64::new(0) }; BOUNDS.len() + 1];
+        Durations { counts, micros: AtomicU64::new(0), begun: AtomicU64::new(0) }
     }
 }
 
 impl Durations {
-    /// Counts one.
+    /// Notes that one begins.
+    pub fn begin(&self) {
+        self.begun.store(micros_now(), Ordering::Relaxed);
+    }
+
+    /// How long the one under way has taken so far.
+    pub fn under_way(&self) -> Option<Duration> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        (begun != 0).then(|| Duration::from_micros(micros_now().saturating_sub(begun)))
+    }
+
+    /// Counts one, which is over.
     pub fn observe(&self, time: Duration) {
+        self.begun.store(0, Ordering::Relaxed);
         let seconds = time.as_secs_f64();
         let at = BOUNDS.partition_point(|bound| *bound < seconds);
         self.counts[at].fetch_add(1, Ordering::Relaxed);
@@ -56,6 +79,11 @@ mod tests {
         }
         let within = durations.within();
         assert_eq!((within[0], within[3], within[5], within[BOUNDS.len() - 1], within[BOUNDS.len()]), (1, 2, 3, 3, 4));
+        assert_eq!(durations.under_way(), None);
+        durations.begin();
+        assert!(durations.under_way().is_some());
+        durations.observe(Duration::ZERO);
+        assert_eq!(durations.under_way(), None);
         assert_eq!(durations.total(), Duration::from_millis(100_004));
     }
 }

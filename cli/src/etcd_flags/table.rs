@@ -120,6 +120,18 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
             ),
             taken("max-learners", Count, "1", "Members that only learn at most."),
             taken("initial-cluster-token", Text, "etcd-cluster", "Tells clusters apart that use the same addresses."),
+            taken(
+                "force-new-cluster",
+                Switch,
+                "false",
+                "Begins a new cluster with what this member has; for one start, when the others are lost.",
+            ),
+            taken(
+                "auto-remove-dead-after",
+                Time,
+                "0s",
+                "Members that are silent for so long are removed where the others have a quorum; 0s: never.",
+            ),
         ],
     ),
     (
@@ -308,7 +320,6 @@ pub(crate) const OTHERS: &[Flag] = &[
     none("warning-apply-duration", Time, "slow requests are counted in /metrics"),
     none("warning-unary-request-duration", Time, "slow requests are counted in /metrics"),
     refused("wal-dir", "the log lies in --data-dir; make its directory `log` a link to another disk"),
-    refused("force-new-cluster", "it is not served yet"),
     refused("discovery", NO_DISCOVERY),
     refused("discovery-endpoints", NO_DISCOVERY),
     refused("discovery-srv", NO_DISCOVERY),

@@ -124,10 +124,10 @@ fn options(settings: &Settings) -> Result<Options, Failure> {
     let auth = AuthOptions::parse(&settings.tokens, settings.token_ttl, settings.bcrypt_cost);
     Ok(Options {
         txn_ops_max: settings.txn_ops_max,
+        learners_max: settings.learners_max,
         request_bytes_max: settings.request_bytes_max,
         quota_bytes: settings.quota_bytes,
         auto_compaction: settings.auto_compaction,
-        learners_max: settings.learners_max,
         progress: settings.progress,
         auth: auth.map_err(Failure::usage)?,
         client_names: matches!(&settings.clients_tls, Tls::Files(files) if files.client_cert_auth),
@@ -173,6 +173,8 @@ fn config(settings: &Settings) -> Result<Config, Failure> {
         } else {
             Bootstrap::Static { members, token: settings.token.clone() }
         },
+        force_new: settings.force_new,
+        remove_dead_after: settings.remove_dead_after,
         heartbeat_interval: settings.heartbeat,
         election_timeout: settings.election,
         snapshot_entries: settings.snapshot_entries,

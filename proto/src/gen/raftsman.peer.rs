@@ -455,9 +455,9 @@ pub struct RoomResponse {
     /// Its disk is full.
     #[prost(bool, tag = "1")]
     pub full: bool,
-    /// Its state is not that of the others.
+    /// Its state is not that of the others, or its disk does not take the log.
     #[prost(bool, tag = "2")]
-    pub differs: bool,
+    pub unfit: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HealRequest {

@@ -103,7 +103,7 @@ impl pb::cluster_server::Cluster for Cluster {
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
         if request.into_inner().linearizable {
-            self.front.store.barrier().await.map_err(status)?;
+            self.front.store.abreast().await.map_err(status)?;
         }
         let members = self.front.store.seats().into_iter().map(shown).collect();
         Ok(Response::new(pb::MemberListResponse { header: self.header(), members }))

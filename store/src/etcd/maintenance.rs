@@ -31,7 +31,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         // Listing is what health checks do.
         if request.action() == pb::alarm_request::AlarmAction::Get {
             self.front.known(&credentials).await?;
-            store.barrier().await.map_err(status)?;
+            store.abreast().await.map_err(status)?;
             let (header, alarms) = (store.header(store.revision()), store.alarms(request.alarm));
             return Ok(Response::new(pb::AlarmResponse { header, alarms }));
         }

@@ -122,7 +122,7 @@ impl Group {
             again.tick().await;
             self.compare_once(machine).await;
             let differs = self.agreement.own() == State::Differs;
-            self.raft.runtime_config().elect(!differs);
+            self.stand();
             if differs && let Err(why) = self.heal().await {
                 tracing::warn!(why, "this member's state is not replaced yet");
             }

@@ -69,6 +69,7 @@ impl Group {
         let until = tokio::time::Instant::now() + self.patience;
         loop {
             let done = match self.leader().await? {
+                Leader::Me if self.leaves(&change) && self.hand_over().await.is_some() => continue,
                 Leader::Me => self.change_here(&change).await,
                 Leader::Other(leader, at) => self.change_there(leader, &at, change.clone()).await,
             };
@@ -89,6 +90,15 @@ impl Group {
         match answer.failure.as_ref().map(parse_failure) {
             Some(failure) => Err(failure),
             None => Ok(Changed { seats: answer.seats, added: answer.added }),
+        }
+    }
+
+    /// Whether a change removes this member. As a leader it hands over first: nobody waits for an election then.
+    fn leaves(&self, change: &Change) -> bool {
+        match change {
+            Change::Remove(id) => *id == self.id,
+            Change::Expel(id) => *id == self.id && strict::may_remove(&self.seen(), self.id, *id).is_ok(),
+            _ => false,
         }
     }
 

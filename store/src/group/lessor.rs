@@ -62,6 +62,7 @@ impl Lessor {
     /// # Errors
     /// When this member does not lead.
     pub(crate) async fn left_here(&self, id: i64, renew: bool) -> Result<Option<(i64, i64)>, Error> {
+        self.group.agreement.ensure_leading()?;
         self.group.read_index().await?;
         let Some((ttl, _)) = self.machine.lease(id) else { return Ok(None) };
         let (now, full) = (Instant::now(), Duration::from_secs(ttl.unsigned_abs()));

@@ -233,8 +233,8 @@ impl Group {
                 Error::Invalid(format!("server {:?} does not take over, it does not answer: {status}", node.name))
             })?;
             let room = room.into_inner();
-            if room.differs {
-                let text = format!("server {:?} does not take over, its state is not that of the others", node.name);
+            if room.unfit {
+                let text = format!("server {:?} does not take over, its state or its disk is not sound", node.name);
                 return Err(Error::Invalid(text));
             }
             if room.full {

@@ -3,6 +3,7 @@
 pub(crate) mod agreement;
 pub(crate) mod cluster;
 pub(crate) mod datagrams;
+mod dead;
 pub(crate) mod leadership;
 pub(crate) mod lessor;
 pub(crate) mod members;
@@ -10,6 +11,7 @@ mod propose;
 pub(crate) mod queue;
 pub(crate) mod quota;
 pub(crate) mod space;
+mod stall;
 pub(crate) mod strict;
 
 use std::sync::Arc;
@@ -48,6 +50,8 @@ pub(crate) struct Group {
     /// One change of the membership at a time.
     changing: Mutex<()>,
     pub(crate) agreement: Agreement,
+    /// The disk does not take the log.
+    stalled: AtomicBool,
     /// See `learns`.
     learns: AtomicBool,
     /// When a leader was last heard from.
@@ -75,6 +79,7 @@ impl Group {
             reads: Queue::new(),
             changing,
             agreement: Agreement::new(),
+            stalled: AtomicBool::new(false),
             learns: AtomicBool::new(false),
             heard,
         }

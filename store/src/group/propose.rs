@@ -159,7 +159,6 @@ impl Group {
     /// # Errors
     /// When no leader confirms in time.
     pub(crate) async fn barrier(&self) -> Result<(), Error> {
-        self.agreement.ensure()?;
         let (told, confirmed) = oneshot::channel();
         self.reads.push(Read { until: Instant::now() + self.patience, told }).await?;
         confirmed.await.unwrap_or_else(|_| Err(Error::Stopped("the store has shut down".to_owned())))
@@ -194,7 +193,6 @@ impl Group {
 
     /// As the leader: the position that a linearizable read must have seen.
     pub(crate) async fn read_index(&self) -> Result<LogId, Error> {
-        self.agreement.ensure_leading()?;
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(*linearizer.read_log_id().log_id()),
             Err(RaftError::APIError(_)) => Err(Error::NoLeader),

@@ -122,6 +122,7 @@ impl<D: Disk> Writer<D> {
     fn flush(&mut self, buffer: &mut BytesMut) -> Result<(), Error> {
         let name = segment::name(self.sequence);
         let io = |source| Error::Io { path: self.disk.describe(&name), source };
+        self.syncs.begin();
         self.file.write_at(buffer, self.end).map_err(io)?;
         let started = Instant::now();
         self.file.sync().map_err(io)?;

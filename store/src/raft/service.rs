@@ -11,7 +11,6 @@ use proto::peer::peer_server::Peer;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Error;
-use crate::group::agreement::State;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::members::told;
@@ -153,8 +152,7 @@ impl Peer for Service {
     }
 
     async fn room(&self, _: Request<peer::RoomRequest>) -> Result<Response<peer::RoomResponse>, Status> {
-        let differs = self.group.agreement.own() == State::Differs;
-        Ok(Response::new(peer::RoomResponse { full: self.group.space.full(), differs }))
+        Ok(Response::new(peer::RoomResponse { full: self.group.space.full(), unfit: !self.group.fit() }))
     }
 
     async fn heal(&self, request: Request<peer::HealRequest>) -> Result<Response<peer::HealResponse>, Status> {

@@ -5,6 +5,7 @@ mod founding;
 mod identity;
 mod open;
 mod serving;
+mod survivor;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -101,6 +102,7 @@ impl Store {
     /// # Errors
     /// As etcd's Range.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        self.inner.group.agreement.ensure()?;
         if !request.serializable {
             self.inner.group.barrier().await?;
         }
@@ -157,8 +159,17 @@ impl Store {
     /// # Errors
     /// When no leader confirms in time.
     pub async fn barrier(&self) -> Result<Revision, Error> {
+        self.inner.group.agreement.ensure()?;
         self.inner.group.barrier().await?;
         Ok(self.revision())
+    }
+
+    /// As `barrier`, for what concerns members: it does not matter whether this one's state is sound.
+    ///
+    /// # Errors
+    /// When no leader confirms in time.
+    pub(crate) async fn abreast(&self) -> Result<(), Error> {
+        self.inner.group.barrier().await
     }
 
     /// Whether this member's disk is so full that it refuses writes which store something new.

@@ -44,6 +44,7 @@ use crate::raft::trim;
 use crate::raft::types::Raft;
 use crate::store::founding;
 use crate::store::identity::{self, Identity};
+use crate::store::survivor;
 use crate::store::{Inner, Store, scrub};
 
 /// Between attempts to join.
@@ -74,16 +75,16 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let peers = Arc::new(Peers::new(&config.transport, cluster.clone()).map_err(stopped)?);
     let identity = founding::identity(&config, &peers).await?;
     let id = identity.member_id;
-    if let Some(known) = identity.cluster_id {
-        let _ = cluster.set(known);
-    }
-
     let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
     let log = Log::open(folder, Options::default()).map_err(stopped)?;
     let syncs = log.syncs();
     let machine = Machine::open(&config.data_dir.join("state"), Some(lock), config.memory_bytes).map_err(advised)?;
     let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
     adopt(&config, &identity, &machine)?;
+    let identity = if config.force_new { survivor::alone(&config, identity, &log, &machine).await? } else { identity };
+    if let Some(known) = identity.cluster_id {
+        let _ = cluster.set(known);
+    }
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 15 * config.election_timeout;
@@ -112,6 +113,10 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(async move { counted.run(news, until).await });
     let spacious = group.clone();
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { spacious.mind_space().await }));
+    let (watching, dead_after) = (group.clone(), config.remove_dead_after);
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { watching.mind_dead(dead_after).await }));
+    let (minding, writes) = (group.clone(), syncs.clone());
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { minding.mind_stalls(&writes).await }));
     let removed = watch::Sender::new(None);
     let (staying, removal) = (group.clone(), removed.subscribe());
     let leaving = async move { removed.send_replace(Some(staying.until_removed().await)) };
@@ -186,7 +191,7 @@ fn adopt(config: &Config, identity: &Identity, machine: &Machine) -> Result<(), 
     machine.adopt(first.encode_to_vec().into(), membership.encode_to_vec().into())
 }
 
-fn own_node(config: &Config) -> peer::Node {
+pub(super) fn own_node(config: &Config) -> peer::Node {
     let texts = |urls: &[Url]| urls.iter().map(ToString::to_string).collect();
     peer::Node {
         name: config.name.clone(),

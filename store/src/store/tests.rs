@@ -34,6 +34,8 @@ async fn group(count: usize) -> (Vec<Store>, Vec<TempDir>) {
         client_advertise: Vec::new(),
         transport: Transport::Urls { tls: None },
         bootstrap: Bootstrap::Static { members: members.clone(), token: "t".to_owned() },
+        force_new: false,
+        remove_dead_after: None,
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(500),
         snapshot_entries: 10_000,
@@ -143,5 +145,18 @@ async fn where_nobody_knows_who_is_right_all_that_differ_refuse() {
     for store in &stores {
         assert!(matches!(store.txn(0, put("k")).await, Err(Error::Corrupt)));
     }
+    close(stores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_does_not_take_the_log_leads_no_more() {
+    let (mut stores, _dirs) = group(3).await;
+    stores[0].txn(0, put("k")).await.expect("written");
+    let stalling = leader(&mut stores).await;
+    // As its writer does before a write that does not end.
+    stalling.inner.syncs.begin();
+    until("another one leads", || stores.iter().any(|store| store.leadership().borrow().acting)).await;
+    stores[0].txn(0, put("k")).await.expect("the others write");
+    stores.push(stalling);
     close(stores).await;
 }

@@ -56,6 +56,8 @@ pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
         client_advertise: Vec::new(),
         transport: Transport::Members(tls()),
         bootstrap: if addresses.is_empty() { Bootstrap::New } else { Bootstrap::Join { peers: addresses } },
+        force_new: false,
+        remove_dead_after: None,
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(500),
         snapshot_entries: 10_000,

@@ -15,14 +15,14 @@ use tonic::{Code, Status};
 use crate::cluster::{PATIENCE, Place, founders, free, leadership, open, open_all, plain, put, voters};
 
 /// The API of a member.
-struct Api {
+pub(crate) struct Api {
     cluster: ClusterClient<Channel>,
     kv: KvClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
 }
 
 impl Api {
-    async fn new(store: &Store) -> Api {
+    pub(crate) async fn new(store: &Store) -> Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = format!("http://{}", listener.local_addr().expect("an address"));
         store.serve_etcd(listener, None, store::etcd::Options::default());
@@ -34,7 +34,7 @@ impl Api {
         }
     }
 
-    async fn add(&mut self, url: &str, is_learner: bool) -> Result<pb::MemberAddResponse, Status> {
+    pub(crate) async fn add(&mut self, url: &str, is_learner: bool) -> Result<pb::MemberAddResponse, Status> {
         let request = pb::MemberAddRequest { peer_ur_ls: vec![url.to_owned()], is_learner };
         self.cluster.member_add(request).await.map(tonic::Response::into_inner)
     }
@@ -44,7 +44,7 @@ impl Api {
         self.cluster.member_list(request).await.expect("a leader").into_inner().members
     }
 
-    async fn remove(&mut self, id: u64) -> Result<Vec<pb::Member>, Status> {
+    pub(crate) async fn remove(&mut self, id: u64) -> Result<Vec<pb::Member>, Status> {
         self.cluster.member_remove(pb::MemberRemoveRequest { id }).await.map(|answer| answer.into_inner().members)
     }
 
@@ -63,7 +63,7 @@ fn is<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, text: &str) {
 }
 
 /// A place for a member that was announced, beside those that are there.
-fn announced(name: &str, url: &Url, others: &[&Place]) -> Place {
+pub(crate) fn announced(name: &str, url: &Url, others: &[&Place]) -> Place {
     let founder =
         |place: &&Place| Founder { name: place.config.name.clone(), peer_urls: place.config.peer_advertise.clone() };
     let own = Founder { name: name.to_owned(), peer_urls: vec![url.clone()] };

@@ -12,5 +12,6 @@ mod gateway;
 mod golden;
 mod members;
 mod membership;
+mod replacement;
 mod single;
 mod snapshots;
