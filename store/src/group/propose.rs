@@ -100,13 +100,8 @@ impl Group {
     }
 
     async fn write(&self, commands: Vec<Bytes>) -> Result<(Vec<Outcome>, u64), Error> {
-        match self.raft.client_write(Proposal(commands)).await {
-            Ok(written) => Ok((written.data, written.log_id.index)),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader { .. }))) => Err(Error::NoLeader),
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(Error::Unknown),
-            Err(RaftError::APIError(error)) => Err(Error::Invalid(error.to_string())),
-            Err(RaftError::Fatal(fatal)) => Err(Error::Stopped(fatal.to_string())),
-        }
+        let written = self.raft.client_write(Proposal(commands)).await.map_err(unwritten)?;
+        Ok((written.data, written.log_id.index))
     }
 
     async fn propose_there(
@@ -259,6 +254,16 @@ impl Group {
     }
 }
 
+/// PURE: what became of an entry that was not written. Only one that surely was not proposed may be proposed again.
+fn unwritten(error: RaftError<Types, ClientWriteError<Types>>) -> Error {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader { .. })) => Error::NoLeader,
+        // A core that fails, for want of its disk for instance, may have sent the entry to the others before.
+        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) | RaftError::Fatal(_) => Error::Unknown,
+        RaftError::APIError(error) => Error::Invalid(error.to_string()),
+    }
+}
+
 /// PURE: outcomes as messages that are small enough, whatever each of them holds.
 fn parts(outcomes: &[Outcome], index: u64) -> Vec<peer::ProposeResponse> {
     let mut parts = vec![peer::ProposeResponse { index, ..Default::default() }];
@@ -285,4 +290,37 @@ pub(super) fn refused(status: &tonic::Status) -> bool {
         source = error.source();
     }
     status.code() == tonic::Code::FailedPrecondition
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::errors::Fatal;
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_a_failing_leader_may_have_sent_is_not_tried_again() {
+        let fatal = unwritten(RaftError::Fatal(Fatal::Stopped));
+        assert!(matches!(fatal, Error::Unknown), "{fatal:?}");
+        // What another member is told of it is not taken for a leader that never had it.
+        let told = parse_failure(&failure(&fatal));
+        assert!(matches!(told, Error::Unknown), "{told:?}");
+        let elsewhere = unwritten(RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader::empty())));
+        assert!(matches!(elsewhere, Error::NoLeader), "{elsewhere:?}");
+    }
+
+    #[test]
+    fn large_outcomes_travel_in_parts() {
+        let outcome = |bytes: usize| {
+            let text = "x".repeat(bytes);
+            let refusal = proto::command::Refusal { message: text, ..Default::default() };
+            Outcome { response: Some(proto::command::outcome::Response::Refusal(refusal)) }
+        };
+        let sizes =
+            |outcomes: &[Outcome]| parts(outcomes, 7).iter().map(|part| part.outcomes.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(&[]), [0]);
+        assert_eq!(sizes(&[outcome(1), outcome(1), outcome(1)]), [3]);
+        assert_eq!(sizes(&[outcome(1), outcome(PART_BYTES), outcome(1), outcome(1)]), [1, 1, 2]);
+        assert!(parts(&[outcome(1), outcome(PART_BYTES)], 7).iter().all(|part| part.index == 7));
+    }
 }
