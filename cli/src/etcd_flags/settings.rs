@@ -198,7 +198,11 @@ fn ask(given: &Given, flag: &str) -> Duration {
 }
 
 fn timing(given: &Given) -> Result<(Duration, Duration), String> {
-    let (heartbeat, election) = (given.count("heartbeat-interval"), given.count("election-timeout"));
+    let (heartbeat, mut election) = (given.count("heartbeat-interval"), given.count("election-timeout"));
+    if !given.is_set("election-timeout") {
+        // Who sets the heartbeat alone, as it was right for etcd's longer default, need not set the other for ours.
+        election = election.max(heartbeat.saturating_mul(5));
+    }
     if heartbeat == 0 {
         return Err("--heartbeat-interval must be >0 (set to 0ms)".to_owned());
     }
@@ -257,10 +261,11 @@ mod tests {
         assert_eq!(urls::bind(&settings.clients[0]).expect("an address").to_string(), "127.0.0.1:2379");
         assert_eq!(settings.cluster[0].name, "default");
         assert_eq!((settings.request_bytes_max, settings.txn_ops_max), (1_572_864, 128));
-        assert_eq!((settings.heartbeat.as_millis(), settings.election.as_millis()), (100, 1000));
+        assert_eq!((settings.heartbeat.as_millis(), settings.election.as_millis()), (50, 250));
         assert_eq!(settings.quota_bytes, 2 << 30);
         let kept = run(&["--auto-compaction-mode=revision", "--auto-compaction-retention=1000"]).expect("fits");
         assert_eq!((settings.auto_compaction, kept.auto_compaction), (None, Some(AutoCompaction::Revision(1000))));
+        assert_eq!(run(&["--heartbeat-interval=100"]).expect("fits").election.as_millis(), 500);
         let named = run(&["--name=a", "--initial-advertise-peer-urls=http://h:1"]).expect("fits");
         assert_eq!(
             named.cluster[0],
@@ -275,7 +280,7 @@ mod tests {
             (&["--listen-client-urls=http://1.1.1.1:1"][..], "--advertise-client-urls is required when"),
             (&["--listen-peer-urls=http://example.com:1"], "expected IP in URL for binding"),
             (&["--heartbeat-interval=0"], "--heartbeat-interval must be >0"),
-            (&["--heartbeat-interval=300"], "should be at least as 5 times"),
+            (&["--heartbeat-interval=300", "--election-timeout=1000"], "should be at least as 5 times"),
             (&["--election-timeout=60000"], "is too long"),
             (&["--initial-cluster=http://1.1.1.1:1"], "NAME=URL"),
             (&["--initial-advertise-peer-urls=http://:1"], "unexpected empty host"),

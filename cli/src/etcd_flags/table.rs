@@ -76,8 +76,8 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
             taken("listen-metrics-urls", Text, "", "Where metrics and health are shown too, to anybody."),
             taken("listen-peer-urls", Text, "http://localhost:2380", "Where other members are served."),
             taken("snapshot-count", Count, "10000", "Log entries between two snapshots."),
-            taken("heartbeat-interval", Count, "100", "Milliseconds between two heartbeats of a leader."),
-            taken("election-timeout", Count, "1000", "Milliseconds without one until others stand for election."),
+            taken("heartbeat-interval", Count, "50", "Milliseconds between two heartbeats of a leader."),
+            taken("election-timeout", Count, "250", "Milliseconds without one until others stand for election."),
         ],
     ),
     (
