@@ -37,8 +37,11 @@ enum Verb {
     Cluster(ClusterVerb),
     /// Run a scenario on a cluster of its own: clients, a fault, and what must hold of everything they saw.
     Run {
-        /// leader-kill, minority-pause, partition, power-loss or agent-kill
+        /// leader-kill, minority-pause, partition, power-loss, agent-kill, disk-full or disk-error
         scenario: String,
+        /// What is broken: a cluster with nodes and an application, or `raftsman store` alone.
+        #[arg(long, default_value = "cluster")]
+        over: scenario::Over,
         /// Of the clients' calls and of how long the fault lasts.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -166,8 +169,10 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 loopback: false,
             })
         }
-        Verb::Run { scenario, seed, runs, runtime, dir } => {
-            runs_of(&scenario, seed, runs, &run_sample::possible_runtime(runtime), &dir)
+        Verb::Run { scenario, over, seed, runs, runtime, dir } => {
+            // Without containers nobody has to have an engine.
+            let runtime = if over == scenario::Over::Store { runtime } else { run_sample::possible_runtime(runtime) };
+            runs_of(&scenario, over, seed..seed + runs, &runtime, &dir)
         }
         Verb::Demo { runtime, dir } => {
             let runtime = run_sample::possible_runtime(runtime);
@@ -189,7 +194,13 @@ fn run(verb: Verb) -> anyhow::Result<()> {
 
 /// Runs and prints a line for each; fails when anything did not hold.
 #[expect(clippy::print_stdout, reason = "a command's output")]
-fn runs_of(name: &str, seed: u64, runs: u64, runtime: &str, dir: &std::path::Path) -> anyhow::Result<()> {
+fn runs_of(
+    name: &str,
+    over: scenario::Over,
+    seeds: std::ops::Range<u64>,
+    runtime: &str,
+    dir: &std::path::Path,
+) -> anyhow::Result<()> {
     let scenario = scenario::find(name)?;
     let binary = std::env::current_exe()?.with_file_name("raftsman");
     let mut failed = 0;
@@ -197,12 +208,13 @@ fn runs_of(name: &str, seed: u64, runs: u64, runtime: &str, dir: &std::path::Pat
         "{:<16} {:>6} {:>10} {:>8} {:>10} {:>12}  verdict",
         "scenario", "seed", "operations", "written", "outage ms", "converged ms"
     );
-    for seed in seed..seed + runs {
+    let runs = seeds.end - seeds.start;
+    for seed in seeds {
         let folder = dir.join(format!("{name}-{seed}"));
         if folder.join("run.json").exists() {
             std::fs::remove_dir_all(&folder)?;
         }
-        let run = scenario::run(scenario, seed, &folder, binary.clone(), runtime)?;
+        let run = scenario::run(scenario, seed, &folder, binary.clone(), runtime, over)?;
         let (outage, verdict) = (run.outage_us / 1000, if run.ok() { "ok" } else { "FAILED" });
         println!(
             "{name:<16} {seed:>6} {:>10} {:>8} {outage:>10} {:>12}  {verdict}",

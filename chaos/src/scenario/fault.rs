@@ -1,6 +1,7 @@
 //! Faults: what is done to a cluster, and the trace by which it is known that it was done.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -10,12 +11,14 @@ use tonic::transport::Channel;
 use crate::seed::Seed;
 use crate::work::{client, deployment};
 use crate::world::cluster::Cluster;
-use crate::world::network;
+use crate::world::{disk, network};
 
 /// A killed process is started again after this time.
 const DEAD: Duration = Duration::from_secs(3);
 /// What a silent node's pods take at most before the run is given up.
 const REPLACED_LIMIT: Duration = Duration::from_secs(60);
+/// Below what a member keeps free for itself.
+const NEARLY_FULL_BYTES: u64 = 300 << 20;
 /// Asking who leads may take so long, elections included.
 const LEADER_LIMIT: Duration = Duration::from_secs(15);
 
@@ -27,6 +30,8 @@ pub(super) enum Fault {
     Partition,
     PowerLoss,
     AgentKill,
+    DiskFull,
+    DiskError,
 }
 
 /// What was done.
@@ -113,9 +118,15 @@ pub(super) async fn inject(
             diary.note(format!("{} goes on", follower.name));
         }
         Fault::Partition => partition(cluster, &lead, hold, &mut diary).await?,
+        Fault::DiskFull => {
+            // Half of the time the member is left room to notice, half of the time none at all.
+            let left = if seed.below(2) == 0 { NEARLY_FULL_BYTES } else { 0 };
+            disk_full(cluster, channels, &lead, left, hold, &mut diary).await?;
+        }
+        Fault::DiskError => disk_error(cluster, &lead, hold, &mut diary).await?,
     }
     let now = leader(channels).await?;
-    if matches!(fault, Fault::LeaderKill | Fault::Partition) {
+    if matches!(fault, Fault::LeaderKill | Fault::Partition | Fault::DiskError) {
         diary.trace(now != lead, &format!("{now} leads instead of {lead}"));
     }
     Ok(diary.injected)
@@ -164,6 +175,46 @@ fn start(cluster: &mut Cluster, names: &[String], diary: &mut Diary) -> anyhow::
         diary.note(format!("{name} is started again"));
     }
     Ok(())
+}
+
+/// Fills the leader's disk until another leads or it has ended, and for a while longer.
+async fn disk_full(
+    cluster: &mut Cluster,
+    channels: &[(String, Channel)],
+    lead: &str,
+    left: u64,
+    hold: Duration,
+    diary: &mut Diary,
+) -> anyhow::Result<()> {
+    let process = cluster.process(lead)?.clone();
+    let dir = Path::new(&process.data_dir);
+    disk::fill(dir, left).context("it has no disk of its own: that needs root and loop devices")?;
+    diary.note(format!("the disk of {lead} is full but for {left} bytes"));
+    let deadline = Instant::now() + LEADER_LIMIT;
+    while process.alive() && leader(channels).await.is_ok_and(|now| now == lead) && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    diary.trace(!process.alive(), &format!("{lead} has ended"));
+    diary.trace(leader(channels).await? != lead, &format!("{lead} does not lead any more"));
+    tokio::time::sleep(hold).await;
+    disk::empty(dir)?;
+    diary.note(format!("the disk of {lead} has room"));
+    if process.alive() { Ok(()) } else { start(cluster, &[lead.to_owned()], diary) }
+}
+
+/// Fails one sync of the leader's log: it must end, since it cannot know any more what is on disk.
+async fn disk_error(cluster: &mut Cluster, lead: &str, hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
+    std::fs::write(disk::trigger(&cluster.dir, lead), "")?;
+    diary.note(format!("the next sync of {lead}'s log fails"));
+    let process = cluster.process(lead)?.clone();
+    let deadline = Instant::now() + LEADER_LIMIT;
+    while process.alive() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ensure!(!process.alive(), "{lead} goes on with a log whose sync failed");
+    diary.trace(true, &format!("{lead} has ended"));
+    tokio::time::sleep(hold).await;
+    start(cluster, &[lead.to_owned()], diary)
 }
 
 async fn partition(cluster: &Cluster, lead: &str, hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {

@@ -19,10 +19,13 @@ use crate::sample;
 use crate::scenario::fault::{Fault, Injected};
 use crate::seed::Seed;
 use crate::work::{client, containers, deployment, kv};
-use crate::world::bring_up::{self, Wanted};
+use crate::world::bring_up::Wanted;
 use crate::world::cluster::Cluster;
 use crate::world::kubeconfig;
+use crate::world::{self, bring_up};
 
+/// Servers of a run.
+const MEMBERS: u8 = 3;
 /// Clients that read and write.
 const CLIENTS: u32 = 16;
 /// Of calm before the fault, and after it.
@@ -43,7 +46,19 @@ pub(crate) struct Scenario {
     fault: Fault,
     /// Writes may stop for so long.
     outage_max_us: u64,
+    /// On what it can be run.
+    over: &'static [Over],
 }
+
+/// What is broken: a cluster with its nodes and an application, or the store alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Over {
+    Cluster,
+    Store,
+}
+
+/// Faults that every group of members must bear.
+const BOTH: &[Over] = &[Over::Cluster, Over::Store];
 
 /// A new scenario is a row, and a fault if it needs a new one.
 pub(crate) const SCENARIOS: &[Scenario] = &[
@@ -52,30 +67,49 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the leading server is killed with SIGKILL and started again",
         fault: Fault::LeaderKill,
         outage_max_us: OUTAGE_MAX_US,
+        over: BOTH,
     },
     Scenario {
         name: "minority-pause",
         about: "a following server is stopped with SIGSTOP for some seconds",
         fault: Fault::FollowerPause,
         outage_max_us: OUTAGE_MAX_US,
+        over: BOTH,
     },
     Scenario {
         name: "partition",
         about: "the leading server is cut off from the others, then healed (needs network namespaces)",
         fault: Fault::Partition,
         outage_max_us: 2 * OUTAGE_MAX_US,
+        over: BOTH,
     },
     Scenario {
         name: "power-loss",
         about: "every server and agent is killed at once and started again",
         fault: Fault::PowerLoss,
         outage_max_us: 30 * OUTAGE_MAX_US,
+        over: BOTH,
     },
     Scenario {
         name: "agent-kill",
         about: "the agent of a node is killed; its pods must run elsewhere",
         fault: Fault::AgentKill,
         outage_max_us: OUTAGE_MAX_US,
+        over: &[Over::Cluster],
+    },
+    Scenario {
+        name: "disk-full",
+        about: "the disk of the leading member fills up, then has room again (needs loop devices)",
+        fault: Fault::DiskFull,
+        outage_max_us: 2 * OUTAGE_MAX_US,
+        over: &[Over::Store],
+    },
+    Scenario {
+        name: "disk-error",
+        about: "a sync of the leading member's log fails once: it must end, and is started again (needs a C compiler)",
+        fault: Fault::DiskError,
+        outage_max_us: OUTAGE_MAX_US,
+        over: &[Over::Store],
     },
 ];
 
@@ -124,21 +158,15 @@ pub(crate) fn run(
     dir: &Path,
     binary: PathBuf,
     runtime: &str,
+    over: Over,
 ) -> anyhow::Result<Run> {
+    ensure!(scenario.over.contains(&over), "{} cannot be run over {over:?}", scenario.name);
     std::fs::create_dir_all(dir)?;
     ensure!(std::fs::read_dir(dir)?.next().is_none(), "{} is not empty: name another --dir", dir.display());
-    let wanted = Wanted {
-        dir: dir.join("cluster"),
-        servers: 3,
-        nodes: 2,
-        runtime: runtime.to_owned(),
-        binary,
-        server_flags: Vec::new(),
-        image: runtime == "docker",
-        restored: None,
-        loopback: false,
+    let mut cluster = match over {
+        Over::Cluster => bring_up_cluster(dir, binary, runtime)?,
+        Over::Store => world::store::up(dir.join("cluster"), MEMBERS, &binary)?,
     };
-    let mut cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(observe(scenario, seed, &mut cluster));
     drop(runtime);
@@ -149,12 +177,29 @@ pub(crate) fn run(
     down.map(|()| run)
 }
 
+fn bring_up_cluster(dir: &Path, binary: PathBuf, runtime: &str) -> anyhow::Result<Cluster> {
+    let wanted = Wanted {
+        dir: dir.join("cluster"),
+        servers: MEMBERS,
+        nodes: 2,
+        runtime: runtime.to_owned(),
+        binary,
+        server_flags: Vec::new(),
+        image: runtime == "docker",
+        restored: None,
+        loopback: false,
+    };
+    bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))
+}
+
 /// Lets clients work on a cluster, breaks it, and judges what they saw.
 pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluster) -> anyhow::Result<(Run, History)> {
     let channels = channels(cluster)?;
-    let api = deployment::connect(&cluster.kubeconfig(), None).await?;
-    deployment::create(&api, sample::IMAGE, deployment::REPLICAS).await?;
-    deployment::await_ready(&api, CONVERGED).await?;
+    if !cluster.store {
+        let api = deployment::connect(&cluster.kubeconfig(), None).await?;
+        deployment::create(&api, sample::IMAGE, deployment::REPLICAS).await?;
+        deployment::await_ready(&api, CONVERGED).await?;
+    }
     kv::clear(channels[0].1.clone()).await?;
     let start = kv::current_revision(channels[0].1.clone()).await? + 1;
     let (began, stop) = (Instant::now(), CancellationToken::new());
@@ -169,7 +214,8 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
         let from = us(began);
         let injected = fault::inject(scenario.fault, cluster, &channels, &mut random, began).await;
         let to = us(began);
-        let whole = settle(cluster).await;
+        // The store alone has no application to be whole again.
+        let whole = if cluster.store { None } else { Some(settle(cluster).await) };
         tokio::time::sleep(CALM).await;
         stop.cancel();
         (injected, whole, (from, to))
@@ -179,10 +225,14 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let hashes = kv::hashes(&channels, TRUTH).await?;
     let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
     let history = History { operations, watches, truth, hashes };
-    let mut run = judge(scenario, seed, &history, injected?, fault_us, &whole);
+    let mut run = judge(scenario, seed, &history, injected?, fault_us, whole.as_ref());
     // Simulated containers leave no evidence of their own.
     run.verdicts.extend(real.then(|| pod_once::check(&seen)));
     Ok((run, history))
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn us(began: Instant) -> u64 {
@@ -211,6 +261,10 @@ pub(crate) fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel
     let mut all = Vec::new();
     for index in 1..=cluster.servers {
         let place = layout.server(index);
+        if cluster.store {
+            all.push((place.name.clone(), world::store::channel(&place)?));
+            continue;
+        }
         let credentials = kubeconfig::read(&place.data_dir.join("admin.kubeconfig"))?;
         all.push((place.name.clone(), client::etcd_channel(&credentials, &place)?));
     }
@@ -260,7 +314,7 @@ fn judge(
     history: &History,
     injected: Injected,
     fault_us: (u64, u64),
-    whole: &anyhow::Result<Duration>,
+    whole: Option<&anyhow::Result<Duration>>,
 ) -> Run {
     let outage_us = history.longest_write_gap_us();
     let written = history.count(|outcome| matches!(outcome, Outcome::Written { .. }));
@@ -273,8 +327,10 @@ fn judge(
         let late = (replaced > REPLACED_MAX).then_some(late);
         verdicts.push(Verdict::new("pods of a silent node are replaced in time", 1, late.into_iter().collect()));
     }
-    let broken = whole.as_ref().err().map(|error| format!("{error:#}"));
-    verdicts.push(Verdict::new("the Deployment is whole again", 1, broken.into_iter().collect()));
+    if let Some(whole) = whole {
+        let broken = whole.as_ref().err().map(|error| format!("{error:#}"));
+        verdicts.push(Verdict::new("the Deployment is whole again", 1, broken.into_iter().collect()));
+    }
     verdicts.push(Verdict::new("the fault left a trace", injected.traces, Vec::new()));
     Run {
         scenario: scenario.name.to_owned(),
@@ -285,8 +341,8 @@ fn judge(
         written,
         unknown: history.count(|outcome| matches!(outcome, Outcome::Unknown { .. })),
         outage_us,
-        replaced_ms: injected.replaced.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-        converged_ms: u64::try_from(whole.as_ref().unwrap_or(&CONVERGED).as_millis()).unwrap_or(u64::MAX),
+        replaced_ms: injected.replaced.map(ms),
+        converged_ms: whole.map_or(0, |whole| ms(*whole.as_ref().unwrap_or(&CONVERGED))),
         verdicts,
     }
 }

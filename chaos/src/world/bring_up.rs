@@ -67,6 +67,7 @@ pub(crate) fn up(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Res
         servers: wanted.servers,
         nodes: wanted.nodes,
         runtime: wanted.runtime.clone(),
+        store: false,
         processes: Vec::new(),
     };
     match start(&mut cluster, wanted, progress) {

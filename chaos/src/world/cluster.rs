@@ -18,6 +18,9 @@ pub(crate) struct Cluster {
     pub(crate) servers: u8,
     pub(crate) nodes: u8,
     pub(crate) runtime: String,
+    /// Its servers are members of `raftsman store`, without a Kubernetes API.
+    #[serde(default)]
+    pub(crate) store: bool,
     pub(crate) processes: Vec<Process>,
 }
 
@@ -89,6 +92,10 @@ impl Cluster {
         for mounted in mounts_below(&self.dir) {
             // Volumes in memory: the agents that made them are gone.
             let _ = nix::mount::umount2(&mounted, nix::mount::MntFlags::MNT_DETACH);
+        }
+        for server in self.of_role("server").filter(|_| self.store) {
+            // Gigabytes that say nothing: the evidence is what the clients saw, and the logs.
+            let _ = std::fs::remove_file(crate::world::disk::image(&self.dir, &server.name));
         }
         let layout = self.layout();
         network::remove(&layout, &Cluster::places(&layout));

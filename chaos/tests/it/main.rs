@@ -30,6 +30,22 @@ fn the_leader_is_killed_and_nothing_is_lost() {
     assert!(dir.path().join("leader-kill-1/report.html").exists(), "{text}");
 }
 
+#[test]
+fn the_store_alone_ends_at_a_failed_sync_and_loses_nothing() {
+    let Some(mut harness) = harness() else { return };
+    if !Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return println!("skipped: a failed sync of the store: no C compiler");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let done = harness.args(["run", "disk-error", "--over", "store", "--dir"]).arg(dir.path()).output();
+    let done = done.expect("it runs");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    for property in ["linearizable", "no acknowledged write lost", "watches ordered", "members hold", "left a trace"] {
+        assert!(!text.contains(&format!("    {property}")), "{text}");
+    }
+    assert!(text.contains("disk-error"), "{text}{}", String::from_utf8_lossy(&done.stderr));
+}
+
 /// `make run` without its build: real containers where an engine can run.
 #[test]
 fn the_local_cluster_serves_its_application_and_leaves_nothing() {

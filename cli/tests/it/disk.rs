@@ -131,7 +131,7 @@ async fn a_torn_tail_is_cut_and_any_other_damage_refuses_with_what_to_do() {
 /// The library that fails a sync; none where no C compiler is.
 fn failing_sync(dir: &Path) -> Option<PathBuf> {
     let (source, library) = (dir.join("failing_sync.c"), dir.join("failing_sync.so"));
-    fs::write(&source, include_str!("failing_sync.c")).expect("written");
+    fs::write(&source, include_str!("../../../chaos/src/world/failing_sync.c")).expect("written");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
     match compiler.output() {

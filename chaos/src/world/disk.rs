@@ -1,0 +1,83 @@
+//! Disks of a member's own, which can be filled, and a library by which one of its syncs fails.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use nix::sys::statvfs::statvfs;
+
+use crate::world::network::run;
+
+/// Size of such a disk; its file on the machine's disk holds only what is written.
+const BYTES: &str = "2G";
+/// The file that fills a disk.
+const FILLER: &str = "filler";
+/// Preloaded; fails one sync when a file is there.
+const FAILING_SYNC: &str = include_str!("failing_sync.c");
+
+/// Whether this process may mount file systems on loop devices.
+pub(crate) fn can_mount() -> Result<(), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("disks of a member's own need root".to_owned());
+    }
+    let dir = std::env::temp_dir().join(format!("rmprobe{}", std::process::id()));
+    let made = mount(&dir.with_extension("img"), &dir);
+    let _ = run("umount", &["-l", &dir.display().to_string()]);
+    let _ = std::fs::remove_file(dir.with_extension("img"));
+    let _ = std::fs::remove_dir(&dir);
+    made.map_err(|error| format!("{error:#}"))
+}
+
+/// The file that a member's disk lies in.
+pub(crate) fn image(dir: &Path, member: &str) -> PathBuf {
+    dir.join(format!("{member}.img"))
+}
+
+/// Mounts a new file system, which lies in a file, on a folder.
+///
+/// # Errors
+/// When the system does not let it.
+pub(crate) fn mount(file: &Path, at: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(at)?;
+    let (file, at) = (file.display().to_string(), at.display().to_string());
+    run("truncate", &["-s", BYTES, &file])?;
+    run("mkfs.ext4", &["-q", "-F", &file])?;
+    run("mount", &["-o", "loop", &file, &at]).map(drop)
+}
+
+/// Fills a disk but for so many bytes.
+///
+/// # Errors
+/// When the disk cannot be asked or filled.
+pub(crate) fn fill(dir: &Path, left: u64) -> anyhow::Result<()> {
+    let disk = statvfs(dir).with_context(|| dir.display().to_string())?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let filler = dir.join(FILLER).display().to_string();
+    run("fallocate", &["-l", &free.saturating_sub(left).to_string(), &filler]).map(drop)
+}
+
+/// Gives the room back.
+///
+/// # Errors
+/// When nothing fills it.
+pub(crate) fn empty(dir: &Path) -> anyhow::Result<()> {
+    std::fs::remove_file(dir.join(FILLER)).with_context(|| dir.display().to_string())
+}
+
+/// Compiles the library by which syncs fail.
+///
+/// # Errors
+/// Without a C compiler.
+pub(crate) fn failing_sync(dir: &Path) -> anyhow::Result<PathBuf> {
+    let (source, library) = (dir.join("failing_sync.c"), dir.join("failing_sync.so"));
+    std::fs::write(&source, FAILING_SYNC)?;
+    let done = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
+    let done = done.context("no C compiler: apt install gcc")?;
+    anyhow::ensure!(done.status.success(), "cc: {}", String::from_utf8_lossy(&done.stderr).trim());
+    Ok(library)
+}
+
+/// The file whose appearance makes the next sync of a member's log fail.
+pub(crate) fn trigger(dir: &Path, member: &str) -> PathBuf {
+    dir.join(format!("fail-sync-{member}"))
+}

@@ -1,0 +1,130 @@
+//! A group of `raftsman store` members, each with its own namespace and disk where the machine allows them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::kv_client::KvClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::world::cluster::Cluster;
+use crate::world::layout::{Layout, Place};
+use crate::world::process::Process;
+use crate::world::{disk, network};
+
+/// How long it may take until every member takes writes.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// A call of a workload: longer than an election, shorter than a person's patience.
+const CALL_LIMIT: Duration = Duration::from_secs(3);
+
+/// Starts members and waits until each takes writes.
+///
+/// # Errors
+/// When one does not come up; logs lie in `dir`.
+pub(crate) fn up(dir: PathBuf, members: u8, binary: &PathBuf) -> anyhow::Result<Cluster> {
+    std::fs::create_dir_all(&dir)?;
+    let dir = dir.canonicalize()?;
+    ensure!(std::fs::read_dir(&dir)?.next().is_none(), "{} is not empty", dir.display());
+    let mut cluster = Cluster {
+        isolated: network::can_isolate().is_ok(),
+        dir,
+        servers: members,
+        nodes: 0,
+        runtime: "sim".to_owned(),
+        store: true,
+        processes: Vec::new(),
+    };
+    match start(&mut cluster, binary) {
+        Ok(()) => Ok(cluster),
+        Err(error) => {
+            cluster.save()?;
+            let _ = cluster.down();
+            Err(error.context(format!("the store did not start; logs are in {}", cluster.dir.display())))
+        }
+    }
+}
+
+fn start(cluster: &mut Cluster, binary: &PathBuf) -> anyhow::Result<()> {
+    let layout = cluster.layout();
+    network::remove(&layout, &Cluster::places(&layout));
+    network::add_bridge(&layout)?;
+    let (own_disks, library) = (disk::can_mount().is_ok(), disk::failing_sync(&cluster.dir));
+    let places: Vec<Place> = (1..=cluster.servers).map(|index| layout.server(index)).collect();
+    let peers: Vec<String> =
+        places.iter().map(|place| format!("{}=http://{}:{}", place.name, place.address, place.peer_port)).collect();
+    for place in &places {
+        network::add_place(&layout, place)?;
+        if own_disks {
+            disk::mount(&disk::image(&cluster.dir, &place.name), &place.data_dir)?;
+        }
+        let mut command = Vec::new();
+        if let Ok(library) = &library {
+            let trigger = disk::trigger(&cluster.dir, &place.name);
+            command.push("env".to_owned());
+            command.push(format!("LD_PRELOAD={}", library.display()));
+            command.push("FAIL_SYNC_OF=/log/".to_owned());
+            command.push(format!("FAIL_SYNC_WHEN={}", trigger.display()));
+        }
+        command.extend(member(binary, place, &peers));
+        let mut process = Process {
+            name: place.name.clone(),
+            role: "server".to_owned(),
+            pid: 0,
+            started: 0,
+            address: place.address.to_string(),
+            data_dir: place.data_dir.display().to_string(),
+            command,
+            docker_host: None,
+            namespace: place.namespace.clone(),
+            log: cluster.dir.join(format!("{}.log", place.name)).display().to_string(),
+        };
+        process.start()?;
+        cluster.processes.push(process);
+    }
+    cluster.save()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(await_writes(cluster, &layout))
+}
+
+fn member(binary: &PathBuf, place: &Place, peers: &[String]) -> Vec<String> {
+    let url = |port: u16| format!("http://{}:{port}", place.address);
+    vec![
+        binary.display().to_string(),
+        "store".to_owned(),
+        format!("--name={}", place.name),
+        // A file system's own folder lies beside it.
+        format!("--data-dir={}", place.data_dir.join("store").display()),
+        format!("--listen-client-urls={}", url(place.etcd_port)),
+        format!("--advertise-client-urls={}", url(place.etcd_port)),
+        format!("--listen-peer-urls={}", url(place.peer_port)),
+        format!("--initial-advertise-peer-urls={}", url(place.peer_port)),
+        format!("--initial-cluster={}", peers.join(",")),
+    ]
+}
+
+/// A channel to a member. Reconnects by itself.
+///
+/// # Errors
+/// Never with addresses of ours.
+pub(crate) fn channel(place: &Place) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{}:{}", place.address, place.etcd_port))?;
+    Ok(endpoint.timeout(CALL_LIMIT).connect_timeout(CALL_LIMIT).connect_lazy())
+}
+
+async fn await_writes(cluster: &Cluster, layout: &Layout) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_LIMIT;
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    for index in 1..=cluster.servers {
+        let place = layout.server(index);
+        let process = cluster.process(&place.name)?;
+        let mut kv = KvClient::new(channel(&place)?);
+        let put = pb::PutRequest { key: "/ready".into(), ..Default::default() };
+        while let Err(status) = kv.put(put.clone()).await {
+            let late = Instant::now() > deadline || !process.alive();
+            ensure!(!late, "{}: {}\n{}", place.name, status.message(), process.log_tail());
+            tick.tick().await;
+        }
+    }
+    Ok(())
+}
