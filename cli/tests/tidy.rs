@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "proto/src/",
     "store/histogram/src/",
     "store/src/config/url.rs",
+    "store/src/bbolt/",
     "store/src/etcd/check.rs",
     "store/src/etcd/compactor.rs",
     "store/src/etcd/downgrade.rs",

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod bbolt;
 pub mod config;
 pub mod durations;
 mod engine;

@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 use tower::Service;
 
-use crate::api::Leadership;
 use crate::etcd::calls::{Calls, Ends};
 use crate::etcd::large::{Handed, Large, TakesHanded};
 
@@ -35,7 +34,8 @@ const STREAMS: [&str; 4] = [
 #[derive(Clone)]
 pub(super) struct Entry<S> {
     pub(super) inner: S,
-    pub(super) leadership: watch::Receiver<Leadership>,
+    /// Whether somebody leads.
+    pub(super) led: watch::Receiver<bool>,
     /// A stream that wants a leader ends after so long without one.
     pub(super) patience: Duration,
     pub(super) calls: Arc<Calls>,
@@ -46,13 +46,9 @@ fn no_leader() -> Status {
 }
 
 /// Completes once there was no leader for so long.
-async fn orphaned(mut leadership: watch::Receiver<Leadership>, patience: Duration) {
-    loop {
-        let led = leadership.wait_for(|now| now.leader.is_none()).await.is_ok();
-        if !led {
-            return;
-        }
-        let back = leadership.wait_for(|now| now.leader.is_some());
+async fn orphaned(mut led: watch::Receiver<bool>, patience: Duration) {
+    while led.wait_for(|led| !led).await.is_ok() {
+        let back = led.wait_for(|led| *led);
         if tokio::time::timeout(patience, back).await.is_err() {
             return;
         }
@@ -90,13 +86,13 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let count = self.calls.begin(request.uri().path());
         let wants_leader = request.headers().get(REQUIRE_LEADER).is_some_and(|value| value == "true");
-        if wants_leader && self.leadership.borrow().leader.is_none() {
+        if wants_leader && !*self.led.borrow() {
             count.inspect(|count| count.handled(Code::Unavailable));
             let refused = no_leader().into_http::<()>().map(|()| Answer::Refused);
             return Box::pin(std::future::ready(Ok(refused)));
         }
         let streams = wants_leader && STREAMS.contains(&request.uri().path());
-        let orphaned = streams.then(|| Box::pin(orphaned(self.leadership.clone(), self.patience)) as Orphaned);
+        let orphaned = streams.then(|| Box::pin(orphaned(self.led.clone(), self.patience)) as Orphaned);
         request.extensions_mut().insert(TakesHanded);
         let answer = self.inner.call(request);
         Box::pin(async move {

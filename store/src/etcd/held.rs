@@ -115,7 +115,7 @@ impl Asker {
     pub(super) async fn lease(&self, id: i64) -> Result<i64, Status> {
         if id != 0 {
             // An unknown one is refused when a key is attached to it.
-            let _ = self.kv.front.store.lease(id, true).await;
+            let _ = self.kv.front.store.renew(id).await;
             return Ok(id);
         }
         let leases = Lease { front: self.kv.front.clone() };

@@ -16,6 +16,9 @@ use crate::etcd::kv::write;
 use crate::etcd::{Front, status};
 use crate::machine::permission::{self, Access};
 
+/// Renewals of one stream under way at once.
+const TOGETHER: usize = 64;
+
 /// The shortest time to live, seconds: an election must fit in.
 fn ttl_min(election: Duration) -> i64 {
     i64::try_from((election * 3 / 2).as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
@@ -72,19 +75,20 @@ impl pb::lease_server::Lease for Lease {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Alive>, Status> {
         let (front, credentials) = (self.front.clone(), Credentials::of(&request));
-        let answers = request.into_inner().then(move |request| {
+        let answers = request.into_inner().map(move |request| {
             let (front, credentials) = (front.clone(), credentials.clone());
             async move {
                 let store = &front.store;
                 let (header, id) = (store.header(store.revision()), request?.id);
                 let seen = front.may_use(&credentials, &[id], Access::Write).await?;
                 front.unchanged(seen)?;
-                let left = store.lease(id, true).await.map_err(status)?;
+                let ttl = store.renew(id).await.map_err(status)?;
                 // An unknown lease is no error: a TTL of 0 says that it has ended.
-                Ok(pb::LeaseKeepAliveResponse { header, id, ttl: left.map_or(0, |(ttl, ..)| ttl) })
+                Ok(pb::LeaseKeepAliveResponse { header, id, ttl: ttl.unwrap_or(0) })
             }
         });
-        Ok(Response::new(Box::pin(answers)))
+        // Leases that are kept alive together share what it takes to know who leads.
+        Ok(Response::new(Box::pin(answers.buffered(TOGETHER))))
     }
 
     async fn lease_time_to_live(

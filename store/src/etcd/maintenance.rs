@@ -3,21 +3,20 @@
 //! Source: etcd `server/etcdserver/api/v3rpc/maintenance.go`.
 
 use proto::etcdserverpb as pb;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::Error;
 use crate::etcd::caller::Credentials;
 use crate::etcd::{Front, downgrade, status};
 
+/// Pieces of a snapshot that wait for a slow client.
+const PIECES_MAX: usize = 8;
+
 /// See the module.
 pub(super) struct Maintenance {
     pub(super) front: Front,
-}
-
-pub(super) fn absent<T>(name: &str) -> Result<T, Status> {
-    Err(Status::unimplemented(format!(
-        "{name} is not served; `raftsman member` and `raftsman backup` change members and state"
-    )))
 }
 
 /// What etcd names in a header about members: no revision.
@@ -69,10 +68,16 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         }))
     }
 
-    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream = ReceiverStream<Result<pb::SnapshotResponse, Status>>;
 
+    /// As this member has it.
     async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        absent("Snapshot")
+        let contents = self.front.store.contents();
+        let (answers, pieces) = mpsc::channel(PIECES_MAX);
+        self.front.store.track(async move {
+            let _ = tokio::task::spawn_blocking(move || contents.send(&answers)).await;
+        });
+        Ok(Response::new(ReceiverStream::new(pieces)))
     }
 
     async fn move_leader(

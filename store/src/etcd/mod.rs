@@ -21,6 +21,7 @@ mod large;
 mod lease;
 mod lock;
 mod maintenance;
+mod snapshot;
 mod standing;
 mod token;
 mod watch;
@@ -50,6 +51,7 @@ use crate::etcd::entry::Entry;
 use crate::listener::Limits;
 use crate::{Error, Store};
 
+pub(crate) use snapshot::Contents;
 pub use token::{AuthOptions, Tokens};
 
 /// The version of etcd whose API this is.
@@ -149,9 +151,9 @@ fn routes(front: &Front) -> Routes {
         .add_service(front.guard(ClusterServer::new(cluster::Cluster { front: front.clone() })))
         .add_service(front.guard(MaintenanceServer::new(maintenance::Maintenance { front: front.clone() })))
         .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })));
-    let (leadership, patience) = (front.store.leadership(), 3 * front.store.election_timeout());
+    let (led, patience) = (front.store.led(), 3 * front.store.election_timeout());
     let calls = front.calls.clone();
-    let around = move |inner| Entry { inner, leadership: leadership.clone(), patience, calls: calls.clone() };
+    let around = move |inner| Entry { inner, led: led.clone(), patience, calls: calls.clone() };
     let around = tower::layer::layer_fn(around);
     Routes::from(routes.into_axum_router().layer(around)).prepare()
 }

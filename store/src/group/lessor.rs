@@ -1,15 +1,17 @@
 //! Counting leases down, on the leader alone: what ends one is a revoke in the log, so every member agrees.
 //!
-//! A new leader starts every lease at its full time again, as etcd's does.
+//! What is left of long leases is noted in the log now and then: a new leader starts from there, and others at their full
+//! time. A lease whose rest was noted is only renewed once that is taken back, or a new leader would end it early.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use prost::Message;
-use proto::command::{Command, command::Request};
-use proto::etcdserverpb::LeaseRevokeRequest;
+use proto::command::{Command, LeaseCheckpoints, command::Request};
+use proto::etcdserverpb::{LeaseCheckpoint, LeaseRevokeRequest};
 use proto::peer;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +26,12 @@ use crate::machine::Machine;
 const TICK: Duration = Duration::from_millis(250);
 /// Leases ended per tick at most.
 const REVOKES_MAX: usize = 250;
+/// Leases whose rest is noted by one entry at most.
+const NOTES_MAX: usize = 1000;
+/// Leases that live shorter start anew under a new leader, seconds.
+const NOTED_FROM: i64 = 30;
+/// Seconds that a lease must have lost since its rest was noted, or since it was renewed.
+const NOTE_EVERY: i64 = 10;
 
 /// See the module.
 pub(crate) struct Lessor {
@@ -31,6 +39,23 @@ pub(crate) struct Lessor {
     machine: Machine,
     /// Empty unless this member acts as leader.
     deadlines: Mutex<BTreeMap<i64, Instant>>,
+}
+
+/// PURE: whether the rest of a lease is to be noted, given its time to live, what is left and what was noted last (0:
+/// nothing). Not before its owner has missed the time at which clients renew, a third of it: healthy ones cost nothing.
+fn notable(ttl: i64, left: i64, noted: i64) -> bool {
+    let lost = (if noted > 0 { noted } else { ttl }) - left;
+    let missed = noted > 0 || lost >= (ttl * 2 / 5).min(3 * NOTE_EVERY);
+    ttl >= NOTED_FROM && left > 0 && lost >= NOTE_EVERY && missed
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
+
+/// How long a lease lives from the beginning of a leadership on.
+fn full(ttl: i64, noted: i64) -> Duration {
+    Duration::from_secs((if noted > 0 { noted } else { ttl }).unsigned_abs())
 }
 
 impl Lessor {
@@ -64,16 +89,29 @@ impl Lessor {
     pub(crate) async fn left_here(&self, id: i64, renew: bool) -> Result<Option<(i64, i64)>, Error> {
         self.group.agreement.ensure_leading()?;
         self.group.read_index().await?;
-        let Some((ttl, _)) = self.machine.lease(id) else { return Ok(None) };
-        let (now, full) = (Instant::now(), Duration::from_secs(ttl.unsigned_abs()));
-        let mut deadlines = self.deadlines.lock();
-        let deadline = deadlines.entry(id).or_insert(now + full);
-        if renew {
-            *deadline = now + full;
+        let Some((ttl, noted)) = self.machine.lease_times(id) else { return Ok(None) };
+        // The clock may run past any time: what is longer is as good as for ever.
+        let after = |now: Instant, time| now.checked_add(time).unwrap_or(now + FOR_EVER);
+        let begun = Instant::now();
+        let deadline = *self.deadlines.lock().entry(id).or_insert(after(begun, full(ttl, noted)));
+        if renew && deadline <= begun {
+            // Its end is on the way.
+            return Ok(None);
         }
-        let left = deadline.saturating_duration_since(now).as_secs_f64().ceil();
-        #[expect(clippy::cast_possible_truncation, reason = "at most the time granted")]
-        Ok(Some((ttl, left as i64)))
+        if renew && noted > 0 {
+            self.note(vec![LeaseCheckpoint { id, remaining_ttl: 0 }], 0).await?;
+            if self.machine.lease_times(id).is_none() {
+                return Ok(None);
+            }
+        }
+        let now = Instant::now();
+        let mut deadlines = self.deadlines.lock();
+        let deadline = deadlines.entry(id).or_insert(deadline);
+        if renew {
+            *deadline = after(now, full(ttl, 0));
+        }
+        let left = deadline.saturating_duration_since(now).as_secs();
+        Ok(Some((ttl, i64::try_from(left).unwrap_or(i64::MAX))))
     }
 
     /// Ends leases while this member acts as leader, until told to end.
@@ -83,8 +121,12 @@ impl Lessor {
         loop {
             let held = leadership.borrow_and_update().clone();
             if held.acting {
-                for id in self.expired(Instant::now()) {
-                    self.revoke(id, held.epoch).await;
+                let (ended, notes) = self.look(Instant::now());
+                join_all(ended.into_iter().map(|id| self.revoke(id, held.epoch))).await;
+                if !notes.is_empty()
+                    && let Err(error) = self.note(notes, held.epoch).await
+                {
+                    tracing::debug!(%error, "what is left of leases is not noted yet");
                 }
             } else {
                 self.deadlines.lock().clear();
@@ -97,22 +139,55 @@ impl Lessor {
         }
     }
 
-    fn expired(&self, now: Instant) -> Vec<i64> {
+    /// Leases that have ended, and what is to be noted of others.
+    fn look(&self, now: Instant) -> (Vec<i64>, Vec<LeaseCheckpoint>) {
         let leases = self.machine.leases();
+        let (mut ended, mut notes) = (Vec::new(), Vec::new());
         let mut deadlines = self.deadlines.lock();
-        for (id, ttl, remaining) in &leases {
-            let seconds = if *remaining > 0 { *remaining } else { *ttl };
-            deadlines.entry(*id).or_insert(now + Duration::from_secs(seconds.unsigned_abs()));
+        for (id, ttl, noted) in &leases {
+            let starts = || now.checked_add(full(*ttl, *noted)).unwrap_or(now + FOR_EVER);
+            let deadline = deadlines.entry(*id).or_insert_with(starts);
+            let left = seconds(deadline.saturating_duration_since(now));
+            if *deadline <= now && ended.len() < REVOKES_MAX {
+                ended.push(*id);
+            } else if notes.len() < NOTES_MAX && notable(*ttl, left, *noted) {
+                notes.push(LeaseCheckpoint { id: *id, remaining_ttl: left });
+            }
         }
         deadlines.retain(|id, _| leases.binary_search_by_key(id, |(id, ..)| *id).is_ok());
-        deadlines.iter().filter(|(_, deadline)| **deadline <= now).map(|(id, _)| *id).take(REVOKES_MAX).collect()
+        (ended, notes)
     }
 
     async fn revoke(&self, id: i64, epoch: u64) {
         let request = Some(Request::LeaseRevoke(LeaseRevokeRequest { id }));
-        let command = Command { epoch, time_ms: 0, request, ..Command::default() };
-        if let Err(error) = self.group.propose_here(command.encode_to_vec().into()).await {
+        if let Err(error) = self.propose(request, epoch).await {
             tracing::debug!(lease = id, %error, "a lease that ended is not revoked yet");
         }
+    }
+
+    async fn note(&self, checkpoints: Vec<LeaseCheckpoint>, epoch: u64) -> Result<(), Error> {
+        self.propose(Some(Request::LeaseCheckpoints(LeaseCheckpoints { checkpoints })), epoch).await
+    }
+
+    async fn propose(&self, request: Option<Request>, epoch: u64) -> Result<(), Error> {
+        let command = Command { epoch, request, ..Command::default() };
+        self.group.propose_here(command.encode_to_vec().into()).await.map(|_| ())
+    }
+}
+
+/// Longer than anything runs.
+const FOR_EVER: Duration = Duration::from_secs(1 << 33);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_noted_of_leases_that_are_not_renewed() {
+        assert!(!notable(20, 5, 0), "it is short");
+        assert_eq!([notable(60, 41, 0), notable(60, 36, 0)], [false, true], "clients renew after a third");
+        assert_eq!([notable(3600, 3571, 0), notable(3600, 3570, 0)], [false, true]);
+        assert_eq!([notable(60, 27, 36), notable(60, 26, 36)], [false, true]);
+        assert!(!notable(60, 0, 36), "it has ended");
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod datagrams;
 mod dead;
 pub(crate) mod leadership;
+mod led;
 pub(crate) mod lessor;
 pub(crate) mod members;
 mod propose;
@@ -56,6 +57,8 @@ pub(crate) struct Group {
     learns: AtomicBool,
     /// When a leader was last heard from.
     heard: watch::Sender<Option<Instant>>,
+    /// See `led`.
+    led: watch::Sender<bool>,
 }
 
 /// Who leads, as this member knows it.
@@ -82,6 +85,7 @@ impl Group {
             stalled: AtomicBool::new(false),
             learns: AtomicBool::new(false),
             heard,
+            led: watch::Sender::new(false),
         }
     }
 

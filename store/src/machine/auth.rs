@@ -124,6 +124,16 @@ pub(crate) fn is_row(key: &[u8]) -> bool {
 }
 
 impl Auth {
+    /// All users, by name.
+    pub(crate) fn all_users(&self) -> impl Iterator<Item = &User> {
+        self.users.values().map(AsRef::as_ref)
+    }
+
+    /// All roles, by name.
+    pub(crate) fn all_roles(&self) -> impl Iterator<Item = &Role> {
+        self.roles.values().map(AsRef::as_ref)
+    }
+
     /// Reads it from the engine. etcd's revisions begin with 1.
     pub(crate) fn load(snapshot: &dyn Snapshot) -> Self {
         let state = snapshot.get(Family::Meta, STATE_ROW).map_or_else(State::default, decode);

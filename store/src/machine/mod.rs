@@ -292,6 +292,11 @@ impl Machine {
         self.inner.leases.lock().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining)).collect()
     }
 
+    /// A lease's seconds to live, and those left as last noted; 0: all.
+    pub(crate) fn lease_times(&self, id: i64) -> Option<(i64, i64)> {
+        self.inner.leases.lock().get(id).map(|lease| (lease.ttl, lease.remaining))
+    }
+
     /// The keys attached to a lease, with its seconds to live.
     pub(crate) fn lease(&self, id: i64) -> Option<(i64, Vec<Bytes>)> {
         self.inner.leases.lock().get(id).map(|lease| (lease.ttl, lease.keys.iter().cloned().collect()))

@@ -112,7 +112,10 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
     tasks.spawn(async move { counted.run(news, until).await });
     let spacious = group.clone();
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { spacious.mind_space().await }));
+    let minds = async move {
+        tokio::join!(spacious.mind_space(), spacious.mind_leader());
+    };
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(minds));
     let (watching, dead_after) = (group.clone(), config.remove_dead_after);
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { watching.mind_dead(dead_after).await }));
     let (minding, writes) = (group.clone(), syncs.clone());

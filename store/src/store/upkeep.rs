@@ -9,7 +9,10 @@ use proto::command::outcome::Response;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 
+use tokio::sync::watch;
+
 use crate::api::Revision;
+use crate::etcd::Contents;
 use crate::etcd::compactor::{AutoCompaction, Compactor};
 use crate::store::{SCRUB_STEP, Store, unexpected};
 use crate::{Error, machine};
@@ -25,9 +28,22 @@ impl Store {
         Ok(response)
     }
 
+    /// Whether a leader is known that most members follow, and every change of it.
+    pub(crate) fn led(&self) -> watch::Receiver<bool> {
+        self.inner.group.led()
+    }
+
     /// How long a leader may be silent before others stand for election.
     pub(crate) fn election_timeout(&self) -> Duration {
         self.inner.group.election_timeout()
+    }
+
+    /// Starts a lease's time anew; answers its seconds to live.
+    ///
+    /// # Errors
+    /// When no leader answers.
+    pub(crate) async fn renew(&self, id: i64) -> Result<Option<i64>, Error> {
+        Ok(self.inner.lessor.left(id, true).await?.map(|(ttl, _)| ttl))
     }
 
     /// Removes what compaction gave up on this member, until nothing is left of it.
@@ -115,6 +131,15 @@ impl Store {
                 let _ = self.alarm(own).await;
             }
         }
+    }
+
+    /// What a snapshot for etcd's tools is made of, as this member has it.
+    pub(crate) fn contents(&self) -> Contents {
+        // Leases and users first: a key may name a lease that came later, none that is gone.
+        let (leases, auth, view) = (self.inner.machine.leases(), self.auth(), self.view());
+        let now = self.inner.group.raft.metrics().borrow_watched().clone();
+        let applied = now.last_applied.map_or((0, 0), |id| (id.index, id.leader_id.term));
+        Contents { view, auth, leases, applied }
     }
 
     /// Rewrites the files of the state without what is no longer there, in the background, once at a time.

@@ -131,6 +131,26 @@ async fn etcdctl_leases_end_with_their_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn etcdctl_saves_a_snapshot_that_etcd_restores() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let etcd = Etcdctl::new(&store).await;
+    for number in 0..300 {
+        store.txn(0, crate::cluster::put(&format!("k{number}"), &"v".repeat(100))).await.expect("written");
+    }
+    etcd.ok(&["del", "k7"]).await;
+    etcd.ok(&["compaction", "100"]).await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("snapshot.db").display().to_string();
+    etcd.ok(&["snapshot", "save", &file]).await;
+    let status = etcd.ok(&["snapshot", "status", &file, "-w", "json"]).await;
+    assert!(status.contains(&format!("\"revision\":{},\"totalKey\":", store.revision())), "{status}");
+    let data = dir.path().join("restored").display().to_string();
+    etcd.ok(&["snapshot", "restore", &file, "--data-dir", &data]).await;
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn etcdctl_sees_members_and_health() {
     let place = place("first", &[]);
     let store = open(&place).await;
