@@ -68,7 +68,8 @@ impl Credentials {
         Credentials::read(request.metadata().as_ref(), request.extensions())
     }
 
-    fn read(headers: &HeaderMap, extensions: &Extensions) -> Self {
+    /// Of what came with a call.
+    pub(super) fn read(headers: &HeaderMap, extensions: &Extensions) -> Self {
         let token = TOKENS.iter().find_map(|name| headers.get(*name)).map(|value| {
             let text = value.to_str().map_err(|_| ())?;
             Ok(text.strip_prefix("Bearer ").unwrap_or(text).to_owned())

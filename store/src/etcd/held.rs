@@ -16,9 +16,11 @@ use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Status};
 
 use crate::api::{Revision, WatchError, WatchSpec};
+use crate::etcd::caller::Credentials;
 use crate::etcd::kv::Kv;
 use crate::etcd::large::TakesHanded;
 use crate::etcd::lease::Lease;
+use crate::machine::permission::Access;
 
 /// Time to live of a lease for those who bring none, seconds.
 const TTL: i64 = 60;
@@ -113,6 +115,10 @@ impl Asker {
 
     /// The lease brought, kept alive once, or a new one.
     pub(super) async fn lease(&self, id: i64) -> Result<i64, Status> {
+        let front = &self.kv.front;
+        let credentials = Credentials::read(self.metadata.as_ref(), &self.extensions);
+        let seen = front.may_use(&credentials, &[id], Access::Write).await.map_err(|error| inner(&error))?;
+        front.unchanged(seen).map_err(|error| inner(&error))?;
         if id != 0 {
             // An unknown one is refused when a key is attached to it.
             let _ = self.kv.front.store.renew(id).await;

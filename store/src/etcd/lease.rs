@@ -33,7 +33,12 @@ type Alive = Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, Status
 
 impl Front {
     /// Allows what concerns leases to those who may do the same to all their keys.
-    async fn may_use(&self, credentials: &Credentials, leases: &[i64], access: Access) -> Result<Seen, Status> {
+    pub(super) async fn may_use(
+        &self,
+        credentials: &Credentials,
+        leases: &[i64],
+        access: Access,
+    ) -> Result<Seen, Status> {
         let keys = |id: &i64| self.store.lease_keys(*id);
         self.read(credentials, |auth, caller| {
             permission::known(auth, caller)?;
