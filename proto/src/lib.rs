@@ -41,6 +41,11 @@ pub mod v3electionpb {
     include!("gen/v3electionpb.rs");
 }
 
+/// gRPC's protocol for asking whether a server serves.
+pub mod health {
+    include!("gen/grpc.health.v1.rs");
+}
+
 /// Raftsman's own messages, nested as the generated paths expect.
 pub mod raftsman {
     /// What a Raft log entry carries and what applying it answers.

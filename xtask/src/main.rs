@@ -54,7 +54,7 @@ fn proto() -> anyhow::Result<()> {
     std::fs::create_dir_all(&out)?;
     // What the JSON gateway goes by: etcd's own services alone, without comments.
     let mut described = descriptors.clone();
-    described.file.retain(|file| !file.package().starts_with("raftsman"));
+    described.file.retain(|file| !["raftsman", "grpc"].iter().any(|ours| file.package().starts_with(ours)));
     described.file.iter_mut().for_each(|file| file.source_code_info = None);
     std::fs::write(out.join("descriptors.bin"), described.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").out_dir(&out).compile_fds(descriptors).context("code generation failed")

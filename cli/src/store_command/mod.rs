@@ -55,7 +55,18 @@ pub(crate) async fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
         let _ = writeln!(std::io::stderr(), "note: {notice}");
     }
     log::begin(&settings)?;
+    allow_files();
     serve(&settings).await
+}
+
+/// As many open files as the system lets this process have: each connection is one. Go's programs do the same.
+fn allow_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of open files stays as low as it is");
+    }
 }
 
 async fn serve(settings: &Settings) -> Result<(), Failure> {

@@ -14,6 +14,7 @@ mod downgrade;
 mod election;
 mod entry;
 mod fragment;
+mod health;
 mod held;
 mod http;
 mod kv;
@@ -37,6 +38,7 @@ use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
+use proto::health::health_server::HealthServer;
 use proto::v3electionpb::election_server::ElectionServer;
 use proto::v3lockpb::lock_server::LockServer;
 use tonic::Status;
@@ -150,7 +152,8 @@ fn routes(front: &Front) -> Routes {
         .add_service(front.guard(ElectionServer::new(election)))
         .add_service(front.guard(ClusterServer::new(cluster::Cluster { front: front.clone() })))
         .add_service(front.guard(MaintenanceServer::new(maintenance::Maintenance { front: front.clone() })))
-        .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })));
+        .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })))
+        .add_service(HealthServer::new(health::Health { front: front.clone() }));
     let (led, patience) = (front.store.led(), 3 * front.store.election_timeout());
     let calls = front.calls.clone();
     let around = move |inner| Entry { inner, led: led.clone(), patience, calls: calls.clone() };

@@ -123,6 +123,25 @@ async fn streams_are_lines_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_is_told_over_grpc_until_the_member_leaves() {
+    use proto::health::HealthCheckRequest;
+    use proto::health::health_check_response::ServingStatus::{NotServing, Serving};
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let endpoint = format!("http://{}", serve(&store).await);
+    let channel = tonic::transport::Endpoint::from_shared(endpoint).expect("a URL").connect().await.expect("connects");
+    let mut client = proto::health::health_client::HealthClient::new(channel);
+    let whole = HealthCheckRequest::default();
+    assert_eq!(client.check(whole.clone()).await.expect("answers").into_inner().status(), Serving);
+    let other = client.check(HealthCheckRequest { service: "x".to_owned() }).await.expect_err("unknown");
+    assert_eq!((other.code(), other.message()), (tonic::Code::NotFound, "unknown service"));
+    let mut watch = client.watch(whole).await.expect("answers").into_inner();
+    assert_eq!(watch.message().await.expect("goes on").expect("one").status(), Serving);
+    let leaving = tokio::join!(watch.message(), store.shutdown()).0;
+    assert_eq!(leaving.expect("goes on").expect("one").status(), NotServing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_have_etcds_names() {
     let place = place("a", &[]);
     let store = open(&place).await;
