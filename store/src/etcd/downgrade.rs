@@ -22,7 +22,6 @@ fn parse(text: &str) -> Option<Version> {
 }
 
 /// The version of the cluster, where the request is fine.
-#[expect(clippy::result_large_err, reason = "the error of the services around")]
 pub(super) fn answer(request: &DowngradeRequest) -> Result<String, Status> {
     let Some((major, minor)) = parse(VERSION) else { return Err(Status::internal("the version is none")) };
     let Ok(action) = DowngradeAction::try_from(request.action) else {

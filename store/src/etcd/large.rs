@@ -144,7 +144,6 @@ impl Large {
     ///
     /// # Errors
     /// When it is longer than a message can be.
-    #[expect(clippy::result_large_err, reason = "the error of the services around")]
     pub(super) fn new(
         view: View,
         request: &pb::RangeRequest,

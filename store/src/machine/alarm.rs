@@ -23,7 +23,7 @@ pub(crate) fn change(alarms: &mut Vec<AlarmMember>, request: &AlarmRequest) -> V
     match (AlarmAction::try_from(request.action), place) {
         (Ok(AlarmAction::Get), _) => raised(alarms, request.alarm),
         (Ok(AlarmAction::Activate), Err(place)) if one.alarm != i32::from(AlarmType::None) => {
-            alarms.insert(place, one.clone());
+            alarms.insert(place, one);
             vec![one]
         }
         (Ok(AlarmAction::Activate), Ok(_)) => vec![one],
