@@ -21,12 +21,15 @@ const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 /// Datagrams that wait for a member, or for a reader here, at most.
 const WAITING_MAX: usize = 256;
 
+/// A member's URLs, and what waits to be sent there.
+type Waiting = (Vec<String>, mpsc::Sender<Bytes>);
+
 /// See the module.
 pub(crate) struct Datagrams {
     group: Arc<Group>,
     arrived: broadcast::Sender<(MemberId, Bytes)>,
     /// One queue per other member.
-    queues: Mutex<HashMap<MemberId, (Vec<String>, mpsc::Sender<Bytes>)>>,
+    queues: Mutex<HashMap<MemberId, Waiting>>,
 }
 
 impl Datagrams {

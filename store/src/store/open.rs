@@ -21,6 +21,7 @@ use tonic::service::Routes;
 use crate::Error;
 use crate::api::{Leadership, MemberId};
 use crate::config::{Bootstrap, Config, Transport, Url};
+use crate::durations::Durations;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::queue::{READERS, WRITERS};
@@ -111,36 +112,13 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     tasks.spawn(async move { members::tend(&tended, until).await });
     let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
     tasks.spawn(async move { counted.run(news, until).await });
-    let spacious = group.clone();
-    let minds = async move {
-        tokio::join!(spacious.mind_space(), spacious.mind_leader());
-    };
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(minds));
-    let (watching, dead_after) = (group.clone(), config.remove_dead_after);
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { watching.mind_dead(dead_after).await }));
-    let (minding, writes) = (group.clone(), syncs.clone());
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { minding.mind_stalls(&writes).await }));
     let removed = watch::Sender::new(None);
     let (staying, removal) = (group.clone(), removed.subscribe());
     let leaving = async move { removed.send_replace(Some(staying.until_removed().await)) };
     tasks.spawn(cancel.clone().run_until_cancelled_owned(leaving));
-    let (looking, held) = (group.clone(), machine.clone());
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { looking.compare(&held).await }));
-    for _ in 0..WRITERS {
-        let writing = group.clone();
-        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { writing.propose_groups().await }));
-    }
-    for _ in 0..READERS {
-        let reading = group.clone();
-        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { reading.confirm_groups().await }));
-    }
+    attend(&group, &machine, &syncs, &config, &tasks, &cancel);
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
-
-    let placed = group.clone();
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { placed.follow_membership().await }));
-    let (known, said) = (group.clone(), own_node(&config));
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { known.introduce(said).await }));
 
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
     let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });
@@ -168,6 +146,40 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         return Err(error);
     }
     Ok(store)
+}
+
+/// What a member sees to as long as it runs: its disk, the other members, its state, and calls that wait.
+fn attend(
+    group: &Arc<Group>,
+    machine: &Machine,
+    syncs: &Arc<Durations>,
+    config: &Config,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) {
+    let spacious = group.clone();
+    let minds = async move {
+        tokio::join!(spacious.mind_space(), spacious.mind_leader());
+    };
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(minds));
+    let (watching, dead_after) = (group.clone(), config.remove_dead_after);
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { watching.mind_dead(dead_after).await }));
+    let (minding, writes) = (group.clone(), syncs.clone());
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { minding.mind_stalls(&writes).await }));
+    let (looking, held) = (group.clone(), machine.clone());
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { looking.compare(&held).await }));
+    for _ in 0..WRITERS {
+        let writing = group.clone();
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { writing.propose_groups().await }));
+    }
+    for _ in 0..READERS {
+        let reading = group.clone();
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { reading.confirm_groups().await }));
+    }
+    let placed = group.clone();
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { placed.follow_membership().await }));
+    let (known, said) = (group.clone(), own_node(config));
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { known.introduce(said).await }));
 }
 
 /// A state that no group wrote, from a backup, becomes that of a new group of this one member.

@@ -129,7 +129,7 @@ async fn a_group_grows_is_exchanged_member_by_member_and_shrinks_under_load() {
     }
     let stores = load.stores.clone();
     let (kept, gap) = load.end().await;
-    println!("{} writes, the longest time without one {gap:?}", kept.len());
+    eprintln!("{} writes, the longest time without one {gap:?}", kept.len());
     let stores = std::mem::take(&mut *stores.write());
     assert_eq!(stores.len(), 3);
     for store in &stores {
