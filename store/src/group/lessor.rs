@@ -21,6 +21,7 @@ use crate::Error;
 use crate::api::Leadership;
 use crate::group::{Group, Leader, parse_failure};
 use crate::machine::Machine;
+use crate::machine::lease::Times;
 
 /// How late the end of a lease may be noticed: its time to live is a minimum.
 const TICK: Duration = Duration::from_millis(250);
@@ -38,7 +39,33 @@ pub(crate) struct Lessor {
     group: Arc<Group>,
     machine: Machine,
     /// Empty unless this member acts as leader.
-    deadlines: Mutex<BTreeMap<i64, Instant>>,
+    deadlines: Mutex<Deadlines>,
+}
+
+/// When leases end, by id; each with the grant that it was counted for: an id may be granted again at once after it was
+/// revoked, and then has all of its time.
+#[derive(Debug, Default)]
+struct Deadlines(BTreeMap<i64, (u64, Instant)>);
+
+impl Deadlines {
+    /// Of a lease; of one that is not counted yet it begins now.
+    fn of(&mut self, id: i64, times: Times, now: Instant) -> Instant {
+        let starts = (times.grant, after(now, times.full()));
+        let held = self.0.entry(id).or_insert(starts);
+        if held.0 != times.grant {
+            *held = starts;
+        }
+        held.1
+    }
+
+    fn renew(&mut self, id: i64, times: Times, now: Instant) {
+        self.0.insert(id, (times.grant, after(now, Times { noted: 0, ..times }.full())));
+    }
+}
+
+/// The clock may run past any time: what is longer is as good as for ever.
+fn after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or(now + FOR_EVER)
 }
 
 /// PURE: whether the rest of a lease is to be noted, given its time to live, what is left and what was noted last (0:
@@ -51,11 +78,6 @@ fn notable(ttl: i64, left: i64, noted: i64) -> bool {
 
 fn seconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
-}
-
-/// How long a lease lives from the beginning of a leadership on.
-fn full(ttl: i64, noted: i64) -> Duration {
-    Duration::from_secs((if noted > 0 { noted } else { ttl }).unsigned_abs())
 }
 
 impl Lessor {
@@ -89,29 +111,24 @@ impl Lessor {
     pub(crate) async fn left_here(&self, id: i64, renew: bool) -> Result<Option<(i64, i64)>, Error> {
         self.group.agreement.ensure_leading()?;
         self.group.read_index().await?;
-        let Some((ttl, noted)) = self.machine.lease_times(id) else { return Ok(None) };
-        // The clock may run past any time: what is longer is as good as for ever.
-        let after = |now: Instant, time| now.checked_add(time).unwrap_or(now + FOR_EVER);
+        let Some(mut times) = self.machine.lease_times(id) else { return Ok(None) };
         let begun = Instant::now();
-        let deadline = *self.deadlines.lock().entry(id).or_insert(after(begun, full(ttl, noted)));
-        if renew && deadline <= begun {
+        if renew && self.deadlines.lock().of(id, times, begun) <= begun {
             // Its end is on the way.
             return Ok(None);
         }
-        if renew && noted > 0 {
+        if renew && times.noted > 0 {
             self.note(vec![LeaseCheckpoint { id, remaining_ttl: 0 }], 0).await?;
-            if self.machine.lease_times(id).is_none() {
-                return Ok(None);
-            }
+            let Some(now) = self.machine.lease_times(id) else { return Ok(None) };
+            times = now;
         }
         let now = Instant::now();
         let mut deadlines = self.deadlines.lock();
-        let deadline = deadlines.entry(id).or_insert(deadline);
         if renew {
-            *deadline = after(now, full(ttl, 0));
+            deadlines.renew(id, times, now);
         }
-        let left = deadline.saturating_duration_since(now).as_secs();
-        Ok(Some((ttl, i64::try_from(left).unwrap_or(i64::MAX))))
+        let left = deadlines.of(id, times, now).saturating_duration_since(now).as_secs();
+        Ok(Some((times.ttl, i64::try_from(left).unwrap_or(i64::MAX))))
     }
 
     /// Ends leases while this member acts as leader, until told to end.
@@ -129,7 +146,7 @@ impl Lessor {
                     tracing::debug!(%error, "what is left of leases is not noted yet");
                 }
             } else {
-                self.deadlines.lock().clear();
+                self.deadlines.lock().0.clear();
             }
             tokio::select! {
                 _ = tick.tick(), if held.acting => {}
@@ -141,20 +158,19 @@ impl Lessor {
 
     /// Leases that have ended, and what is to be noted of others.
     fn look(&self, now: Instant) -> (Vec<i64>, Vec<LeaseCheckpoint>) {
-        let leases = self.machine.leases();
+        let leases = self.machine.all_lease_times();
         let (mut ended, mut notes) = (Vec::new(), Vec::new());
         let mut deadlines = self.deadlines.lock();
-        for (id, ttl, noted) in &leases {
-            let starts = || now.checked_add(full(*ttl, *noted)).unwrap_or(now + FOR_EVER);
-            let deadline = deadlines.entry(*id).or_insert_with(starts);
+        for (id, times) in &leases {
+            let deadline = deadlines.of(*id, *times, now);
             let left = seconds(deadline.saturating_duration_since(now));
-            if *deadline <= now && ended.len() < REVOKES_MAX {
+            if deadline <= now && ended.len() < REVOKES_MAX {
                 ended.push(*id);
-            } else if notes.len() < NOTES_MAX && notable(*ttl, left, *noted) {
+            } else if notes.len() < NOTES_MAX && notable(times.ttl, left, times.noted) {
                 notes.push(LeaseCheckpoint { id: *id, remaining_ttl: left });
             }
         }
-        deadlines.retain(|id, _| leases.binary_search_by_key(id, |(id, ..)| *id).is_ok());
+        deadlines.0.retain(|id, _| leases.binary_search_by_key(id, |(id, ..)| *id).is_ok());
         (ended, notes)
     }
 
@@ -181,6 +197,20 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 33);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_is_granted_again_has_all_of_its_time() {
+        let (now, mut deadlines) = (Instant::now(), Deadlines::default());
+        let times = |ttl, noted, grant| Times { ttl, noted, grant };
+        let seconds = |count| now + Duration::from_secs(count);
+        assert_eq!(deadlines.of(7, times(5, 0, 1), now), seconds(5));
+        assert_eq!(deadlines.of(7, times(5, 0, 1), seconds(3)), seconds(5), "it goes on counting");
+        assert_eq!(deadlines.of(7, times(100, 0, 2), seconds(3)), seconds(103), "another lease");
+        deadlines.renew(7, times(100, 40, 2), seconds(4));
+        assert_eq!(deadlines.of(7, times(100, 40, 2), seconds(5)), seconds(104));
+        assert_eq!(deadlines.of(8, times(100, 40, 3), now), seconds(40), "a new leader starts from what was noted");
+        assert_eq!(deadlines.of(9, times(i64::MAX, 0, 4), now), now + FOR_EVER);
+    }
 
     #[test]
     fn what_is_left_is_noted_of_leases_that_are_not_renewed() {

@@ -1,6 +1,7 @@
 //! PURE: leases and the keys attached to them. When one ends is the leader's decision; it arrives as an entry.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -18,12 +19,38 @@ pub(crate) struct Lease {
     pub(crate) remaining: i64,
     /// Keys that end with it.
     pub(crate) keys: BTreeSet<Bytes>,
+    /// Tells it apart, on this member, from others that had its id.
+    pub(crate) grant: u64,
+}
+
+/// What counts a lease down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// Seconds to live after each renewal.
+    pub(crate) ttl: i64,
+    /// Seconds left as last noted by a leader; 0: all of them.
+    pub(crate) noted: i64,
+    /// Tells it apart, on this member, from others that had its id.
+    pub(crate) grant: u64,
+}
+
+impl Times {
+    pub(crate) fn of(lease: &Lease) -> Self {
+        Times { ttl: lease.ttl, noted: lease.remaining, grant: lease.grant }
+    }
+
+    /// How long it lives from the beginning of a leadership on.
+    pub(crate) fn full(self) -> Duration {
+        Duration::from_secs((if self.noted > 0 { self.noted } else { self.ttl }).unsigned_abs())
+    }
 }
 
 /// All leases, by id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     by_id: BTreeMap<i64, Lease>,
+    /// Grants so far.
+    grants: u64,
 }
 
 impl Leases {
@@ -55,7 +82,8 @@ impl Leases {
     }
 
     pub(crate) fn grant(&mut self, id: i64, ttl: i64, batch: &mut Batch) {
-        self.by_id.insert(id, Lease { ttl, ..Lease::default() });
+        self.grants += 1;
+        self.by_id.insert(id, Lease { ttl, grant: self.grants, ..Lease::default() });
         batch.put(Family::Lease, row(id, &[]), words(ttl, 0));
     }
 

@@ -40,7 +40,7 @@ pub(crate) use apply::reads_the_past;
 use auth::Auth;
 use codec::{FORMAT, HEADER_KEY};
 use hash::{Milestones, Sum};
-use lease::Leases;
+use lease::{Leases, Times};
 use pending::Pending;
 use tokens::Tokens;
 use view::View;
@@ -292,9 +292,14 @@ impl Machine {
         self.inner.leases.lock().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining)).collect()
     }
 
-    /// A lease's seconds to live, and those left as last noted; 0: all.
-    pub(crate) fn lease_times(&self, id: i64) -> Option<(i64, i64)> {
-        self.inner.leases.lock().get(id).map(|lease| (lease.ttl, lease.remaining))
+    /// What counts a lease down.
+    pub(crate) fn lease_times(&self, id: i64) -> Option<Times> {
+        self.inner.leases.lock().get(id).map(Times::of)
+    }
+
+    /// What counts all leases down, by id.
+    pub(crate) fn all_lease_times(&self) -> Vec<(i64, Times)> {
+        self.inner.leases.lock().iter().map(|(id, lease)| (id, Times::of(lease))).collect()
     }
 
     /// The keys attached to a lease, with its seconds to live.
