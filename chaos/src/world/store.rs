@@ -1,6 +1,6 @@
 //! A group of `raftsman store` members, each with its own namespace and disk where the machine allows them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -22,7 +22,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When one does not come up; logs lie in `dir`.
-pub(crate) fn up(dir: PathBuf, members: u8, binary: &PathBuf) -> anyhow::Result<Cluster> {
+pub(crate) fn up(dir: PathBuf, members: u8, binary: &Path) -> anyhow::Result<Cluster> {
     std::fs::create_dir_all(&dir)?;
     let dir = dir.canonicalize()?;
     ensure!(std::fs::read_dir(&dir)?.next().is_none(), "{} is not empty", dir.display());
@@ -45,7 +45,7 @@ pub(crate) fn up(dir: PathBuf, members: u8, binary: &PathBuf) -> anyhow::Result<
     }
 }
 
-fn start(cluster: &mut Cluster, binary: &PathBuf) -> anyhow::Result<()> {
+fn start(cluster: &mut Cluster, binary: &Path) -> anyhow::Result<()> {
     let layout = cluster.layout();
     network::remove(&layout, &Cluster::places(&layout));
     network::add_bridge(&layout)?;
@@ -87,7 +87,7 @@ fn start(cluster: &mut Cluster, binary: &PathBuf) -> anyhow::Result<()> {
     runtime.block_on(await_writes(cluster, &layout))
 }
 
-fn member(binary: &PathBuf, place: &Place, peers: &[String]) -> Vec<String> {
+fn member(binary: &Path, place: &Place, peers: &[String]) -> Vec<String> {
     let url = |port: u16| format!("http://{}:{port}", place.address);
     vec![
         binary.display().to_string(),

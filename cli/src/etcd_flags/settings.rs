@@ -76,15 +76,7 @@ pub(crate) struct Settings {
 /// # Errors
 /// When it contradicts itself or cannot be; the text says what to do.
 pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
-    let name = given.text("name").to_owned();
-    if name.is_empty() || name.contains(['=', ',']) {
-        return Err(format!("--name {name:?}: a name is not empty and has neither `=` nor `,`"));
-    }
-    let data_dir = if given.is_set("data-dir") && !given.text("data-dir").is_empty() {
-        PathBuf::from(given.text("data-dir"))
-    } else {
-        PathBuf::from(format!("{name}.etcd"))
-    };
+    let (name, data_dir) = named(given)?;
     let (clients, clients_http) =
         (listen(given, "listen-client-urls", true)?, listen(given, "listen-client-http-urls", false)?);
     let metrics = listen(given, "listen-metrics-urls", false)?;
@@ -134,12 +126,7 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
         bcrypt_cost: u32::try_from(given.count("bcrypt-cost")).unwrap_or(u32::MAX),
         validity_years: at_least_one(given, "self-signed-cert-validity")?,
         progress: given.time("watch-progress-notify-interval").max(Duration::from_millis(100)),
-        log_level: match given.text("log-level") {
-            "debug" => "debug",
-            "warn" => "warn",
-            "info" => "info",
-            _ => "error",
-        },
+        log_level: log_level(given),
         log_outputs: log_outputs(given),
         log_json: given.text("log-format") == "json",
         name,
@@ -155,6 +142,26 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
         election,
         request_bytes_max,
     })
+}
+
+/// The member's name, and where its data lies: by default in a folder called after it.
+fn named(given: &Given) -> Result<(String, PathBuf), String> {
+    let name = given.text("name").to_owned();
+    if name.is_empty() || name.contains(['=', ',']) {
+        return Err(format!("--name {name:?}: a name is not empty and has neither `=` nor `,`"));
+    }
+    let dir = Some(given.text("data-dir")).filter(|dir| given.is_set("data-dir") && !dir.is_empty());
+    let dir = dir.map_or_else(|| PathBuf::from(format!("{name}.etcd")), PathBuf::from);
+    Ok((name, dir))
+}
+
+fn log_level(given: &Given) -> &'static str {
+    match given.text("log-level") {
+        "debug" => "debug",
+        "warn" => "warn",
+        "info" => "info",
+        _ => "error",
+    }
 }
 
 fn list(given: &Given, flag: &str) -> Result<Vec<Url>, String> {

@@ -8,8 +8,11 @@ use serde_json::{Map, Value};
 use super::parse::{Given, unknown};
 use super::table::{self, Kind};
 
-/// Maps of a file whose keys are flags with something put before: map, prefix, and keys with names of their own.
-const SECTIONS: [(&str, &str, &[(&str, &str)]); 2] = [
+/// A map of a file whose keys are flags with something put before: its name, what is put before, and keys with names of
+/// their own.
+type Section = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const SECTIONS: [Section; 2] = [
     (
         "client-transport-security",
         "",

@@ -102,20 +102,9 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let service = Service { group: ours, machine: machine.clone(), checkpoints, lessor: counts, datagrams: heard };
     listen(&config, id, cluster, service, &tasks, &cancel).await?;
 
-    let (told, leadership) = watch::channel(Leadership::default());
-    let base = machine.clone();
-    let epoch_base = move || base.view().header().epoch_base;
-    let trimming = trim::tend(raft.clone(), journal.clone(), config.snapshot_bytes);
+    let trimming = trim::tend(raft, journal.clone(), config.snapshot_bytes);
     tasks.spawn(cancel.clone().run_until_cancelled_owned(trimming));
-    tasks.spawn(leadership::follow(raft, epoch_base, told, cancel.clone()));
-    let (tended, until) = (group.clone(), cancel.clone());
-    tasks.spawn(async move { members::tend(&tended, until).await });
-    let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
-    tasks.spawn(async move { counted.run(news, until).await });
-    let removed = watch::Sender::new(None);
-    let (staying, removal) = (group.clone(), removed.subscribe());
-    let leaving = async move { removed.send_replace(Some(staying.until_removed().await)) };
-    tasks.spawn(cancel.clone().run_until_cancelled_owned(leaving));
+    let (leadership, removal) = take_part(&group, &machine, &lessor, &tasks, &cancel);
     attend(&group, &machine, &syncs, &config, &tasks, &cancel);
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
@@ -146,6 +135,30 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         return Err(error);
     }
     Ok(store)
+}
+
+/// What makes it a member of its group: who leads, who belongs to it, leases while it leads. Answers the news of who leads,
+/// and whether it was removed.
+fn take_part(
+    group: &Arc<Group>,
+    machine: &Machine,
+    lessor: &Arc<Lessor>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> (watch::Receiver<Leadership>, watch::Receiver<Option<String>>) {
+    let (told, leadership) = watch::channel(Leadership::default());
+    let base = machine.clone();
+    let epoch_base = move || base.view().header().epoch_base;
+    tasks.spawn(leadership::follow(group.raft.clone(), epoch_base, told, cancel.clone()));
+    let (tended, until) = (group.clone(), cancel.clone());
+    tasks.spawn(async move { members::tend(&tended, until).await });
+    let (counted, news, until) = (lessor.clone(), leadership.clone(), cancel.clone());
+    tasks.spawn(async move { counted.run(news, until).await });
+    let removed = watch::Sender::new(None);
+    let (staying, removal) = (group.clone(), removed.subscribe());
+    let leaving = async move { removed.send_replace(Some(staying.until_removed().await)) };
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(leaving));
+    (leadership, removal)
 }
 
 /// What a member sees to as long as it runs: its disk, the other members, its state, and calls that wait.

@@ -126,23 +126,17 @@ impl Connection {
         self.inbox.truncate(held + count);
         let inbox = std::mem::take(&mut self.inbox);
         let mut rest = inbox.as_slice();
-        while let Some((kind, flags, number, payload, later)) = split(rest) {
+        while let Some((frame, later)) = split(rest) {
             rest = later;
-            self.take(kind, flags, number, payload, &mut each)?;
+            self.take(&frame, &mut each)?;
         }
         self.inbox.reserve(2 * READ_BYTES);
         self.inbox.extend_from_slice(rest);
         Ok(())
     }
 
-    fn take(
-        &mut self,
-        kind: u8,
-        flags: u8,
-        number: u32,
-        payload: &[u8],
-        each: &mut impl FnMut(u32, News<'_>),
-    ) -> anyhow::Result<()> {
+    fn take(&mut self, came: &Frame<'_>, each: &mut impl FnMut(u32, News<'_>)) -> anyhow::Result<()> {
+        let Frame { kind, flags, number, payload } = *came;
         match kind {
             DATA => {
                 ensure!(flags & PADDED == 0, "padded data");
@@ -184,13 +178,23 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, number: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
+/// A frame as it came.
+#[derive(Debug, PartialEq, Eq)]
+struct Frame<'a> {
+    kind: u8,
+    flags: u8,
+    /// Of the call; 0 is the connection.
+    number: u32,
+    payload: &'a [u8],
+}
+
 /// The first whole frame, and what follows it.
-fn split(bytes: &[u8]) -> Option<(u8, u8, u32, &[u8], &[u8])> {
+fn split(bytes: &[u8]) -> Option<(Frame<'_>, &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<9>()?;
     let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
     let (payload, later) = rest.split_at_checked(length)?;
     let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & (u32::MAX >> 1);
-    Some((head[3], head[4], number, payload, later))
+    Some((Frame { kind: head[3], flags: head[4], number, payload }, later))
 }
 
 /// A header block: names from the static table, values as literals that nobody has to remember.
@@ -218,12 +222,10 @@ mod tests {
         let mut bytes = Vec::new();
         frame(&mut bytes, DATA, END_STREAM, 7, b"abc");
         frame(&mut bytes, PING, 0, 0, &[1; 8]);
-        let (kind, flags, number, payload, rest) = split(&bytes).expect("whole");
-        assert_eq!((kind, flags, number, payload), (DATA, END_STREAM, 7, b"abc".as_slice()));
-        assert_eq!(
-            split(rest).map(|(kind, _, _, payload, rest)| (kind, payload.len(), rest.len())),
-            Some((PING, 8, 0))
-        );
+        let (first, rest) = split(&bytes).expect("whole");
+        assert_eq!(first, Frame { kind: DATA, flags: END_STREAM, number: 7, payload: b"abc" });
+        let (second, rest) = split(rest).expect("whole");
+        assert_eq!((second.kind, second.payload.len(), rest.len()), (PING, 8, 0));
         assert!(split(&bytes[..11]).is_none());
     }
 

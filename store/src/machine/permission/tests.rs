@@ -53,7 +53,7 @@ fn end() -> impl Strategy<Value = Bytes> {
 /// A range that etcd grants, or reads.
 fn range() -> impl Strategy<Value = (Bytes, Bytes)> {
     (proptest::sample::select(keys()), end())
-        .prop_filter("a range", |(key, end)| end.len() < 1 || end[0] == 0 || key < end)
+        .prop_filter("a range", |(key, end)| end.is_empty() || end[0] == 0 || key < end)
 }
 
 proptest! {
