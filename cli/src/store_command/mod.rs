@@ -161,7 +161,7 @@ fn foreign(dir: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::refused(format!(
-        "{}: this is the data of an etcd; choose an empty --data-dir, and move the data with `raftsman store import`",
+        "{}: this is the data of an etcd; choose an empty --data-dir; `etcdctl make-mirror` copies the keys of an etcd that runs",
         dir.display()
     )))
 }
