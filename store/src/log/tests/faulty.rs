@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::super::disk::{Disk, DiskFile, Folder};
-use super::super::{Error, Log};
+use super::super::{Error, Log, Options};
 use super::{OPTIONS, append, data, open};
 
 #[derive(Default)]
@@ -122,6 +122,8 @@ fn a_purge_that_is_not_yet_on_disk_removes_nothing() {
     switches.dies_at_removal.store(true, Ordering::SeqCst);
     let (began, go) = switches.stall();
     log.purge_upto(20, Bytes::from_static(b"20")).unwrap();
+    // A purge goes to the disk with the next thing that somebody waits for.
+    log.append(vec![(101, data(101, 0))], Box::new(|_| {})).unwrap();
     began.recv().unwrap();
     log.purge_upto(60, Bytes::from_static(b"60")).unwrap();
     go.send(()).unwrap();
@@ -129,7 +131,7 @@ fn a_purge_that_is_not_yet_on_disk_removes_nothing() {
     assert!(switches.dead.load(Ordering::SeqCst), "the first purge removed files");
     let log = open(dir.path()).unwrap();
     assert_eq!(log.purged(), Some((20, Bytes::from_static(b"20"))));
-    assert_eq!(log.range(), Some((21, 100)));
+    assert_eq!(log.range(), Some((21, 101)));
 }
 
 #[test]
@@ -182,4 +184,20 @@ fn a_disk_that_stays_full_ends_the_log_and_takes_nothing_along() {
     drop(log);
     assert!(kept > 0);
     assert_eq!(open(dir.path()).unwrap().range(), Some((1, kept)));
+}
+
+#[test]
+fn what_nobody_waits_for_has_no_sync_to_itself_and_is_not_lost_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    // No segment is full before the end: a new one has a sync of its own.
+    let log = Log::open(Folder::open(dir.path().to_owned()).unwrap(), Options::default()).unwrap();
+    let syncs = || *log.syncs().within().last().unwrap();
+    let before = syncs();
+    for index in 1..=10_u64 {
+        append(&log, vec![(index, data(index, 0))]);
+        log.save_committed(Bytes::from(index.to_be_bytes().to_vec())).unwrap();
+    }
+    assert_eq!(syncs() - before, 10);
+    drop(log);
+    assert_eq!(open(dir.path()).unwrap().committed(), Some(Bytes::from(10_u64.to_be_bytes().to_vec())));
 }
