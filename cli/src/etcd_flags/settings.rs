@@ -20,6 +20,8 @@ const STREAMS_MAX: u64 = 2048;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A store without a quota has this one, bytes.
 const QUOTA_DEFAULT: u64 = 2 << 30;
+/// With less memory the state would be flushed and read all the time, bytes.
+const MEMORY_MIN: usize = 8 << 20;
 
 /// What a member runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) election: Duration,
     pub(crate) snapshot_entries: u64,
     pub(crate) quota_bytes: u64,
+    pub(crate) memory_bytes: usize,
     pub(crate) auto_compaction: Option<AutoCompaction>,
     pub(crate) learners_max: u32,
     pub(crate) request_bytes_max: usize,
@@ -107,6 +110,7 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
             0 => QUOTA_DEFAULT,
             bytes => bytes,
         },
+        memory_bytes: memory(given)?,
         auto_compaction: AutoCompaction::parse(
             given.text("auto-compaction-mode"),
             given.text("auto-compaction-retention"),
@@ -250,6 +254,14 @@ fn size(given: &Given, flag: &str) -> Result<usize, String> {
     usize::try_from(at_least_one(given, flag)?).map_err(|_| format!("--{flag} is too large"))
 }
 
+fn memory(given: &Given) -> Result<usize, String> {
+    let bytes = size(given, "memory-bytes")?;
+    if bytes < MEMORY_MIN {
+        return Err(format!("--memory-bytes={bytes}: at least {MEMORY_MIN} are wanted"));
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parse::{Asked, parse};
@@ -269,7 +281,8 @@ mod tests {
         assert_eq!(settings.cluster[0].name, "default");
         assert_eq!((settings.request_bytes_max, settings.txn_ops_max), (1_572_864, 128));
         assert_eq!((settings.heartbeat.as_millis(), settings.election.as_millis()), (50, 250));
-        assert_eq!(settings.quota_bytes, 2 << 30);
+        assert_eq!((settings.quota_bytes, settings.memory_bytes), (2 << 30, 64 << 20));
+        assert_eq!(run(&["--memory-bytes=16777216"]).expect("fits").memory_bytes, 16 << 20);
         let kept = run(&["--auto-compaction-mode=revision", "--auto-compaction-retention=1000"]).expect("fits");
         assert_eq!((settings.auto_compaction, kept.auto_compaction), (None, Some(AutoCompaction::Revision(1000))));
         assert_eq!(run(&["--heartbeat-interval=100"]).expect("fits").election.as_millis(), 500);
@@ -292,6 +305,7 @@ mod tests {
             (&["--initial-cluster=http://1.1.1.1:1"], "NAME=URL"),
             (&["--initial-advertise-peer-urls=http://:1"], "unexpected empty host"),
             (&["--max-request-bytes=0"], "must be >0"),
+            (&["--memory-bytes=64"], "--memory-bytes=64: at least 8388608 are wanted"),
             (&["--name="], "a name is not empty"),
             (&["--auto-compaction-retention=soon"], "error parsing CompactionRetention"),
             (

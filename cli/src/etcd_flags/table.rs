@@ -84,6 +84,12 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
         "Limits",
         &[
             taken("quota-backend-bytes", Count, "0", "Size of the state beyond which writes are refused; 0 is 2 GiB."),
+            taken(
+                "memory-bytes",
+                Count,
+                "67108864",
+                "Memory for what was read of the state and for what is not on disk of it yet; not one of etcd's.",
+            ),
             taken("max-txn-ops", Count, "128", "Operations in a transaction at most."),
             taken("max-request-bytes", Count, "1572864", "Size of a request at most."),
             taken(

@@ -25,8 +25,6 @@ use crate::signals::Ends;
 
 /// Bytes of the log between snapshots, where entries are large.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
-/// Memory for the state, bytes.
-const MEMORY_BYTES: usize = 64 << 20;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -191,6 +189,6 @@ fn config(settings: &Settings) -> Result<Config, Failure> {
         election_timeout: settings.election * 2 / 3,
         snapshot_entries: settings.snapshot_entries,
         snapshot_bytes: SNAPSHOT_BYTES,
-        memory_bytes: MEMORY_BYTES,
+        memory_bytes: settings.memory_bytes,
     })
 }
