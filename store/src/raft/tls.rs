@@ -3,16 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::SignatureScheme;
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, Error, ServerConfig};
+use rustls::{ClientConfig, DistinguishedName, Error, ServerConfig};
 
 use crate::config::{PEER_NAME, PeerTls};
 use crate::pem;
+use crate::tls::signatures::signatures;
 
 /// Lets in who has a member's certificate: the authority may sign those of users and nodes as well.
 #[derive(Debug)]
@@ -37,27 +36,7 @@ impl ClientCertVerifier for MembersOnly {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
+    signatures!();
 }
 
 /// What a dialling member presents and demands.

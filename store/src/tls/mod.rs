@@ -6,6 +6,7 @@
 mod leaf;
 mod material;
 mod self_signed;
+pub(crate) mod signatures;
 mod suites;
 mod verify;
 
