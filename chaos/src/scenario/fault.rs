@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use nix::sys::signal::Signal;
 use tonic::transport::Channel;
 
@@ -21,6 +21,8 @@ const REPLACED_LIMIT: Duration = Duration::from_secs(60);
 const NEARLY_FULL_BYTES: u64 = 300 << 20;
 /// Asking who leads may take so long, elections included.
 const LEADER_LIMIT: Duration = Duration::from_secs(15);
+/// Between two looks at what is awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +67,25 @@ impl Diary {
     }
 }
 
-async fn leader(channels: &[(String, Channel)]) -> anyhow::Result<String> {
-    let deadline = Instant::now() + LEADER_LIMIT;
-    loop {
-        match client::leader(channels).await {
-            Ok(name) => return Ok(name),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+/// Looks again and again until something holds; whether it did in time.
+async fn awaited(limit: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let looked = async {
+        let mut again = tokio::time::interval(LOOK_EVERY);
+        while !holds().await {
+            again.tick().await;
         }
-    }
+    };
+    tokio::time::timeout(limit, looked).await.is_ok()
+}
+
+async fn leader(channels: &[(String, Channel)]) -> anyhow::Result<String> {
+    let mut told = Err(anyhow!("no server answered in time"));
+    let asked = async || {
+        told = client::leader(channels).await;
+        told.is_ok()
+    };
+    awaited(LEADER_LIMIT, asked).await;
+    told
 }
 
 /// Does it, waits, undoes it.
@@ -103,16 +115,12 @@ pub(super) async fn inject(
             let follower = cluster.of_role("server").find(|server| server.name != lead).context("a follower")?;
             follower.signal(Signal::SIGSTOP)?;
             diary.note(format!("{} is stopped", follower.name));
-            let deadline = Instant::now() + DEAD;
-            let stopped = || {
+            let stopped = async || {
                 let stat = std::fs::read_to_string(format!("/proc/{}/stat", follower.pid)).unwrap_or_default();
                 stat.contains(") T ")
             };
             // The signal is on its way for a moment.
-            while !stopped() && Instant::now() < deadline {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            diary.trace(stopped(), &format!("{} is in state T", follower.name));
+            diary.trace(awaited(DEAD, stopped).await, &format!("{} is in state T", follower.name));
             tokio::time::sleep(hold).await;
             follower.signal(Signal::SIGCONT)?;
             diary.note(format!("{} goes on", follower.name));
@@ -160,11 +168,7 @@ async fn kill(cluster: &Cluster, names: &[String], diary: &mut Diary) -> anyhow:
     }
     for name in names {
         let process = cluster.process(name)?;
-        let deadline = Instant::now() + DEAD;
-        while process.alive() && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        diary.trace(!process.alive(), &format!("{name} is gone"));
+        diary.trace(awaited(DEAD, async || !process.alive()).await, &format!("{name} is gone"));
     }
     Ok(())
 }
@@ -190,10 +194,8 @@ async fn disk_full(
     let dir = Path::new(&process.data_dir);
     disk::fill(dir, left).context("it has no disk of its own: that needs root and loop devices")?;
     diary.note(format!("the disk of {lead} is full but for {left} bytes"));
-    let deadline = Instant::now() + LEADER_LIMIT;
-    while process.alive() && leader(channels).await.is_ok_and(|now| now == lead) && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let leads = async || process.alive() && leader(channels).await.is_ok_and(|now| now == lead);
+    awaited(LEADER_LIMIT, async || !leads().await).await;
     diary.trace(!process.alive(), &format!("{lead} has ended"));
     diary.trace(leader(channels).await? != lead, &format!("{lead} does not lead any more"));
     tokio::time::sleep(hold).await;
@@ -207,11 +209,8 @@ async fn disk_error(cluster: &mut Cluster, lead: &str, hold: Duration, diary: &m
     std::fs::write(disk::trigger(&cluster.dir, lead), "")?;
     diary.note(format!("the next sync of {lead}'s log fails"));
     let process = cluster.process(lead)?.clone();
-    let deadline = Instant::now() + LEADER_LIMIT;
-    while process.alive() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    ensure!(!process.alive(), "{lead} goes on with a log whose sync failed");
+    let ended = awaited(LEADER_LIMIT, async || !process.alive()).await;
+    ensure!(ended, "{lead} goes on with a log whose sync failed");
     diary.trace(true, &format!("{lead} has ended"));
     tokio::time::sleep(hold).await;
     start(cluster, &[lead.to_owned()], diary)
