@@ -60,7 +60,13 @@ bench: build ## Measure servers and nodes; CASES="pods start" chooses
 
 .PHONY: bench-store
 bench-store: build ## Measure `raftsman store` beside etcd (ETCD_BIN, else built from its module); table and plot in docs/bench
-	@ETCD_BIN="$$(scripts/etcd)" "$(RELEASE)/raftsman-chaos" bench-store --out docs/bench $(CASES)
+	@etcdctl=$${ETCDCTL_BIN:-$$(scripts/etcdctl)/etcdctl} || etcdctl=etcdctl
+	ETCD_BIN="$$(scripts/etcd)" ETCDCTL_BIN=$$etcdctl "$(RELEASE)/raftsman-chaos" bench-store --out docs/bench $(CASES)
+
+GIGABYTES ?= 20
+.PHONY: bench-store-large
+bench-store-large: build ## A state of GIGABYTES (20) in the memory of few: needs a quarter more of disk and about 10 minutes
+	@ETCD_BIN="$$(scripts/etcd)" "$(RELEASE)/raftsman-chaos" bench-store large --gigabytes $(GIGABYTES) --out docs/bench --page large
 
 .PHONY: lint
 lint: $(ROCKSDB) ## rustfmt, clippy with warnings as errors, cargo-deny

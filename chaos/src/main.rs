@@ -179,7 +179,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
             demo::run(dir, runtime, std::env::current_exe()?.with_file_name("raftsman"))
         }
         Verb::Bench(options) => bench::run(options, std::env::current_exe()?.with_file_name("raftsman")),
-        Verb::BenchStore(options) => bench::store::run(&options, &std::env::current_exe()?.with_file_name("raftsman")),
+        Verb::BenchStore(options) => bench::store::run(options, &std::env::current_exe()?.with_file_name("raftsman")),
         Verb::Report { dir } => {
             tracing::info!("{}", scenario::report::write(&dir)?.display());
             Ok(())

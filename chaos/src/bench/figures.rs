@@ -58,6 +58,8 @@ pub(super) struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pub(super) rows: Vec<Row>,
+    /// Who said what, where words are shown and not figures alone.
+    pub(super) quotes: Vec<(String, String)>,
 }
 
 impl Table {

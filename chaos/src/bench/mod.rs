@@ -4,6 +4,7 @@
 //! and processor time and memory stand next to the rates.
 
 mod agents;
+mod cases;
 mod figures;
 mod objects;
 mod probe;
@@ -12,8 +13,9 @@ pub(crate) mod store;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
+use crate::bench::cases::Case;
 use crate::bench::figures::Table;
 use crate::world::bring_up::{self, Wanted};
 use crate::world::cluster::Cluster;
@@ -55,50 +57,49 @@ struct Bench {
     table: Table,
 }
 
-/// A row of the table of cases.
-struct Case {
-    name: &'static str,
-    about: &'static str,
-    run: fn(&mut Bench) -> anyhow::Result<()>,
-}
-
 /// A new case is a row and a function.
-const CASES: &[Case] = &[
-    Case { name: "start", about: "from the process's start to ready, and memory when idle", run: start::run },
-    Case { name: "pods", about: "pods created, listed and watched through the Kubernetes API", run: objects::run },
-    Case { name: "schedule", about: "pods that wait, bound to nodes by a server that starts", run: agents::schedule },
-    Case { name: "running", about: "pods from created to Running on simulated agents", run: agents::running },
+const CASES: &[Case<Bench>] = &[
+    Case {
+        name: "start",
+        about: "from the process's start to ready, and memory when idle",
+        asked: false,
+        run: start::run,
+    },
+    Case {
+        name: "pods",
+        about: "pods created, listed and watched through the Kubernetes API",
+        asked: false,
+        run: objects::run,
+    },
+    Case {
+        name: "schedule",
+        about: "pods that wait, bound to nodes by a server that starts",
+        asked: false,
+        run: agents::schedule,
+    },
+    Case {
+        name: "running",
+        about: "pods from created to Running on simulated agents",
+        asked: false,
+        run: agents::running,
+    },
 ];
 
 /// Runs the cases and prints their rows.
 #[expect(clippy::print_stdout, reason = "a command's output")]
 pub(crate) fn run(options: Options, binary: PathBuf) -> anyhow::Result<()> {
-    let known = |name: &String| CASES.iter().any(|case| case.name == name);
-    let names = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
-    ensure!(options.cases.iter().all(known), "there is no such case; there are {}", names());
+    let chosen = cases::choose(CASES, &options.cases)?;
     std::fs::create_dir_all(&options.dir).with_context(|| options.dir.display().to_string())?;
     println!("{}", probe::machine(&options.dir)?);
     let mut bench = Bench { options, binary, table: Table::default() };
-    let mut failed = Vec::new();
-    for case in CASES {
-        if !bench.options.cases.is_empty() && !bench.options.cases.iter().any(|name| name == case.name) {
-            continue;
-        }
-        println!("\n{}: {} (load {})", case.name, case.about, probe::load());
-        // A case that cannot be measured here takes no other with it.
-        if let Err(error) = (case.run)(&mut bench) {
-            println!("  not measured: {error:#}");
-            failed.push(case.name);
-        }
-    }
+    let measured = cases::run(&chosen, &mut bench);
     println!("\n{}", probe::machine(&bench.options.dir)?);
     if let Some(file) = &bench.options.json {
         std::fs::write(file, serde_json::to_vec_pretty(&bench.table.rows)?)
             .with_context(|| file.display().to_string())?;
     }
     std::fs::remove_dir_all(&bench.options.dir)?;
-    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
-    Ok(())
+    measured
 }
 
 impl Bench {

@@ -31,7 +31,8 @@ pub(super) fn machine(dir: &Path) -> anyhow::Result<String> {
     ))
 }
 
-fn syncs(dir: &Path) -> anyhow::Result<Latencies> {
+/// How long syncs of 4 KiB take on the disk below `dir`.
+pub(super) fn syncs(dir: &Path) -> anyhow::Result<Latencies> {
     let path = dir.join("probe");
     let mut file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
     let mut times = Vec::with_capacity(SYNCS);
@@ -59,13 +60,33 @@ fn ticks(stat: &str) -> f64 {
 
 /// Resident memory of processes. Units: MiB.
 pub(super) fn memory(pids: &[i32]) -> f64 {
-    let one = |pid: &i32| resident(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default());
+    sum(pids, "VmRSS:")
+}
+
+/// The most that was resident since `forget_peak`. Units: MiB.
+pub(super) fn peak(pids: &[i32]) -> f64 {
+    sum(pids, "VmHWM:")
+}
+
+/// Peaks begin anew. Source: proc_pid_clear_refs(5).
+///
+/// # Errors
+/// When the processes are not ours.
+pub(super) fn forget_peak(pids: &[i32]) -> anyhow::Result<()> {
+    pids.iter().try_for_each(|pid| {
+        let path = format!("/proc/{pid}/clear_refs");
+        std::fs::write(&path, "5").with_context(|| path)
+    })
+}
+
+fn sum(pids: &[i32], what: &str) -> f64 {
+    let one = |pid: &i32| kib(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default(), what);
     pids.iter().map(one).sum::<f64>() / 1024.0
 }
 
-/// The line `VmRSS`. Units: KiB.
-fn resident(status: &str) -> f64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+/// A line of a process's status. Units: KiB.
+fn kib(status: &str, what: &str) -> f64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
     line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0.0)
 }
 
@@ -77,6 +98,7 @@ mod tests {
     fn proc_files_are_read() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 1 0 100 1000 10";
         assert_eq!(ticks(stat), 300.0);
-        assert_eq!(resident("Name:\tx\nVmRSS:\t  2048 kB\n"), 2048.0);
+        let status = "Name:\tx\nVmHWM:\t  4096 kB\nVmRSS:\t  2048 kB\n";
+        assert_eq!((kib(status, "VmRSS:"), kib(status, "VmHWM:")), (2048.0, 4096.0));
     }
 }

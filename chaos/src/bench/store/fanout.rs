@@ -10,9 +10,10 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
 
 use crate::bench::probe;
+use crate::bench::store::Pair;
 use crate::bench::store::members::Members;
+use crate::bench::store::puts::Work;
 use crate::bench::store::wire::{Connection, News};
-use crate::bench::store::{Pair, puts};
 
 const CONNECTIONS: usize = 10;
 /// On each connection, a stream each.
@@ -114,7 +115,7 @@ fn measure(members: &Members, prefix: &str, stalled: usize) -> anyhow::Result<Me
         let readers: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(|| reader(&address, prefix, &begun))).collect();
         begun.wait();
         let (cpu, began) = (probe::cpu(&pids), Instant::now());
-        puts::writer_of(&address, prefix, WRITERS, PUTS)?;
+        Work::new(prefix, WRITERS).write(&address, |sent| sent < PUTS)?;
         let mut ended = began;
         for reader in readers {
             ended = ended.max(reader.join().map_err(|_| anyhow::anyhow!("a reader panicked"))??);
@@ -141,21 +142,30 @@ const COLUMNS: &[Column] = &[
     ("memory MiB", |measured| measured.memory_mib),
 ];
 
-/// The rounds, without stalled watchers and with them.
-pub(super) fn run(pair: &mut Pair<'_>) -> anyhow::Result<()> {
+/// The rounds, each without stalled watchers and with them, so that both meet the same machine.
+pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
     let (ours, etcd) = pair.start(1)?;
-    for (case, stalled) in [("1000 watchers", 0), ("1000 and 10 stalled", STALLED)] {
-        let (mut of_ours, mut of_etcd) = (Vec::new(), Vec::new());
-        for round in 0..pair.rounds() {
-            pair.note(round);
+    let cases = [("1000 watchers", 0), ("1000 and 10 stalled", STALLED)];
+    // For each case, the rounds of ours and of etcd's.
+    let mut rounds = cases.map(|_| (Vec::new(), Vec::new()));
+    for round in 0..pair.rounds() {
+        pair.note(round);
+        for ((_, stalled), (of_ours, of_etcd)) in cases.iter().zip(&mut rounds) {
             let prefix = format!("/watched/{stalled}/{round}/");
-            of_ours.push(measure(&ours, &prefix, stalled)?);
-            of_etcd.push(measure(&etcd, &prefix, stalled).context("etcd")?);
+            of_ours.push(measure(&ours, &prefix, *stalled)?);
+            of_etcd.push(measure(&etcd, &prefix, *stalled).context("etcd")?);
         }
+    }
+    for ((case, _), (of_ours, of_etcd)) in cases.iter().zip(&rounds) {
         for (what, figure) in COLUMNS {
             pair.row(case, what, of_ours.iter().map(figure).collect(), of_etcd.iter().map(figure).collect());
         }
     }
+    let [alone, beside] = rounds;
+    let kept = |alone: &[Measured], beside: &[Measured]| {
+        alone.iter().zip(beside).map(|(alone, beside)| beside.rate / alone.rate).collect()
+    };
+    pair.row(cases[1].0, "rate without them, share", kept(&alone.0, &beside.0), kept(&alone.1, &beside.1));
     Ok(())
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Members {
 struct Member {
     process: Child,
     client: u16,
+    /// What it was started with.
+    command: Command,
 }
 
 fn ports(count: usize) -> anyhow::Result<Vec<u16>> {
@@ -74,7 +76,8 @@ impl Members {
         let mut running = Members { members: Vec::new() };
         for (at, (client, peer)) in clients.iter().zip(&peers).enumerate() {
             let log = std::fs::File::create(dir.join(format!("m{at}.log")))?;
-            let process = Command::new(&program.path)
+            let mut command = Command::new(&program.path);
+            command
                 .args(&program.words)
                 .arg(format!("--name=m{at}"))
                 .arg(format!("--data-dir={}", dir.join(format!("m{at}")).display()))
@@ -86,15 +89,29 @@ impl Members {
                 .arg(QUOTA)
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()
-                .with_context(|| program.path.display().to_string())?;
-            running.members.push(Member { process, client: *client });
+                .stderr(log);
+            let process = command.spawn().with_context(|| program.path.display().to_string())?;
+            running.members.push(Member { process, client: *client, command });
         }
-        super::super::runtime()?
-            .block_on(await_writes(&running))
-            .with_context(|| format!("{}: see the logs in {}", program.version, dir.display()))?;
+        running.await_writes().with_context(|| format!("{}: see the logs in {}", program.version, dir.display()))?;
         Ok(running)
+    }
+
+    fn await_writes(&self) -> anyhow::Result<()> {
+        super::super::runtime()?.block_on(await_writes(self))
+    }
+
+    /// Kills all of them, starts them with what they had, and waits until they take writes.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub(super) fn start_again(&mut self) -> anyhow::Result<()> {
+        for member in &mut self.members {
+            member.process.kill()?;
+            member.process.wait()?;
+            member.process = member.command.spawn()?;
+        }
+        self.await_writes()
     }
 
     pub(super) fn pids(&self) -> Vec<i32> {

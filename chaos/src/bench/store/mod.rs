@@ -1,8 +1,12 @@
 //! `make bench-store`: `raftsman store` and etcd in turn, started by the same flags, under the same generator.
 
+mod calls;
+mod crowd;
 mod fanout;
+mod large;
 mod members;
 mod outage;
+mod perf;
 mod plot;
 mod puts;
 mod ranges;
@@ -12,8 +16,9 @@ mod wire;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 
+use crate::bench::cases::{self, Case};
 use crate::bench::figures::Table;
 use crate::bench::probe;
 use members::{Members, Program};
@@ -28,88 +33,96 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: u32,
     /// Seconds of each measurement of a rate
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// The size of the state of `large`
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=30))]
+    gigabytes: u64,
     /// Where members keep their data: its disk is part of what is measured
     #[arg(long, default_value_os_t = std::env::temp_dir().join("raftsman-bench-store"))]
     dir: PathBuf,
     /// Write the table and a plot of the ratios into this folder
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// What their files are called
+    #[arg(long, default_value = "store")]
+    page: String,
 }
 
 /// The two that are measured, and what came out so far.
-struct Pair<'a> {
-    options: &'a Options,
+struct Pair {
+    options: Options,
     ours: Program,
     etcd: Program,
-    table: &'a mut Table,
-}
-
-/// A row of the table of cases.
-struct Case {
-    name: &'static str,
-    about: &'static str,
-    run: fn(&mut Pair<'_>) -> anyhow::Result<()>,
+    table: Table,
 }
 
 /// A new case is a row and a function.
-const CASES: &[Case] = &[
-    Case { name: "put-1", about: "puts of 1 KiB, one member", run: |pair| puts::run(pair, 1, &[1, 16, 128, 1000]) },
-    Case { name: "put-3", about: "the same, three members", run: |pair| puts::run(pair, 3, &[1, 16, 128, 1000]) },
-    Case { name: "range", about: "10,000 and 100,000 keys of 1 KiB in one answer", run: ranges::run },
-    Case { name: "watch", about: "1,000 watchers, and the same with stalled ones beside them", run: fanout::run },
-    Case { name: "upkeep", about: "puts while compactions and snapshots go on", run: upkeep::run },
-    Case { name: "memory", about: "resident after 267,000 puts", run: upkeep::memory },
-    Case { name: "outage", about: "writes stop while a killed leader is replaced", run: outage::run },
+const CASES: &[Case<Pair>] = &[
+    case("put-1", "puts of 1 KiB, one member", |pair| puts::run(pair, 1, &[1, 16, 128, 1000])),
+    case("put-3", "the same, three members", |pair| puts::run(pair, 3, &[1, 16, 128, 1000])),
+    case("range", "10,000 and 100,000 keys of 1 KiB in one answer", ranges::run),
+    case("crowd", "10 clients that read 200 MB at once, and one that writes", crowd::run),
+    case("watch", "1,000 watchers, and the same with stalled ones beside them", fanout::run),
+    case("upkeep", "puts while compactions and snapshots go on", upkeep::run),
+    case("memory", "resident after 267,000 puts", upkeep::memory),
+    case("outage", "writes stop while a killed leader is replaced", outage::run),
+    case("check-perf", "etcd's own check, unmodified", perf::run),
+    Case { asked: true, ..case("large", "a state of many gigabytes in the memory of few (ours alone)", large::run) },
 ];
+
+const fn case(name: &'static str, about: &'static str, run: fn(&mut Pair) -> anyhow::Result<()>) -> Case<Pair> {
+    Case { name, about, asked: false, run }
+}
 
 /// Runs the cases and prints their rows.
 #[expect(clippy::print_stdout, reason = "a command's output")]
-pub(crate) fn run(options: &Options, binary: &Path) -> anyhow::Result<()> {
-    let known = |name: &String| CASES.iter().any(|case| case.name == name);
-    let names = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
-    ensure!(options.cases.iter().all(known), "there is no such case; there are {}", names());
+pub(crate) fn run(options: Options, binary: &Path) -> anyhow::Result<()> {
+    let chosen = cases::choose(CASES, &options.cases)?;
     std::fs::create_dir_all(&options.dir).with_context(|| options.dir.display().to_string())?;
     let (ours, etcd) = (Program::ours(binary), Program::etcd()?);
     let machine = probe::machine(&options.dir)?;
     println!("{machine}\n{} beside {}, both on loopback without TLS", ours.version, etcd.version);
-    let mut table = Table::default();
-    let mut failed = Vec::new();
-    for case in CASES {
-        if !options.cases.is_empty() && !options.cases.iter().any(|name| name == case.name) {
-            continue;
-        }
-        println!("\n{}: {}", case.name, case.about);
-        let mut pair = Pair { options, ours: ours.clone(), etcd: etcd.clone(), table: &mut table };
-        // A case that cannot be measured here takes no other with it.
-        if let Err(error) = (case.run)(&mut pair) {
-            println!("  not measured: {error:#}");
-            failed.push(case.name);
-        }
+    let mut pair = Pair { options, ours, etcd, table: Table::default() };
+    let measured = cases::run(&chosen, &mut pair);
+    if let Some(out) = &pair.options.out {
+        pair.write(out, &machine)?;
     }
-    if let Some(out) = &options.out {
-        std::fs::create_dir_all(out)?;
-        std::fs::write(out.join("store.md"), plot::page(&table.rows, &etcd.version, &machine))?;
-        std::fs::write(out.join("store.svg"), plot::ratios(&table.rows, &etcd.version))?;
-    }
-    std::fs::remove_dir_all(&options.dir)?;
-    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
-    Ok(())
+    std::fs::remove_dir_all(&pair.options.dir)?;
+    measured
 }
 
-impl Pair<'_> {
+impl Pair {
     /// So many members of ours, and of etcd's.
     fn start(&self, count: usize) -> anyhow::Result<(Members, Members)> {
-        let folder = |name: &str| -> anyhow::Result<PathBuf> {
-            let folder = self.options.dir.join(name);
-            if folder.exists() {
-                std::fs::remove_dir_all(&folder)?;
-            }
-            Ok(folder)
-        };
-        let ours = Members::start(&self.ours, &folder("ours")?, count)?;
-        Ok((ours, Members::start(&self.etcd, &folder("etcd")?, count)?))
+        let ours = Members::start(&self.ours, &self.folder("ours")?, count)?;
+        Ok((ours, Members::start(&self.etcd, &self.folder("etcd")?, count)?))
+    }
+
+    /// One member of ours, and where its data lies.
+    fn start_ours(&self) -> anyhow::Result<(Members, PathBuf)> {
+        let folder = self.folder("ours")?;
+        Ok((Members::start(&self.ours, &folder, 1)?, folder))
+    }
+
+    /// A folder that is not there.
+    fn folder(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.options.dir.join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        Ok(folder)
+    }
+
+    /// The page, and the picture where there is something to compare.
+    fn write(&self, out: &Path, machine: &str) -> anyhow::Result<()> {
+        let (name, peer) = (&self.options.page, &self.etcd.version);
+        std::fs::create_dir_all(out)?;
+        std::fs::write(out.join(format!("{name}.md")), plot::page(&self.table, name, (peer, machine)))?;
+        if plot::compares(&self.table.rows) {
+            std::fs::write(out.join(format!("{name}.svg")), plot::ratios(&self.table.rows, peer))?;
+        }
+        Ok(())
     }
 
     fn rounds(&self) -> u32 {
@@ -120,6 +133,11 @@ impl Pair<'_> {
         Duration::from_secs(self.options.seconds)
     }
 
+    /// One fdatasync of the disk itself. Units: milliseconds.
+    fn disk_ms(&self) -> anyhow::Result<f64> {
+        Ok(probe::syncs(&self.options.dir)?.percentile(50))
+    }
+
     /// How the machine is as a round begins.
     #[expect(clippy::print_stdout, reason = "a command's output")]
     fn note(&self, round: u32) {
@@ -127,9 +145,11 @@ impl Pair<'_> {
         println!("  round {}: {machine}", round + 1);
     }
 
+    /// What a program of others' said, which the page shows as it is.
     #[expect(clippy::print_stdout, reason = "a command's output")]
-    fn say(&self, line: &str) {
-        println!("  {line}");
+    fn quote(&mut self, who: &str, lines: &[String]) {
+        lines.iter().for_each(|line| println!("  {who}: {line}"));
+        self.table.quotes.push((who.to_owned(), lines.join("\n")));
     }
 
     #[expect(clippy::print_stdout, reason = "a command's output")]

@@ -74,7 +74,7 @@ fn measure(members: &mut Members) -> anyhow::Result<f64> {
 }
 
 /// Kills leaders of ours and of etcd in turn.
-pub(super) fn run(pair: &mut Pair<'_>) -> anyhow::Result<()> {
+pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
     let (mut of_ours, mut of_etcd) = (Vec::new(), Vec::new());
     for round in 0..pair.rounds() {
         pair.note(round);

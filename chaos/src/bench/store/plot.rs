@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::bench::figures::Row;
+use crate::bench::figures::{Row, Table};
 
 /// Height of a bar with its room, in the picture's units.
 const STEP: usize = 22;
@@ -11,26 +11,38 @@ const WIDTH: usize = 860;
 /// The longest bar; longer ones are cut and say so by their number.
 const RATIO_MAX: f64 = 10.0;
 
-/// Whether more is better; otherwise less is.
-fn more_is_better(what: &str) -> bool {
-    what.ends_with("/s")
-}
+/// What figures are called that are better when they are more; others are when they are less.
+const MORE: [&str; 2] = ["/s", ", share"];
+/// How those begin that say what was done, or what the machine is: neither more nor less is better.
+const NEITHER: [&str; 3] = ["the disk's own", "compactions", "snapshots"];
 
 /// How many times better ours is.
 fn advantage(row: &Row) -> Option<f64> {
     let (ours, peer) = (row.ours.middle(), row.peer.middle());
-    let known = ours > 0.0 && peer > 0.0;
-    known.then(|| if more_is_better(&row.what) { ours / peer } else { peer / ours })
+    let known = ours > 0.0 && peer > 0.0 && !NEITHER.iter().any(|word| row.what.starts_with(word));
+    let more = MORE.iter().any(|word| row.what.ends_with(word));
+    known.then(|| if more { ours / peer } else { peer / ours })
 }
 
-/// A table in Markdown.
-pub(super) fn page(rows: &[Row], peer: &str, machine: &str) -> String {
-    let mut page = format!("# The store beside {peer}\n\n{machine}\n\n![how many times better](store.svg)\n\n");
+/// Whether any row can be compared.
+pub(super) fn compares(rows: &[Row]) -> bool {
+    rows.iter().any(|row| advantage(row).is_some())
+}
+
+/// A table in Markdown, and what others' programs said.
+pub(super) fn page(table: &Table, name: &str, (peer, machine): (&str, &str)) -> String {
+    let mut page = format!("# The store beside {peer}\n\n{machine}\n\n");
+    if compares(&table.rows) {
+        let _ = write!(page, "![how many times better]({name}.svg)\n\n");
+    }
     let _ = writeln!(page, "| case | figure | raftsman store | {peer} | times better |\n|---|---|---|---|---|");
-    for row in rows {
+    for row in &table.rows {
         let times = advantage(row).map_or_else(|| "-".to_owned(), |times| format!("{times:.2}"));
         let _ =
             writeln!(page, "| {} | {} | {} | {} | {times} |", row.case, row.what, row.ours.shown(), row.peer.shown());
+    }
+    for (who, what) in &table.quotes {
+        let _ = write!(page, "\n{who}:\n\n```\n{what}\n```\n");
     }
     page
 }
@@ -82,8 +94,13 @@ mod tests {
         assert_eq!(advantage(&row("puts/s", 30.0, 10.0)), Some(3.0));
         assert_eq!(advantage(&row("p99 ms", 30.0, 10.0)), Some(10.0 / 30.0));
         assert_eq!(advantage(&row("p99 ms", 30.0, f64::NAN)), None);
-        let rows = [row("puts/s", 30.0, 10.0), row("p99 ms", 1.0, 0.0)];
-        assert!(page(&rows, "etcd 9", "machine").contains("| put | puts/s | 30.0 | 10.0 | 3.00 |"));
+        assert_eq!(advantage(&row("snapshots", 30.0, 10.0)), None);
+        assert_eq!(advantage(&row("rate without them, share", 1.0, 0.5)), Some(2.0));
+        let rows = vec![row("puts/s", 30.0, 10.0), row("p99 ms", 1.0, 0.0)];
+        let table = Table { rows: rows.clone(), quotes: vec![("it".into(), "PASS".into())] };
+        let page = page(&table, "store", ("etcd 9", "machine"));
+        assert!(page.contains("| put | puts/s | 30.0 | 10.0 | 3.00 |"), "{page}");
+        assert!(page.ends_with("it:\n\n```\nPASS\n```\n"), "{page}");
         let svg = ratios(&rows, "etcd 9");
         assert_eq!(svg.matches("<rect x=").count(), 1, "only what can be compared");
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));

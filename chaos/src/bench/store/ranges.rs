@@ -8,9 +8,10 @@ use proto::etcdserverpb as pb;
 
 use crate::bench::figures::Latencies;
 use crate::bench::probe;
+use crate::bench::store::Pair;
 use crate::bench::store::members::Members;
+use crate::bench::store::puts::Work;
 use crate::bench::store::wire::{Connection, News};
-use crate::bench::store::{Pair, puts};
 
 /// How many keys, and how often they are read in a round.
 const SIZES: [(usize, usize); 2] = [(10_000, 10), (100_000, 3)];
@@ -23,44 +24,47 @@ struct Measured {
     memory_mib: f64,
 }
 
-/// Writes until there are so many keys below the prefix.
+/// Writes so many keys below a prefix.
 fn fill(members: &Members, prefix: &str, keys: usize) -> anyhow::Result<()> {
-    let address = &members.addresses()[0];
-    let mut written = 0;
-    while written < keys {
-        written += puts::writer_of(address, &format!("{prefix}{written:08}"), WRITERS, keys - written)?.len();
-    }
-    Ok(())
+    Work::new(prefix, WRITERS).write(&members.addresses()[0], |sent| sent < keys).map(drop)
 }
 
-/// One call; its answer's bytes.
-fn call(connection: &mut Connection, request: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let (mut answer, mut ended) = (Vec::new(), false);
+/// All keys below a prefix.
+pub(super) fn everything(prefix: &str) -> anyhow::Result<Vec<u8>> {
+    let mut end = prefix.as_bytes().to_vec();
+    *end.last_mut().context("a prefix")? += 1;
+    Ok(pb::RangeRequest { key: prefix.to_owned().into(), range_end: end.into(), ..Default::default() }.encode_to_vec())
+}
+
+/// One call; its answer in parts.
+///
+/// # Errors
+/// When the connection breaks.
+pub(super) fn call(connection: &mut Connection, request: &[u8], mut part: impl FnMut(&[u8])) -> anyhow::Result<()> {
+    let mut ended = false;
     connection.call(request);
     connection.flush()?;
     while !ended {
         connection.read(|_, news| match news {
-            News::Part(bytes) => answer.extend_from_slice(bytes),
+            News::Part(bytes) => part(bytes),
             News::End => ended = true,
         })?;
         // Lets the server send more.
         connection.flush()?;
     }
-    Ok(answer)
+    Ok(())
 }
 
 fn measure(members: &Members, prefix: &str, keys: usize, times: usize) -> anyhow::Result<Measured> {
     let pids = members.pids();
-    let mut end = prefix.as_bytes().to_vec();
-    *end.last_mut().context("a prefix")? += 1;
-    let request = pb::RangeRequest { key: prefix.to_owned().into(), range_end: end.into(), ..Default::default() };
-    let request = request.encode_to_vec();
+    let request = everything(prefix)?;
     let mut connection = Connection::open(&members.addresses()[0], "/etcdserverpb.KV/Range")?;
     let (cpu, mut taken): (_, Vec<Duration>) = (probe::cpu(&pids), Vec::new());
     let mut answer = Vec::new();
     for _ in 0..times {
         let began = Instant::now();
-        answer = call(&mut connection, &request)?;
+        answer.clear();
+        call(&mut connection, &request, |bytes| answer.extend_from_slice(bytes))?;
         taken.push(began.elapsed());
     }
     let cpu = probe::cpu(&pids) - cpu;
@@ -80,7 +84,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// The rounds, small answers before large ones.
-pub(super) fn run(pair: &mut Pair<'_>) -> anyhow::Result<()> {
+pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
     let (ours, etcd) = pair.start(1)?;
     for (keys, times) in SIZES {
         let prefix = format!("/bench/{keys}/");
