@@ -4,7 +4,7 @@ mod url;
 
 pub use url::{Url, parse_all};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::tls::TlsFiles;
@@ -40,8 +40,37 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Bytes of the log's entries, about: with more of them a snapshot is taken early, and a quarter is kept behind it.
     pub snapshot_bytes: u64,
+    /// What the log, the tables and snapshots are encrypted under; not at all, if absent.
+    pub encryption: Option<KeySource>,
     /// Memory for the state's writes that are not flushed and for its blocks that were read, bytes, whatever its size.
     pub memory_bytes: usize,
+}
+
+/// Where the operator's key of what lies on disk comes from. The first key of the file encrypts, all of them decrypt; the
+/// file is read again when it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// 32 bytes, or lines of 256 bits in base64 or hexadecimal each.
+    KeyFile(PathBuf),
+    /// A passphrase a line.
+    PassphraseFile(PathBuf),
+}
+
+impl KeySource {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            KeySource::KeyFile(path) | KeySource::PassphraseFile(path) => path,
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            KeySource::KeyFile(_) => "key file",
+            KeySource::PassphraseFile(_) => "passphrase file",
+        }
+    }
 }
 
 /// The DNS name that every member's certificate carries: members are told apart by their ids, not by addresses.

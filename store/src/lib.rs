@@ -20,6 +20,7 @@ mod machine;
 pub mod metrics;
 pub mod pem;
 mod raft;
+mod seal;
 mod store;
 pub mod tls;
 mod watch;

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use store::config::{Founder, Url};
+use store::config::{Founder, KeySource, Url};
 use store::etcd::compactor::AutoCompaction;
 
 use super::parse::Given;
@@ -55,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) txn_ops_max: usize,
     pub(crate) force_new: bool,
     pub(crate) remove_dead_after: Option<Duration>,
+    pub(crate) encryption: Option<KeySource>,
     pub(crate) streams_max: u32,
     pub(crate) ask_every: Duration,
     pub(crate) answer_within: Duration,
@@ -118,6 +119,7 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
         learners_max: u32::try_from(given.count("max-learners")).unwrap_or(u32::MAX),
         txn_ops_max: size(given, "max-txn-ops")?,
         force_new: given.on("force-new-cluster"),
+        encryption: encryption(given)?,
         remove_dead_after: Some(given.time("auto-remove-dead-after")).filter(|after| !after.is_zero()),
         streams_max: u32::try_from(given.count("max-concurrent-streams").clamp(1, STREAMS_MAX)).unwrap_or(u32::MAX),
         ask_every: ask(given, "grpc-keepalive-interval"),
@@ -157,6 +159,17 @@ fn named(given: &Given) -> Result<(String, PathBuf), String> {
     let dir = Some(given.text("data-dir")).filter(|dir| given.is_set("data-dir") && !dir.is_empty());
     let dir = dir.map_or_else(|| PathBuf::from(format!("{name}.etcd")), PathBuf::from);
     Ok((name, dir))
+}
+
+/// What lies on disk is encrypted by a key or by a passphrase, or not at all.
+fn encryption(given: &Given) -> Result<Option<KeySource>, String> {
+    let path = |flag| Some(given.text(flag)).filter(|path| !path.is_empty()).map(PathBuf::from);
+    match (path("encryption-key-file"), path("encryption-passphrase-file")) {
+        (Some(_), Some(_)) => {
+            Err("--encryption-key-file and --encryption-passphrase-file: name one of them".to_owned())
+        }
+        (key, passphrase) => Ok(key.map(KeySource::KeyFile).or(passphrase.map(KeySource::PassphraseFile))),
+    }
 }
 
 fn log_level(given: &Given) -> &'static str {
@@ -322,6 +335,7 @@ mod tests {
             (&["--cipher-suites=TLS_AES_128_GCM_SHA256", "--tls-min-version=TLS1.3"], "only TLS1.3 is enabled"),
             (&["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"], "is greater than max version"),
             (&["--listen-client-http-urls=http://localhost:2379"], "on the same url"),
+            (&["--encryption-key-file=a", "--encryption-passphrase-file=b"], "name one of them"),
         ] {
             let said = run(arguments).expect_err("refused");
             assert!(said.contains(why), "{arguments:?}: {said}");

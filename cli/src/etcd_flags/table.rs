@@ -203,6 +203,19 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
         ],
     ),
     (
+        "Encryption at rest",
+        &[
+            taken(
+                "encryption-key-file",
+                Text,
+                "",
+                "Keys of 256 bits, one a line; the first encrypts what lies in --data-dir, all decrypt. Read again when it \
+                 changes.",
+            ),
+            taken("encryption-passphrase-file", Text, "", "Passphrases instead, one a line."),
+        ],
+    ),
+    (
         "Users",
         &[
             taken(

@@ -184,6 +184,7 @@ fn config(settings: &Settings) -> Result<Config, Failure> {
         },
         force_new: settings.force_new,
         remove_dead_after: settings.remove_dead_after,
+        encryption: settings.encryption.clone(),
         heartbeat_interval: settings.heartbeat,
         // Ours waits for 2.5 to 3 of its timeouts, etcd for 1 to 2: the same flag makes for the same pause.
         election_timeout: settings.election * 2 / 3,

@@ -14,6 +14,7 @@ mod objects;
 mod process;
 mod reads;
 mod sessions;
+mod store_encryption;
 mod store_flags;
 mod store_http;
 mod store_tls;

@@ -93,6 +93,13 @@ impl Member {
         process.wait().expect("ended").success()
     }
 
+    /// As a loss of power would end it, but for what the kernel has.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("started");
+        process.kill().expect("told");
+        process.wait().expect("ended");
+    }
+
     /// etcd's own command line, asking this member over plain HTTP.
     pub(crate) fn etcdctl(&self, arguments: &[&str]) -> Output {
         self.etcdctl_over("http", arguments)

@@ -186,6 +186,9 @@ pub struct SnapshotManifest {
     /// In the order in which their bytes follow.
     #[prost(message, repeated, tag = "4")]
     pub files: ::prost::alloc::vec::Vec<SnapshotFile>,
+    /// The sender's data keys, wrapped by the operator's key, where the files are encrypted.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub keys: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotFile {

@@ -5,6 +5,7 @@
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod rocks;
+pub(crate) mod sealed;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -106,4 +107,11 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn size_in_use(&self) -> u64;
     /// Gives space back that nothing needs any more; takes its time, while everything else goes on.
     fn tidy(&self);
+    /// Seals values of a family anew that lie under an older data key, a bounded number of them; answers where to go on.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn reseal(&self, _family: Family, _from: &[u8]) -> Result<Option<Bytes>, Broken> {
+        Ok(None)
+    }
 }

@@ -9,6 +9,7 @@ mod entries;
 mod reader;
 pub mod record;
 mod recovery;
+mod sealing;
 mod segment;
 mod spare;
 mod writer;
@@ -42,6 +43,16 @@ pub enum Error {
         /// The file, as the disk names it.
         path: String,
         /// Where the bad record begins, bytes.
+        offset: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A record that is whole is not encrypted as the others, or under a key that is not held.
+    #[error("{path}: the record at byte {offset} cannot be read: {what}")]
+    Unreadable {
+        /// The file, as the disk names it.
+        path: String,
+        /// Where the record begins, bytes.
         offset: u64,
         /// What is wrong with it.
         what: String,

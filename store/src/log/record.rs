@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `length` counts the payload. The checksum covers the segment's sequence number, `durable`, `kind` and payload: what
-//! an earlier life of a recycled file left behind never passes. `durable` is the offset up to which the segment had
+//! an earlier life of a recycled file left behind never passes; over a sealed payload it holds without any key.  `durable` is the offset up to which the segment had
 //! been synced when the record was written: it tells a torn tail (never acknowledged) from damage to synced records.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,6 +16,9 @@ pub const HEADER_BYTES: usize = 13;
 pub const ALIGNMENT: usize = 8;
 /// A payload at most: four times the largest request.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// The bit of a kind that says that the payload is sealed.
+const SEALED: u8 = 0x80;
 
 /// One record of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,13 @@ pub enum Record {
     Committed(Bytes),
     /// Last record of a full segment; another one follows.
     Seal,
+    /// One of the others, its payload encrypted.
+    Sealed {
+        /// Which of the others.
+        kind: u8,
+        /// Its payload as a sealed unit.
+        unit: Bytes,
+    },
 }
 
 /// What stands at an offset.
@@ -74,6 +84,7 @@ impl Record {
             Record::PurgeUpto { .. } => 4,
             Record::Committed(_) => 5,
             Record::Seal => 6,
+            Record::Sealed { kind, .. } => kind | SEALED,
         }
     }
 
@@ -85,18 +96,11 @@ impl Record {
             Record::Vote(data) | Record::Committed(data) => data.len(),
             Record::TruncateAfter(_) => 8,
             Record::Seal => 0,
+            Record::Sealed { unit, .. } => unit.len(),
         }
     }
 
-    /// Appends the record's bytes.
-    pub fn encode(&self, sequence: u64, durable: u32, out: &mut BytesMut) {
-        let (start, length) = (out.len(), self.payload_len());
-        assert!(length <= PAYLOAD_BYTES_MAX, "a record of {length} bytes was let in");
-        out.reserve(size_of(length));
-        out.put_u32_le(u32::try_from(length).expect("bounded above"));
-        out.put_u32_le(0);
-        out.put_u32_le(durable);
-        out.put_u8(self.kind());
+    fn put_payload(&self, out: &mut BytesMut) {
         match self {
             Record::Entry { index, data } => {
                 out.put_u64_le(*index);
@@ -109,7 +113,32 @@ impl Record {
             Record::Vote(data) | Record::Committed(data) => out.put_slice(data),
             Record::TruncateAfter(index) => out.put_u64_le(*index),
             Record::Seal => {}
+            Record::Sealed { unit, .. } => out.put_slice(unit),
         }
+    }
+
+    /// Its kind and its payload.
+    pub(super) fn payload(&self) -> (u8, BytesMut) {
+        let mut payload = BytesMut::with_capacity(self.payload_len());
+        self.put_payload(&mut payload);
+        (self.kind(), payload)
+    }
+
+    /// The record of a kind and a payload, none for an unknown kind.
+    pub(super) fn of(kind: u8, payload: Bytes) -> Option<Record> {
+        if kind & SEALED == 0 { parse(kind, payload) } else { None }
+    }
+
+    /// Appends the record's bytes.
+    pub fn encode(&self, sequence: u64, durable: u32, out: &mut BytesMut) {
+        let (start, length) = (out.len(), self.payload_len());
+        assert!(length <= PAYLOAD_BYTES_MAX, "a record of {length} bytes was let in");
+        out.reserve(size_of(length));
+        out.put_u32_le(u32::try_from(length).expect("bounded above"));
+        out.put_u32_le(0);
+        out.put_u32_le(durable);
+        out.put_u8(self.kind());
+        self.put_payload(out);
         let crc = checksum(sequence, &out[start + 8..]);
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
         out.put_bytes(0, size_of(length) - HEADER_BYTES - length);
@@ -146,6 +175,7 @@ fn parse(kind: u8, payload: Bytes) -> Option<Record> {
         4 => Record::PurgeUpto { index: index(&payload)?, id: payload.slice(8..) },
         5 => Record::Committed(payload),
         6 => Record::Seal,
+        sealed if sealed & SEALED != 0 => Record::Sealed { kind: sealed & !SEALED, unit: payload },
         _ => return None,
     })
 }
@@ -169,6 +199,7 @@ mod tests {
             (any::<u64>(), data()).prop_map(|(index, id)| Record::PurgeUpto { index, id }),
             data().prop_map(Record::Committed),
             Just(Record::Seal),
+            (0_u8..6, data()).prop_map(|(kind, unit)| Record::Sealed { kind, unit }),
         ]
     }
 

@@ -8,6 +8,7 @@ use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::entries::{Entries, Place};
 use crate::log::record::Record;
+use crate::log::sealing::Sealing;
 use crate::log::segment::{self, Found};
 
 /// What the log holds.
@@ -69,6 +70,7 @@ impl Contents {
                 self.purged = Some((index, id));
             }
             Record::Seal => {}
+            Record::Sealed { .. } => return Err("the record is encrypted".to_owned()),
         }
         Ok(())
     }
@@ -89,7 +91,7 @@ impl Standing {
             Record::PurgeUpto { .. } => self.purged = Some(record.clone()),
             Record::Vote(_) => self.vote = Some(record.clone()),
             Record::Committed(_) => self.committed = Some(record.clone()),
-            Record::Entry { .. } | Record::TruncateAfter(_) | Record::Seal => {}
+            Record::Entry { .. } | Record::TruncateAfter(_) | Record::Seal | Record::Sealed { .. } => {}
         }
     }
 
@@ -133,7 +135,11 @@ pub(super) struct Tail {
 ///
 /// # Errors
 /// As `Error` says.
-pub(super) fn recover<D: Disk>(disk: &D, resident_max: u64) -> Result<(Contents, Option<Tail>), Error> {
+pub(super) fn recover<D: Disk>(
+    disk: &D,
+    resident_max: u64,
+    sealing: &Sealing,
+) -> Result<(Contents, Option<Tail>), Error> {
     let io = |source| Error::Io { path: disk.describe(""), source };
     let mut names: Vec<(u64, String)> =
         disk.list().map_err(io)?.into_iter().filter_map(|name| Some((segment::sequence_of(&name)?, name))).collect();
@@ -143,7 +149,7 @@ pub(super) fn recover<D: Disk>(disk: &D, resident_max: u64) -> Result<(Contents,
     let last = names.last().map(|(sequence, _)| *sequence);
     for (sequence, name) in names {
         let damaged = |offset, what| Error::Damaged { path: disk.describe(&name), offset, what };
-        let Some(read) = segment::read(disk, &name, sequence)? else {
+        let Some(read) = segment::read(disk, &name, sequence, sealing)? else {
             if Some(sequence) != last {
                 return Err(damaged(0, "its header is gone, though a later segment exists".to_owned()));
             }

@@ -4,10 +4,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
+use crate::log::entries::Place;
 use crate::log::record::{ALIGNMENT, Decoded, HEADER_BYTES, Record};
+use crate::log::sealing::Sealing;
 
-/// Newest format that this program reads and writes.
-pub(super) const FORMAT: u32 = 1;
+/// Newest format that this program reads: that of sealed records.
+pub(super) const FORMAT: u32 = 2;
+/// The format of records as they are.
+const PLAIN: u32 = 1;
 /// Bytes before the first record.
 pub(super) const SEGMENT_HEADER_BYTES: u64 = 32;
 const HEADER: usize = SEGMENT_HEADER_BYTES as usize;
@@ -24,10 +28,10 @@ pub(super) fn sequence_of(name: &str) -> Option<u64> {
 }
 
 /// The header of a segment.
-pub(super) fn header(sequence: u64) -> BytesMut {
+pub(super) fn header(sequence: u64, sealed: bool) -> BytesMut {
     let mut out = BytesMut::with_capacity(HEADER);
     out.put_slice(MAGIC);
-    out.put_u32_le(FORMAT);
+    out.put_u32_le(if sealed { FORMAT } else { PLAIN });
     out.put_u64_le(sequence);
     let crc = crc32c::crc32c(&out);
     out.put_u32_le(crc);
@@ -56,7 +60,7 @@ pub(super) struct Contents {
 ///
 /// # Errors
 /// `Newer` and `Damaged`, as their texts say.
-pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64) -> Result<Option<Contents>, Error> {
+pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64, sealing: &Sealing) -> Result<Option<Contents>, Error> {
     let io = |source| Error::Io { path: disk.describe(name), source };
     let file = disk.open(name).map_err(io)?;
     let size = usize::try_from(file.size().map_err(io)?).unwrap_or(0);
@@ -67,7 +71,7 @@ pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64) -> Result<Optio
     file.read_at(&mut bytes, 0).map_err(io)?;
     let bytes = Bytes::from(bytes);
     match header_sequence(disk, name, &bytes)? {
-        Some(found) if found == sequence => scan(disk, name, sequence, &bytes).map(Some),
+        Some(found) if found == sequence => scan(disk, name, sequence, &bytes, sealing).map(Some),
         // A header is synced before the first record is written: with one behind it, the header was there and is gone.
         _ if matches!(Record::decode(sequence, &bytes.slice(HEADER..)), Decoded::Record { .. }) => {
             let what = "the segment's header is not what was written, though records follow it".to_owned();
@@ -95,12 +99,17 @@ fn header_sequence<D: Disk>(disk: &D, name: &str, bytes: &Bytes) -> Result<Optio
     Ok(Some(sequence))
 }
 
-fn scan<D: Disk>(disk: &D, name: &str, sequence: u64, bytes: &Bytes) -> Result<Contents, Error> {
+fn scan<D: Disk>(disk: &D, name: &str, sequence: u64, bytes: &Bytes, sealing: &Sealing) -> Result<Contents, Error> {
     let mut contents = Contents { records: Vec::new(), end: SEGMENT_HEADER_BYTES, sealed: false, torn: false };
     loop {
         let at = contents.end as usize;
         match Record::decode(sequence, &bytes.slice(at.min(bytes.len())..)) {
             Decoded::Record { record, size, .. } => {
+                let opened = sealing.open(record, Place { sequence, offset: contents.end });
+                let record = opened.map_err(|what| {
+                    let (path, offset) = (disk.describe(name), contents.end);
+                    Error::Unreadable { path, offset, what }
+                })?;
                 contents.sealed = record == Record::Seal;
                 contents.records.push(Found { record, offset: contents.end });
                 contents.end += size as u64;

@@ -22,18 +22,20 @@ enum State {
 pub(super) struct Spare<D: Disk> {
     disk: Arc<D>,
     segment_bytes: u64,
+    /// Whether records are sealed.
+    sealed: bool,
     state: State,
 }
 
 impl<D: Disk> Spare<D> {
     /// What an earlier run left may be half made and is removed.
-    pub(super) fn open(disk: Arc<D>, segment_bytes: u64) -> Result<Self, Error> {
+    pub(super) fn open(disk: Arc<D>, segment_bytes: u64, sealed: bool) -> Result<Self, Error> {
         let clean = || match disk.list()?.iter().any(|name| name == NAME) {
             true => disk.remove(NAME),
             false => Ok(()),
         };
         clean().map_err(|source| Error::Io { path: disk.describe(NAME), source })?;
-        Ok(Spare { disk, segment_bytes, state: State::None })
+        Ok(Spare { disk, segment_bytes, sealed, state: State::None })
     }
 
     /// Begins to make one, unless there is one.
@@ -92,7 +94,7 @@ impl<D: Disk> Spare<D> {
         } else {
             self.disk.create(name, self.segment_bytes)?
         };
-        file.write_at(&segment::header(sequence), 0)?;
+        file.write_at(&segment::header(sequence, self.sealed), 0)?;
         file.sync()?;
         self.disk.sync_names()?;
         Ok(file)

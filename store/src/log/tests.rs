@@ -4,18 +4,26 @@ mod faulty;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::disk::{Disk, Folder};
+use super::record;
+use super::segment::SEGMENT_HEADER_BYTES;
 use super::{Error, Log, Options};
+use crate::seal::Sealer;
 
 const OPTIONS: Options = Options { segment_bytes: 512, resident_bytes: 60 };
 
 fn open(path: &Path) -> Result<Log, Error> {
     Log::open(Folder::open(path.to_owned()).unwrap(), OPTIONS)
+}
+
+fn open_under(path: &Path, sealer: Option<&Arc<Sealer>>) -> Result<Log, Error> {
+    Log::open_sealed(Folder::open(path.to_owned()).unwrap(), OPTIONS, sealer.cloned())
 }
 
 fn data(index: u64, round: u64) -> Bytes {
@@ -104,20 +112,21 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_log_is_what_was_written(steps in steps()) {
+    fn a_log_is_what_was_written(steps in steps(), sealed: bool) {
         let dir = tempfile::tempdir().unwrap();
         let mut model = Model::default();
-        let mut log = open(dir.path()).unwrap();
+        let sealer = sealed.then(Sealer::of_tests);
+        let mut log = open_under(dir.path(), sealer.as_ref()).unwrap();
         for (round, step) in steps.iter().enumerate() {
             if matches!(step, Step::Reopen) {
                 drop(log);
-                log = open(dir.path()).unwrap();
+                log = open_under(dir.path(), sealer.as_ref()).unwrap();
             }
             model.step(round as u64, step, &log);
             model.assert_same(&log);
         }
         drop(log);
-        model.assert_same(&open(dir.path()).unwrap());
+        model.assert_same(&open_under(dir.path(), sealer.as_ref()).unwrap());
     }
 }
 
@@ -166,6 +175,55 @@ fn a_torn_tail_is_cut() {
 }
 
 #[test]
+fn sealed_records_are_unreadable_and_a_torn_tail_is_seen_without_their_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 4096, ..OPTIONS };
+    let sealer = Sealer::of_tests();
+    let under = |sealer: Option<&Arc<Sealer>>| {
+        Log::open_sealed(Folder::open(dir.path().to_owned()).unwrap(), options, sealer.cloned())
+    };
+    let log = under(Some(&sealer)).unwrap();
+    (1..=10).for_each(|index| append(&log, vec![(index, data(index, 0))]));
+    drop(log);
+    let path = dir.path().join("0000000000000001.wal");
+    let whole = std::fs::read(&path).unwrap();
+    assert!(!whole.windows(5).any(|part| part == b"entry"));
+    let refused = under(None).err().expect("no key").to_string();
+    assert!(refused.contains("the record is encrypted, and no key was named"), "{refused}");
+    let other = Sealer::of_tests();
+    other.rotate_in_tests();
+    other.forget_in_tests();
+    let refused = under(Some(&other)).err().expect("another key").to_string();
+    assert!(refused.contains("the file `keys` of this data directory does not hold"), "{refused}");
+
+    // Two records of one size change places: their checksums are made anew, as whoever writes to the disk could.
+    let (at, size) = (SEGMENT_HEADER_BYTES as usize, record::size_of(8 + data(1, 0).len() + crate::seal::OVERHEAD));
+    let mut swapped = whole.clone();
+    let (one, two) = (whole[at..at + size].to_vec(), whole[at + size..at + 2 * size].to_vec());
+    swapped[at..at + size].copy_from_slice(&two);
+    swapped[at + size..at + 2 * size].copy_from_slice(&one);
+    for place in [at, at + size] {
+        let length = u32::from_le_bytes(swapped[place..place + 4].try_into().unwrap()) as usize;
+        let crc = crc32c::crc32c(&1_u64.to_le_bytes());
+        let crc = crc32c::crc32c_append(crc, &swapped[place + 8..place + record::HEADER_BYTES + length]);
+        swapped[place + 4..place + 8].copy_from_slice(&crc.to_le_bytes());
+    }
+    std::fs::write(&path, swapped).unwrap();
+    let refused = under(Some(&sealer)).err().expect("moved").to_string();
+    assert!(refused.contains("lies where something else was written"), "{refused}");
+
+    let mut torn = whole.clone();
+    let last = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    torn[last - 20..].fill(0);
+    std::fs::write(&path, torn).unwrap();
+    let log = under(Some(&sealer)).unwrap();
+    assert_eq!(log.range(), Some((1, 9)));
+    append(&log, vec![(10, data(10, 1))]);
+    drop(log);
+    assert_eq!(under(Some(&sealer)).unwrap().entries(10, 11, usize::MAX).unwrap(), [(10, data(10, 1))]);
+}
+
+#[test]
 fn damage_before_a_synced_record_refuses_and_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let path = ten_entries(dir.path());
@@ -205,7 +263,7 @@ fn a_newer_format_is_refused() {
     let crc = crc32c::crc32c(&bytes[..20]);
     bytes[20..24].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, bytes).unwrap();
-    assert!(matches!(open(dir.path()), Err(Error::Newer { found: 9, known: 1, .. })));
+    assert!(matches!(open(dir.path()), Err(Error::Newer { found: 9, known: 2, .. })));
 }
 
 #[test]

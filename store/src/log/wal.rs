@@ -14,8 +14,10 @@ use crate::log::entries::Row;
 use crate::log::reader::{Reader, reader};
 use crate::log::record::{PAYLOAD_BYTES_MAX, Record, size_of};
 use crate::log::recovery::{self, Contents};
+use crate::log::sealing::Sealing;
 use crate::log::segment::SEGMENT_HEADER_BYTES;
 use crate::log::writer::{Job, Writer};
+use crate::seal::Sealer;
 
 /// Called once, from the writer's thread, when an append is on disk or will never be.
 pub type Durable = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -50,6 +52,8 @@ pub struct Log {
     order: Mutex<()>,
     writer: Option<JoinHandle<()>>,
     syncs: Arc<Durations>,
+    /// Bytes of an entry at most.
+    entry_max: usize,
 }
 
 impl Log {
@@ -58,14 +62,24 @@ impl Log {
     /// # Errors
     /// When the disk fails, or its files are damaged or of a newer format; the text says what to do.
     pub fn open<D: Disk>(disk: D, options: Options) -> Result<Self, Error> {
+        Log::open_sealed(disk, options, None)
+    }
+
+    /// As `open`, with what records are encrypted with, from the first one on.
+    ///
+    /// # Errors
+    /// As `open`, and when there are records that are not encrypted so.
+    pub(crate) fn open_sealed<D: Disk>(disk: D, options: Options, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
+        let sealing = Sealing(sealer);
         let smallest = SEGMENT_HEADER_BYTES + (size_of(PAYLOAD_BYTES_MAX) + size_of(0)) as u64;
         assert!(cfg!(test) || options.segment_bytes >= smallest, "a segment must hold the largest record");
         let disk = Arc::new(disk);
-        let (contents, tail) = recovery::recover(&*disk, options.resident_bytes)?;
+        let (contents, tail) = recovery::recover(&*disk, options.resident_bytes, &sealing)?;
         let standing = contents.standing();
         let syncs = Arc::new(Durations::default());
-        let (contents, reader) = (Arc::new(Mutex::new(contents)), reader(disk.clone()));
-        let writer = Writer::open(disk, tail, standing, options.segment_bytes, Arc::clone(&syncs))?;
+        let (contents, reader) = (Arc::new(Mutex::new(contents)), reader(disk.clone(), sealing.clone()));
+        let entry_max = PAYLOAD_BYTES_MAX - 8 - sealing.overhead();
+        let writer = Writer::open(disk, tail, standing, options.segment_bytes, Arc::clone(&syncs), sealing)?;
         let written = contents.clone();
         let failed = Arc::new(OnceLock::new());
         let told = failed.clone();
@@ -74,7 +88,8 @@ impl Log {
         let writer = thread
             .spawn(move || writer.run(&queue, &told, &written))
             .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
-        Ok(Log { contents, reader, failed, jobs: Some(jobs), order: Mutex::new(()), writer: Some(writer), syncs })
+        let (order, jobs, writer) = (Mutex::new(()), Some(jobs), Some(writer));
+        Ok(Log { contents, reader, failed, jobs, order, writer, syncs, entry_max })
     }
 
     /// How long its syncs to disk take.
@@ -87,7 +102,7 @@ impl Log {
     /// # Errors
     /// When an index is not the next one, an entry is too large, or the log has failed.
     pub fn append(&self, entries: Vec<(u64, Bytes)>, durable: Durable) -> Result<(), Error> {
-        if let Some((index, data)) = entries.iter().find(|(_, data)| data.len() > PAYLOAD_BYTES_MAX - 8) {
+        if let Some((index, data)) = entries.iter().find(|(_, data)| data.len() > self.entry_max) {
             return Err(Error::Failed(format!("entry {index} has {} bytes, too many for the log", data.len())));
         }
         self.submit(entries.into_iter().map(|(index, data)| Record::Entry { index, data }).collect(), Some(durable))

@@ -14,6 +14,7 @@ use crate::log::disk::{Disk, DiskFile};
 use crate::log::entries::Place;
 use crate::log::record::{Record, size_of};
 use crate::log::recovery::{Contents, Segment, Standing, Tail};
+use crate::log::sealing::Sealing;
 use crate::log::segment::{self, SEGMENT_HEADER_BYTES};
 use crate::log::spare::Spare;
 use crate::log::wal::Durable;
@@ -40,6 +41,7 @@ pub(super) struct Writer<D: Disk> {
     segments: VecDeque<Segment>,
     standing: Standing,
     syncs: Arc<Durations>,
+    sealing: Sealing,
 }
 
 /// What is on disk may leave memory.
@@ -59,6 +61,7 @@ impl<D: Disk> Writer<D> {
         standing: Standing,
         segment_bytes: u64,
         syncs: Arc<Durations>,
+        sealing: Sealing,
     ) -> Result<Self, Error> {
         let (sequence, end, mut segments, fresh) = match tail {
             None => (1, SEGMENT_HEADER_BYTES, VecDeque::new(), true),
@@ -66,14 +69,14 @@ impl<D: Disk> Writer<D> {
             Some(tail) => (tail.sequence, tail.end, tail.segments, false),
         };
         let name = segment::name(sequence);
-        let mut spare = Spare::open(disk.clone(), segment_bytes)?;
+        let mut spare = Spare::open(disk.clone(), segment_bytes, sealing.0.is_some())?;
         let file = if fresh {
             segments.push_back(Segment::new(sequence));
             spare.take(sequence)?
         } else {
             disk.open(&name).map_err(|source| Error::Io { path: disk.describe(&name), source })?
         };
-        let mut writer = Writer { disk, file, spare, sequence, end, segment_bytes, segments, standing, syncs };
+        let mut writer = Writer { disk, file, spare, sequence, end, segment_bytes, segments, standing, syncs, sealing };
         if fresh {
             writer.restate()?;
         }
@@ -117,13 +120,12 @@ impl<D: Disk> Writer<D> {
         for record in group.iter().flat_map(|job| &job.records) {
             let room = self.segment_bytes.saturating_sub(self.end + buffer.len() as u64);
             // The seal must always fit behind the last record.
-            if room < (size_of(record.payload_len()) + size_of(0)) as u64 {
+            if room < (size_of(self.sealing.payload_len(record)) + size_of(0)) as u64 {
                 self.roll(&mut buffer)?;
             }
             self.standing.note(record);
             self.segments.back_mut().expect("one is written").note(record);
-            places.push(Place { sequence: self.sequence, offset: self.end + buffer.len() as u64 });
-            record.encode(self.sequence, u32::try_from(self.end).expect("segments are below 4 GiB"), &mut buffer);
+            places.push(self.encode(record, &mut buffer)?);
         }
         self.flush(&mut buffer)?;
         let purges = |record: &Record| matches!(record, Record::PurgeUpto { .. });
@@ -131,6 +133,14 @@ impl<D: Disk> Writer<D> {
             self.drop_purged()?;
         }
         Ok(places)
+    }
+
+    /// Appends a record to what is written next; answers where it will lie.
+    fn encode(&self, record: &Record, buffer: &mut BytesMut) -> Result<Place, Error> {
+        let place = Place { sequence: self.sequence, offset: self.end + buffer.len() as u64 };
+        let durable = u32::try_from(self.end).expect("segments are below 4 GiB");
+        self.sealing.encode(record, place, durable, buffer)?;
+        Ok(place)
     }
 
     fn flush(&mut self, buffer: &mut BytesMut) -> Result<(), Error> {
@@ -151,7 +161,7 @@ impl<D: Disk> Writer<D> {
 
     /// Seals the segment and begins the next one.
     fn roll(&mut self, buffer: &mut BytesMut) -> Result<(), Error> {
-        Record::Seal.encode(self.sequence, u32::try_from(self.end).expect("segments are below 4 GiB"), buffer);
+        self.encode(&Record::Seal, buffer)?;
         self.flush(buffer)?;
         self.sequence += 1;
         self.file = self.spare.take(self.sequence)?;
@@ -164,7 +174,7 @@ impl<D: Disk> Writer<D> {
     fn restate(&mut self) -> Result<(), Error> {
         let mut buffer = BytesMut::new();
         for record in self.standing.records() {
-            record.encode(self.sequence, SEGMENT_HEADER_BYTES as u32, &mut buffer);
+            self.encode(record, &mut buffer)?;
         }
         self.flush(&mut buffer)
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,12 +14,14 @@ use proto::mvccpb::event::EventType;
 use crate::Error;
 use crate::api::Revision;
 use crate::engine::rocks::{self, Rocks};
-use crate::engine::{Batch, Engine, Family, Snapshot};
+use crate::engine::sealed::Sealed;
+use crate::engine::{Batch, Family, Snapshot};
 use crate::machine::auth::Auth;
 use crate::machine::codec::{self, SCRUBBED_KEY};
 use crate::machine::lease::Leases;
 use crate::machine::view::{View, decode};
 use crate::machine::{Machine, Position};
+use crate::seal::Sealer;
 
 /// The file that names the current generation.
 const CURRENT: &str = "CURRENT";
@@ -60,16 +63,18 @@ impl Machine {
     pub(crate) fn checkpoint(&self, dir: &Path) -> Result<Position, Error> {
         let engine = self.inner.engine.read().clone();
         engine.checkpoint(dir)?;
+        let sealer = self.inner.home.as_ref().and_then(|home| home.sealer.as_ref());
         // Read from the copy itself: entries may have been applied meanwhile.
-        Machine::position_in(dir)
+        Machine::position_in(dir, sealer)
     }
 
     /// What a checkpoint holds.
     ///
     /// # Errors
     /// When it is damaged, or of a newer format.
-    pub(crate) fn position_in(dir: &Path) -> Result<Position, Error> {
-        Ok(Machine::over(std::sync::Arc::new(Rocks::open(dir, None, rocks::SMALL)?))?.position())
+    pub(crate) fn position_in(dir: &Path, sealer: Option<&Arc<Sealer>>) -> Result<Position, Error> {
+        let rocks = Rocks::open(dir, None, rocks::SMALL)?;
+        Ok(Machine::over(Sealed::over(Arc::new(rocks), sealer))?.position())
     }
 
     /// Replaces the whole state by a checkpoint, which is moved away from `dir`. A crash leaves the old or the new one.
@@ -79,22 +84,38 @@ impl Machine {
     pub(crate) fn install(&self, dir: &Path) -> Result<(), Error> {
         let home =
             self.inner.home.as_ref().ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
-        let (home, lock, memory) = (&home.dir, home.lock.clone(), home.memory);
+        let (held, home) = (home, &home.dir);
         let mut leases = self.inner.leases.lock();
         let old = current_generation(home)?;
         let number = generation_number(&old).unwrap_or(0) + 1;
         let new = home.join(format!("gen-{number}"));
         fs::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
-        let engine = std::sync::Arc::new(Rocks::open(&new, lock, memory)?);
+        let engine = held.engine(&new)?;
         let view = View::new(engine.snapshot());
         *leases = Leases::load(view.snapshot());
-        self.guard(std::sync::Arc::new(Auth::load(view.snapshot())), Vec::new());
+        self.guard(Arc::new(Auth::load(view.snapshot())), Vec::new());
         *self.inner.engine.write() = engine;
         self.inner.ring.reset(view.revision());
         self.inner.ring.compact(view.header().compacted);
         *self.inner.milestones.lock() = super::hash::Milestones::default();
         // Views of the old generation keep its files open; only their names go.
         fs::remove_dir_all(&old).map_err(|error| disk(&old, &error))
+    }
+}
+
+impl Machine {
+    /// Encrypts a bounded number of values anew that lie under an older data key, from a place on; answers where to go on.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub(crate) fn reseal(&self, from: Option<(Family, Bytes)>) -> Result<Option<(Family, Bytes)>, Error> {
+        let engine = self.inner.engine.read().clone();
+        let (family, key) = from.unwrap_or((Family::ALL[0], Bytes::new()));
+        if let Some(next) = engine.reseal(family, &key)? {
+            return Ok(Some((family, next)));
+        }
+        let later = Family::ALL.into_iter().find(|later| *later > family);
+        Ok(later.map(|later| (later, Bytes::new())))
     }
 }
 

@@ -33,8 +33,10 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::api::{Revision, WatchSpec};
 use crate::engine::rocks::Rocks;
+use crate::engine::sealed::Sealed;
 use crate::engine::{Broken, Engine, Family};
 use crate::lock::Lock;
+use crate::seal::Sealer;
 use crate::watch::{Past, Ring, Watcher};
 pub(crate) use apply::reads_the_past;
 use auth::Auth;
@@ -101,6 +103,16 @@ struct Home {
     lock: Option<Lock>,
     /// Bytes of it that the engine may take.
     memory: usize,
+    /// What values are encrypted with.
+    sealer: Option<Arc<Sealer>>,
+}
+
+impl Home {
+    /// The engine of a generation.
+    fn engine(&self, generation: &Path) -> Result<Arc<dyn Engine>, Broken> {
+        let rocks = Rocks::open(generation, self.lock.clone(), self.memory)?;
+        Ok(Sealed::over(Arc::new(rocks), self.sealer.as_ref()))
+    }
 }
 
 impl From<Broken> for Error {
@@ -121,8 +133,22 @@ impl Machine {
     /// # Errors
     /// When the disk fails, or the layout is newer than this program.
     pub(crate) fn open(dir: &Path, lock: Option<Lock>, memory: usize) -> Result<Self, Error> {
-        let engine = Rocks::open(&compaction::current_generation(dir)?, lock.clone(), memory)?;
-        Machine::with(Arc::new(engine), Some(Home { dir: dir.to_owned(), lock, memory }))
+        Machine::open_sealed(dir, lock, memory, None)
+    }
+
+    /// As `open`, with what values are encrypted with.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(crate) fn open_sealed(
+        dir: &Path,
+        lock: Option<Lock>,
+        memory: usize,
+        sealer: Option<Arc<Sealer>>,
+    ) -> Result<Self, Error> {
+        let home = Home { dir: dir.to_owned(), lock, memory, sealer };
+        let engine = home.engine(&compaction::current_generation(dir)?)?;
+        Machine::with(engine, Some(home))
     }
 
     /// Over an engine that no snapshot will replace.

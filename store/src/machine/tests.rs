@@ -16,6 +16,8 @@ use proto::mvccpb::KeyValue;
 use super::{Body, Entry, Machine};
 use crate::api::WatchSpec;
 use crate::engine::memory::Memory;
+use crate::engine::sealed::Sealed;
+use crate::seal::Sealer;
 
 type State = BTreeMap<Bytes, KeyValue>;
 
@@ -209,6 +211,12 @@ proptest! {
     #[test]
     fn every_readable_revision_is_as_it_was(steps in steps(), chunk in 1_usize..8) {
         walk(&Machine::over(Arc::new(Memory::default())).expect("a new machine"), &steps, chunk);
+    }
+
+    #[test]
+    fn it_is_so_of_what_is_encrypted(steps in steps(), chunk in 1_usize..8) {
+        let sealed = Sealed::over(Arc::new(Memory::default()), Some(&Sealer::of_tests()));
+        walk(&Machine::over(sealed).expect("a new machine"), &steps, chunk);
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Position};
 use crate::raft::apply::parse_position;
 use crate::raft::types::{Meta, Snapshot};
+use crate::seal::vault::Vault;
 
 /// A directory with a whole copy of the state machine.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Checkpoints {
     home: PathBuf,
     number: AtomicU64,
     current: Mutex<Option<Snapshot>>,
+    /// The keys of what lies there.
+    pub(crate) vault: Option<Arc<Vault>>,
     /// Held while a snapshot is received.
     pub(crate) receiving: Arc<tokio::sync::Mutex<()>>,
 }
@@ -57,7 +60,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// When the disk fails.
-    pub(crate) fn open(home: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open(home: PathBuf, vault: Option<Arc<Vault>>) -> io::Result<Self> {
         fs::create_dir_all(&home)?;
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&home)? {
@@ -74,13 +77,22 @@ impl Checkpoints {
             fs::remove_dir_all(home.join(format!("snapshot-{number}")))?;
         }
         let number = AtomicU64::new(newest.unwrap_or(0));
-        let this = Checkpoints { home, number, current: Mutex::default(), receiving: Arc::default() };
+        let this = Checkpoints { home, number, current: Mutex::default(), vault, receiving: Arc::default() };
         if let Some(number) = newest {
             let dir = this.home.join(format!("snapshot-{number}"));
-            let position = Machine::position_in(&dir).map_err(io::Error::other)?;
+            let position = this.position_in(&dir)?;
             *this.current.lock() = Some(snapshot(dir, &position)?);
         }
         Ok(this)
+    }
+
+    /// What a copy holds.
+    ///
+    /// # Errors
+    /// When it is damaged, or its keys are not held.
+    pub(crate) fn position_in(&self, dir: &Path) -> io::Result<Position> {
+        let sealer = self.vault.as_ref().map(|vault| vault.sealer());
+        Machine::position_in(dir, sealer).map_err(io::Error::other)
     }
 
     pub(crate) fn current(&self) -> Option<Snapshot> {
@@ -155,7 +167,7 @@ impl Checkpoints {
     }
 }
 
-fn snapshot(dir: PathBuf, position: &crate::machine::Position) -> io::Result<Snapshot> {
+fn snapshot(dir: PathBuf, position: &Position) -> io::Result<Snapshot> {
     let (last_log_id, last_membership) = parse_position(position)?;
     let checkpoint = Checkpoint { dir, passing: AtomicBool::new(false) };
     Ok(Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: Arc::new(checkpoint) })

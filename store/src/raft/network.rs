@@ -23,6 +23,7 @@ use crate::raft::peers::{Client, Peers, Purpose};
 use crate::raft::transfer;
 use crate::raft::types::{Snapshot, Types, Vote};
 use crate::raft::wire;
+use crate::seal::vault::Vault;
 
 /// A follower that owes answers and gives none for so long is cut off: what it was sent holds up the log's purge.
 const STALL: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ pub(crate) struct Network {
     pub(crate) peers: Arc<Peers>,
     /// What a call may take at least: openraft's own limit is a heartbeat, which one slow fsync would break.
     pub(crate) patience: Duration,
+    /// The keys of snapshots that are sent.
+    pub(crate) vault: Option<Arc<Vault>>,
 }
 
 /// One member, for one purpose.
@@ -198,7 +201,7 @@ impl RaftNetworkV2<Types> for Link {
         // No deadline over the whole, a big state may take long; `transfer` wants progress.
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
-            vote = transfer::send(client, &vote, &snapshot) => {
+            vote = transfer::send(client, &vote, &snapshot, self.network.vault.as_ref()) => {
                 vote.map(SnapshotResponse::new).map_err(|error| failed(&error))
             }
         }

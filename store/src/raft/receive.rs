@@ -11,12 +11,17 @@ use proto::peer::{self, snapshot_answer::Answer, snapshot_part::Part};
 use tokio::sync::{OwnedMutexGuard, mpsc};
 use tonic::{Status, Streaming};
 
-use crate::machine::Machine;
 use crate::raft::apply::parse_position;
 use crate::raft::checkpoint::{Checkpoint, Checkpoints};
 use crate::raft::transfer::{AHEAD, PROGRESS, list};
 use crate::raft::types::{Meta, Raft, Snapshot};
 use crate::raft::wire::{self, invalid};
+
+/// Why a snapshot is not taken.
+const SEALED: &str = "the snapshot is encrypted: start this member with the others' --encryption-key-file or \
+                      --encryption-passphrase-file, and an empty data directory";
+const PLAIN: &str = "the snapshot is not encrypted, as this member's data are to be: members of one cluster are all encrypted \
+                     or none is";
 
 /// How far a snapshot has come.
 enum Stage {
@@ -70,6 +75,16 @@ impl Transfer {
         let Some(Part::Manifest(manifest)) = next(&mut parts).await? else {
             return Err(invalid("a snapshot begins with its manifest"));
         };
+        let keys = manifest.keys.clone();
+        match (&self.checkpoints.vault, keys.is_empty()) {
+            (None, true) => {}
+            (Some(vault), false) => {
+                let vault = vault.clone();
+                tokio::task::spawn_blocking(move || vault.adopt(&keys)).await.map_err(io::Error::other)??;
+            }
+            (None, false) => return Err(invalid(SEALED)),
+            (Some(_), true) => return Err(invalid(PLAIN)),
+        }
         let (dir, files) = (self.checkpoints.incoming(), manifest.files.clone());
         let places = tokio::task::spawn_blocking(move || keep(&dir, &files)).await.map_err(io::Error::other)??;
         let missing = places.iter().map(|place| manifest.files[*place as usize].clone()).collect();
@@ -86,11 +101,11 @@ impl Transfer {
         let vote = wire::required_vote(manifest.vote.as_ref())?;
         receive(missing, parts, self.checkpoints.incoming()).await?;
         let incoming = Arc::new(Checkpoint::passing(self.checkpoints.received()?));
-        let dir = incoming.dir().to_owned();
+        let (checkpoints, held) = (self.checkpoints.clone(), incoming.clone());
         // What the files say counts, not what the manifest says of them.
         let position =
-            tokio::task::spawn_blocking(move || Machine::position_in(&dir)).await.map_err(io::Error::other)?;
-        let (last_log_id, last_membership) = parse_position(&position.map_err(io::Error::other)?)?;
+            tokio::task::spawn_blocking(move || checkpoints.position_in(held.dir())).await.map_err(io::Error::other)?;
+        let (last_log_id, last_membership) = parse_position(&position?)?;
         let snapshot = Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: incoming };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
         Ok(wire::vote(&answer.vote))

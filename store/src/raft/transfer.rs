@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tonic::Streaming;
 use crate::raft::peers::Client;
 use crate::raft::types::{Snapshot, Vote};
 use crate::raft::wire::{self, invalid};
+use crate::seal::vault::Vault;
 
 /// Bytes per message.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
@@ -26,7 +28,12 @@ pub(crate) const PROGRESS: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// When the files cannot be read, the receiver refuses, or nothing moves for too long.
-pub(crate) async fn send(mut client: Client, vote: &Vote, snapshot: &Snapshot) -> io::Result<Vote> {
+pub(crate) async fn send(
+    mut client: Client,
+    vote: &Vote,
+    snapshot: &Snapshot,
+    vault: Option<&Arc<Vault>>,
+) -> io::Result<Vote> {
     let held = snapshot.snapshot.clone();
     let dir = held.dir().to_owned();
     let files = tokio::task::spawn_blocking(move || list(&dir)).await.map_err(io::Error::other)??;
@@ -35,6 +42,7 @@ pub(crate) async fn send(mut client: Client, vote: &Vote, snapshot: &Snapshot) -
         last_log_id: snapshot.meta.last_log_id.as_ref().map(wire::log_id),
         membership: Some(wire::stored_membership(&snapshot.meta.last_membership)),
         files: files.clone(),
+        keys: vault.map(|vault| vault.wrapped()).transpose()?.unwrap_or_default().into(),
     };
     let (queue, parts) = mpsc::channel(AHEAD);
     queue.try_send(peer::SnapshotPart { part: Some(Part::Manifest(manifest)) }).map_err(io::Error::other)?;

@@ -43,6 +43,7 @@ use crate::raft::service::Service;
 use crate::raft::tls::server_tls;
 use crate::raft::trim;
 use crate::raft::types::Raft;
+use crate::seal::vault::Vault;
 use crate::store::founding;
 use crate::store::identity::{self, Identity};
 use crate::store::survivor;
@@ -72,15 +73,19 @@ fn advised(error: Error) -> Error {
 
 pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let lock = Lock::take(&config.data_dir)?;
+    let vault = Vault::open(&config.data_dir, config.encryption.as_ref())?;
+    let sealer = vault.as_ref().map(|vault| vault.sealer().clone());
     let cluster = Arc::new(OnceLock::new());
     let peers = Arc::new(Peers::new(&config.transport, cluster.clone()).map_err(stopped)?);
     let identity = founding::identity(&config, &peers).await?;
     let id = identity.member_id;
     let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
-    let log = Log::open(folder, Options::default()).map_err(stopped)?;
+    let log = Log::open_sealed(folder, Options::default(), sealer.clone()).map_err(stopped)?;
     let syncs = log.syncs();
-    let machine = Machine::open(&config.data_dir.join("state"), Some(lock), config.memory_bytes).map_err(advised)?;
-    let checkpoints = Arc::new(Checkpoints::open(config.data_dir.join("snapshots")).map_err(stopped)?);
+    let state = config.data_dir.join("state");
+    let machine = Machine::open_sealed(&state, Some(lock), config.memory_bytes, sealer).map_err(advised)?;
+    let checkpoints = Checkpoints::open(config.data_dir.join("snapshots"), vault.clone()).map_err(stopped)?;
+    let checkpoints = Arc::new(checkpoints);
     adopt(&config, &identity, &machine)?;
     let identity = if config.force_new { survivor::alone(&config, identity, &log, &machine).await? } else { identity };
     if let Some(known) = identity.cluster_id {
@@ -89,7 +94,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 15 * config.election_timeout;
-    let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout };
+    let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout, vault };
     let (journal, settings) = (Journal::new(log), Arc::new(raft_config(&config)?));
     let raft = Raft::new(id, settings, network, journal.clone(), state).await.map_err(stopped)?;
     let space = Space::new(config.name.clone(), config.data_dir.clone());

@@ -36,6 +36,7 @@ async fn group(count: usize) -> (Vec<Store>, Vec<TempDir>) {
         bootstrap: Bootstrap::Static { members: members.clone(), token: "t".to_owned() },
         force_new: false,
         remove_dead_after: None,
+        encryption: None,
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(500),
         snapshot_entries: 10_000,

@@ -58,6 +58,7 @@ pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
         bootstrap: if addresses.is_empty() { Bootstrap::New } else { Bootstrap::Join { peers: addresses } },
         force_new: false,
         remove_dead_after: None,
+        encryption: None,
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_millis(500),
         snapshot_entries: 10_000,
