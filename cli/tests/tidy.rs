@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "store/src/machine/pending.rs",
     "store/src/machine/permission.rs",
     "store/src/machine/range.rs",
+    "store/src/machine/record.rs",
     "store/src/machine/txn.rs",
     "store/src/raft/wire.rs",
     "store/src/seal/keyring.rs",

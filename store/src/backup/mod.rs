@@ -11,8 +11,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use prost::Message;
-use proto::mvccpb::event::EventType;
-use proto::mvccpb::{Event, KeyValue};
+use proto::mvccpb::KeyValue;
 use serde::{Deserialize, Serialize};
 
 pub use archive::Damage;
@@ -23,6 +22,7 @@ use crate::api::{Epoch, Revision};
 use crate::engine::rocks::{self, Rocks};
 use crate::engine::{Batch, Engine, Family};
 use crate::machine::codec::{self, Header};
+use crate::machine::record::{self, Record};
 use crate::machine::view::View;
 use crate::machine::{auth, compaction, lease};
 use crate::store::CONTEXTS;
@@ -184,11 +184,7 @@ fn put(batch: &mut Batch, kv: KeyValue, position: u32) {
     if kv.lease != 0 {
         batch.put(Family::Lease, lease::row(kv.lease, &kv.key), Bytes::new());
     }
-    let (key, revision) = (kv.key.clone(), kv.mod_revision);
-    batch.put(Family::Latest, key.clone(), kv.encode_to_vec());
-    batch.put(Family::Index, codec::index_key(&key, revision), position.to_be_bytes().to_vec());
-    let event = Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv: None };
-    batch.put(Family::History, codec::history_key(revision, position), event.encode_to_vec());
+    record::write(batch, None, &Record::after(None, kv, false, position));
 }
 
 /// What a backup says of itself; the rest is not looked at.

@@ -45,14 +45,6 @@ impl Snapshot for Frozen {
     fn visit(&self, family: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         let _ = self.scan(family, from, to).all(|(key, value)| each(&key, &value));
     }
-
-    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
-        let at = |key: &[u8]| (family, Bytes::copy_from_slice(key));
-        if from >= to {
-            return None;
-        }
-        self.0.range(at(from)..at(to)).next_back().map(|((_, key), value)| (key.clone(), value.clone()))
-    }
 }
 
 impl Engine for Memory {

@@ -17,11 +17,11 @@ use bytes::Bytes;
 pub(crate) enum Family {
     /// The header: what has been applied, revisions, time.
     Meta,
-    /// Key → its newest `KeyValue`; deleted keys are absent.
+    /// Key → the newest record of it (`machine::record`).
     Latest,
-    /// Revision and position in it → `Event`.
+    /// Revision and position in it → the record, or the key whose newest it is.
     History,
-    /// Key and revision → position: where a key's past lies in `History`.
+    /// Key and revision → position: every so many of a key's records, where its past is looked for from.
     Index,
     /// Leases, and the keys attached to them.
     Lease,
@@ -73,8 +73,6 @@ pub(crate) trait Snapshot: Send + Sync {
     fn scan(&self, family: Family, from: &[u8], to: Option<&[u8]>) -> Pairs<'_>;
     /// Shows keys and values in `from..to`, ascending, without copying them, as long as it is told to go on.
     fn visit(&self, family: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool);
-    /// The last key in `from..to`.
-    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)>;
 }
 
 /// Why an engine cannot go on.

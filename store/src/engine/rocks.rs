@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
+    DBCompressionType, DBRawIteratorWithThreadMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 
@@ -112,13 +113,7 @@ impl Snapshot for Held {
 
     fn scan(&self, name: Family, from: &[u8], to: Option<&[u8]>) -> Pairs<'_> {
         self.with_dependent(|db, snapshot| {
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(from);
-            if let Some(to) = to {
-                options.set_iterate_upper_bound(to);
-            }
-            let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
-            rows.seek_to_first();
+            let mut rows = rows(db, snapshot, name, from, to);
             Box::new(std::iter::from_fn(move || {
                 let Some((key, value)) = rows.item() else {
                     read(rows.status());
@@ -133,13 +128,7 @@ impl Snapshot for Held {
 
     fn visit(&self, name: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         self.with_dependent(|db, snapshot| {
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(from);
-            if let Some(to) = to {
-                options.set_iterate_upper_bound(to);
-            }
-            let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
-            rows.seek_to_first();
+            let mut rows = rows(db, snapshot, name, from, to);
             while let Some((key, value)) = rows.item() {
                 if !each(key, value) {
                     return;
@@ -149,18 +138,24 @@ impl Snapshot for Held {
             read(rows.status());
         });
     }
+}
 
-    fn last(&self, name: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
-        self.with_dependent(|db, snapshot| {
-            let mut options = ReadOptions::default();
-            options.set_iterate_lower_bound(from);
-            options.set_iterate_upper_bound(to);
-            let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
-            rows.seek_to_last();
-            read(rows.status());
-            rows.item().map(|(key, value)| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
-        })
+/// At the first of the keys in `from..to`.
+fn rows<'a>(
+    db: &'a Owned,
+    snapshot: &'a Frozen<'a>,
+    name: Family,
+    from: &[u8],
+    to: Option<&[u8]>,
+) -> DBRawIteratorWithThreadMode<'a, DB> {
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(from);
+    if let Some(to) = to {
+        options.set_iterate_upper_bound(to);
     }
+    let mut rows = snapshot.raw_iterator_cf_opt(family(db, name), options);
+    rows.seek_to_first();
+    rows
 }
 
 impl Engine for Rocks {

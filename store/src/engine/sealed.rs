@@ -81,12 +81,6 @@ impl Snapshot for Opened {
             each(key, &value)
         });
     }
-
-    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Option<(Bytes, Bytes)> {
-        let (key, unit) = self.inner.last(family, from, to)?;
-        let value = self.value(family, &key, &unit);
-        Some((key, value))
-    }
 }
 
 impl Engine for Sealed {
@@ -177,7 +171,6 @@ mod tests {
         assert_eq!(view.get(Family::Latest, b"a").as_deref(), Some(&b"plain words"[..]));
         let rows: Vec<_> = view.scan(Family::Latest, b"", None).collect();
         assert_eq!(rows, [("a".into(), Bytes::from("plain words")), ("b".into(), Bytes::new())]);
-        assert_eq!(view.last(Family::Lease, b"a", b"z"), Some(("c".into(), "other words".into())));
         let held = memory.snapshot().get(Family::Latest, b"a").expect("the key is the same");
         assert!(!held.windows(5).any(|part| part == b"words"));
     }

@@ -6,17 +6,14 @@ use aws_lc_rs::digest;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use proto::etcdserverpb as pb;
-use proto::mvccpb::Event;
-use proto::mvccpb::event::EventType;
 use tokio::sync::mpsc;
 use tonic::Status;
 
 use crate::View;
 use crate::bbolt::{Bucket, Each, Plan};
-use crate::engine::Family;
 use crate::machine::auth::Auth;
 use crate::machine::codec;
-use crate::machine::view::{decode, newest};
+use crate::machine::record::Place;
 
 /// Bytes in a message.
 const PIECE_BYTES: usize = 32 << 10;
@@ -58,20 +55,16 @@ impl Contents {
     /// Every change that can still be read, as after the removal of what is compacted.
     fn changes(&self, each: &mut Each<'_>) {
         let compacted = self.view.header().compacted;
-        let snapshot = self.view.snapshot();
-        for (row, event) in snapshot.scan(Family::History, &[], None) {
-            let Some((revision, position)) = codec::parse_history_key(&row) else { continue };
-            let event: Event = decode(event);
-            let deleted = event.r#type() == EventType::Delete;
-            let Some(mut kv) = event.kv else { continue };
-            let kept = || newest(snapshot, &kv.key, compacted) == Some((revision, position));
-            if revision < compacted && (deleted || !kept()) || revision == compacted && !kept() {
+        for mut record in self.view.history(0) {
+            let Place { revision, position } = record.place();
+            let superseded = record.next.is_some_and(|next| next <= compacted);
+            if revision < compacted && (record.deleted || superseded) || revision == compacted && superseded {
                 continue;
             }
-            if deleted {
-                kv.mod_revision = 0;
+            if record.deleted {
+                record.kv.mod_revision = 0;
             }
-            if !each(&codec::revision_key(revision, position, deleted), &kv.encode_to_vec()) {
+            if !each(&codec::revision_key(revision, position, record.deleted), &record.kv.encode_to_vec()) {
                 return;
             }
         }

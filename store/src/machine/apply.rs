@@ -126,8 +126,8 @@ fn revoke(pending: &mut Pending<'_>, id: i64) -> Result<Response, Refusal> {
     let keys: Vec<_> = lease.keys.iter().cloned().collect();
     let mut scratch = pending.begin();
     for key in keys {
-        if let Some(kv) = scratch.get(&key) {
-            scratch.delete(kv);
+        if scratch.get(&key).is_some() {
+            scratch.delete(key);
         }
     }
     scratch.commit();

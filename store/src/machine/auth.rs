@@ -17,9 +17,9 @@ use proto::command::{Authenticate, Authenticated, Refusal};
 use proto::etcdserverpb as pb;
 
 use crate::engine::{Batch, Family, Snapshot};
+use crate::machine::codec::decode;
 use crate::machine::pending::refusal;
 use crate::machine::permission::Rights;
-use crate::machine::view::decode;
 
 /// The user that must be there for others to be asked who they are, and the role that may do everything.
 pub(crate) const ROOT: &str = "root";

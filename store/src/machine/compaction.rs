@@ -1,15 +1,11 @@
 //! Removing compacted history in bounded steps, and the generations of the engine's files that snapshots bring.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
-
-use proto::mvccpb::Event;
-use proto::mvccpb::event::EventType;
+use std::sync::Arc;
 
 use crate::Error;
 use crate::api::Revision;
@@ -17,9 +13,10 @@ use crate::engine::rocks::{self, Rocks};
 use crate::engine::sealed::Sealed;
 use crate::engine::{Batch, Family, Snapshot};
 use crate::machine::auth::Auth;
-use crate::machine::codec::{self, SCRUBBED_KEY};
+use crate::machine::codec::SCRUBBED_KEY;
 use crate::machine::lease::Leases;
-use crate::machine::view::{View, decode};
+use crate::machine::record::{self, Place};
+use crate::machine::view::{View, at};
 use crate::machine::{Machine, Position};
 use crate::seal::Sealer;
 
@@ -39,17 +36,16 @@ impl Machine {
         if from >= compacted {
             return Ok(false);
         }
-        let (events, upto) = view.events(from + 1, limit);
+        // What was left at the revision of the last compaction could still be watched then.
+        let (left, _) = view.records(from, 1);
+        let (records, upto) = view.records(from + 1, limit);
         let upto = upto.min(compacted);
         let mut batch = Batch::default();
-        let mut gone = HashSet::new();
-        for (revision, event) in events.iter().filter(|(revision, _)| *revision <= upto) {
-            let Some(kv) = &event.kv else { continue };
-            remove_before(view.snapshot(), &kv.key, *revision, &mut batch, &mut gone);
-            // A deletion at the compacted revision itself can still be watched.
-            if event.r#type() == EventType::Delete && *revision < compacted {
-                remove(view.snapshot(), codec::index_key(&kv.key, *revision), *revision, &mut batch, &mut gone);
-            }
+        for record in left.iter().chain(&records).filter(|record| record.kv.mod_revision <= upto) {
+            let unseen = |place: &Place| place.revision < compacted;
+            let before = record.previous.filter(unseen).and_then(|place| at(view.snapshot(), place));
+            let deletion = Some(record).filter(|record| record.deleted && unseen(&record.place()));
+            before.iter().chain(deletion).for_each(|gone| record::remove(&mut batch, gone));
         }
         batch.put(Family::Meta, SCRUBBED_KEY, upto.to_be_bytes().to_vec());
         engine.write(batch)?;
@@ -122,37 +118,6 @@ impl Machine {
 fn scrubbed(snapshot: &dyn Snapshot) -> Revision {
     let word = snapshot.get(Family::Meta, SCRUBBED_KEY).and_then(|word| word.as_ref().try_into().ok());
     word.map_or(0, Revision::from_be_bytes)
-}
-
-/// Removes every version of a key older than a revision.
-fn remove_before(
-    snapshot: &dyn Snapshot,
-    key: &[u8],
-    revision: Revision,
-    batch: &mut Batch,
-    gone: &mut HashSet<Bytes>,
-) {
-    let (from, to) = (codec::index_key(key, 0), codec::index_key(key, revision));
-    let rows: Vec<Bytes> = snapshot.scan(Family::Index, &from, Some(&to)).map(|(row, _)| row).collect();
-    for row in rows {
-        if let Some((_, revision)) = codec::parse_index_key(&row) {
-            remove(snapshot, row, revision, batch, gone);
-        }
-    }
-}
-
-fn remove(snapshot: &dyn Snapshot, row: Bytes, revision: Revision, batch: &mut Batch, gone: &mut HashSet<Bytes>) {
-    let Some(position) = snapshot.get(Family::Index, &row).filter(|_| gone.insert(row.clone())) else { return };
-    // A key may have been written twice in one revision; all of its events there go.
-    let (key, _) = codec::parse_index_key(&row).unwrap_or_default();
-    let last = u32::from_be_bytes(position.as_ref().try_into().unwrap_or_default());
-    let (from, to) = (codec::history_key(revision, 0), codec::history_key(revision, last.saturating_add(1)));
-    for (place, event) in snapshot.scan(Family::History, &from, Some(&to)) {
-        if decode::<Event>(event).kv.is_some_and(|kv| kv.key == key) {
-            batch.delete(Family::History, place);
-        }
-    }
-    batch.delete(Family::Index, row);
 }
 
 /// The directory of the current generation, made when there is none; generations left by a crash are removed.

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use prost::Message;
-use proto::mvccpb::Event;
-use proto::mvccpb::event::EventType;
 
 use crate::api::{MemberId, Revision, StateHash};
-use crate::engine::Family;
 use crate::machine::codec;
+use crate::machine::record::Place;
 use crate::machine::txn::first;
-use crate::machine::view::{View, decode, newest};
+use crate::machine::view::View;
 
 /// A revision, and the checksum over every change up to it that apply carries along.
 pub(crate) type Sum = (Revision, u32);
@@ -96,22 +94,18 @@ impl View {
     pub(crate) fn hash(&self) -> StateHash {
         let (compacted, revision) = (self.header().compacted, self.revision());
         let mut hash = crc32c::crc32c(b"key");
-        let (from, to) = (codec::history_key(0, 0), codec::history_key(revision + 1, 0));
-        for (row, event) in self.snapshot().scan(Family::History, &from, Some(&to)) {
-            let Some((main, position)) = codec::parse_history_key(&row) else { continue };
-            let event: Event = decode(event);
-            let deleted = event.r#type() == EventType::Delete;
-            let Some(mut kv) = event.kv else { continue };
-            let newest = || newest(self.snapshot(), &kv.key, revision) == Some((main, position));
-            if main <= compacted && (deleted || !newest()) {
+        for mut record in self.history(0).take_while(|record| record.kv.mod_revision <= revision) {
+            let Place { revision: main, position } = record.place();
+            let superseded = record.next.is_some_and(|next| next <= compacted);
+            if main <= compacted && (record.deleted || superseded) {
                 continue;
             }
-            if deleted {
+            if record.deleted {
                 // etcd keeps the key alone.
-                kv.mod_revision = 0;
+                record.kv.mod_revision = 0;
             }
-            hash = crc32c::crc32c_append(hash, &codec::revision_key(main, position, deleted));
-            hash = crc32c::crc32c_append(hash, &kv.encode_to_vec());
+            hash = crc32c::crc32c_append(hash, &codec::revision_key(main, position, record.deleted));
+            hash = crc32c::crc32c_append(hash, &record.kv.encode_to_vec());
         }
         StateHash { hash, revision, compacted: first(compacted) }
     }

@@ -12,6 +12,7 @@ pub(crate) mod lease;
 mod pending;
 pub(crate) mod permission;
 pub(crate) mod range;
+pub(crate) mod record;
 pub(crate) mod tokens;
 mod txn;
 pub(crate) mod view;
@@ -162,9 +163,14 @@ impl Machine {
     fn with(engine: Arc<dyn Engine>, home: Option<Home>) -> Result<Self, Error> {
         let view = View::new(engine.snapshot());
         let found = view.header().format;
-        if found > FORMAT {
+        if found != FORMAT {
+            let advice = if found > FORMAT {
+                "start it with the newer version"
+            } else {
+                "take a backup with the version that wrote it, and restore that"
+            };
             return Err(Error::Stopped(format!(
-                "the data directory has format {found}, this program knows {FORMAT}; start it with the newer version"
+                "the data directory has format {found}, this program knows {FORMAT}; {advice}"
             )));
         }
         let ring = Arc::new(Ring::new(view.revision()));

@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use prost::Message;
+use bytes::Bytes;
 use proto::command::Refusal;
 use proto::command::refusal::Reason;
-use proto::mvccpb::event::EventType;
 use proto::mvccpb::{Event, KeyValue};
 
 use crate::api::{Occurrence, Revision};
-use crate::engine::{Batch, Family};
+use crate::engine::Batch;
 use crate::machine::auth::{Auth, Session};
 use crate::machine::codec::{self, Header};
 use crate::machine::hash::Sum;
 use crate::machine::lease::Leases;
-use crate::machine::view::View;
+use crate::machine::record::{self, Record};
+use crate::machine::view::{self, View};
 
 /// What a slice of entries has changed so far.
 pub(crate) struct Pending<'a> {
@@ -30,7 +29,7 @@ pub(crate) struct Pending<'a> {
     pub(crate) auth: Arc<Auth>,
     /// What becomes of clients' tokens.
     pub(crate) sessions: Vec<Session>,
-    latest: BTreeMap<Bytes, Option<KeyValue>>,
+    latest: BTreeMap<Bytes, Record>,
     /// What is to be written.
     pub(crate) batch: Batch,
     /// What watchers are to be told.
@@ -49,22 +48,20 @@ impl<'a> Pending<'a> {
 
     /// Starts a transaction; nothing of it shows until it is committed.
     pub(crate) fn begin(&mut self) -> Scratch<'_, 'a> {
-        Scratch { pending: self, latest: BTreeMap::new(), events: Vec::new() }
+        Scratch { pending: self, latest: BTreeMap::new(), changes: Vec::new() }
     }
 
-    fn latest(&self, key: &[u8]) -> Option<KeyValue> {
-        match self.latest.get(key) {
-            Some(pending) => pending.clone(),
-            None => self.view.get(key),
-        }
+    fn latest(&self, key: &[u8]) -> Option<Record> {
+        self.latest.get(key).cloned().or_else(|| view::latest(self.view.snapshot(), key))
     }
 }
 
 /// One transaction over pending changes.
 pub(crate) struct Scratch<'p, 'a> {
     pub(crate) pending: &'p mut Pending<'a>,
-    latest: BTreeMap<Bytes, Option<KeyValue>>,
-    events: Vec<Event>,
+    latest: BTreeMap<Bytes, Record>,
+    /// What it does, each with what it supersedes.
+    changes: Vec<(Record, Option<Record>)>,
 }
 
 impl Scratch<'_, '_> {
@@ -75,14 +72,15 @@ impl Scratch<'_, '_> {
 
     /// The revision that a response names.
     pub(crate) fn revision(&self) -> Revision {
-        self.pending.header.revision + i64::from(!self.events.is_empty())
+        self.pending.header.revision + i64::from(!self.changes.is_empty())
+    }
+
+    fn latest(&self, key: &[u8]) -> Option<Record> {
+        self.latest.get(key).cloned().or_else(|| self.pending.latest(key))
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<KeyValue> {
-        match self.latest.get(key) {
-            Some(own) => own.clone(),
-            None => self.pending.latest(key),
-        }
+        self.latest(key)?.alive()
     }
 
     /// The keys of a range, in order, with what is pending.
@@ -95,7 +93,7 @@ impl Scratch<'_, '_> {
             self.pending.view.range(key, end).map(|kv| (kv.key.clone(), Some(kv))).collect();
         for overlay in [&self.pending.latest, &self.latest] {
             let later = overlay.range(bounds.0.clone()..).take_while(|(key, _)| codec::within(&bounds, key));
-            rows.extend(later.map(|(key, kv)| (key.clone(), kv.clone())));
+            rows.extend(later.map(|(key, record)| (key.clone(), record.clone().alive())));
         }
         rows.into_values().flatten().collect()
     }
@@ -107,52 +105,50 @@ impl Scratch<'_, '_> {
     }
 
     pub(crate) fn put(&mut self, key: &Bytes, value: Bytes, lease: i64) {
-        let (revision, old) = (self.next_revision(), self.get(key));
+        let (revision, before) = (self.next_revision(), self.latest(key));
+        let old = before.as_ref().filter(|before| !before.deleted).map(|before| &before.kv);
         let kv = KeyValue {
             key: key.clone(),
-            create_revision: old.as_ref().map_or(revision, |old| old.create_revision),
+            create_revision: old.map_or(revision, |old| old.create_revision),
             mod_revision: revision,
-            version: old.as_ref().map_or(1, |old| old.version + 1),
+            version: old.map_or(1, |old| old.version + 1),
             value,
             lease,
         };
-        self.latest.insert(key.clone(), Some(kv.clone()));
-        self.events.push(Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv: old });
+        self.change(before, kv, false);
     }
 
-    pub(crate) fn delete(&mut self, old: KeyValue) {
-        let kv = KeyValue { key: old.key.clone(), mod_revision: self.next_revision(), ..KeyValue::default() };
-        self.latest.insert(old.key.clone(), None);
-        self.events.push(Event { r#type: EventType::Delete.into(), kv: Some(kv), prev_kv: Some(old) });
+    /// Of a key that is there.
+    pub(crate) fn delete(&mut self, key: Bytes) {
+        let before = self.latest(&key);
+        let kv = KeyValue { key, mod_revision: self.next_revision(), ..KeyValue::default() };
+        self.change(before, kv, true);
+    }
+
+    fn change(&mut self, before: Option<Record>, kv: KeyValue, deleted: bool) {
+        let position = u32::try_from(self.changes.len()).expect("a request has far fewer operations");
+        let record = Record::after(before.as_ref(), kv, deleted, position);
+        self.latest.insert(record.kv.key.clone(), record.clone());
+        self.changes.push((record, before));
     }
 
     /// Makes the transaction's changes part of what is pending.
     pub(crate) fn commit(self) {
-        if self.events.is_empty() {
+        if self.changes.is_empty() {
             return;
         }
         let (revision, pending) = (self.next_revision(), self.pending);
         pending.header.revision = revision;
-        for (position, event) in (0_u32..).zip(self.events) {
-            let kv = event.kv.as_ref().expect("every event of this module has one");
-            let (old, new) = (event.prev_kv.as_ref().map_or(0, |old| old.lease), kv.lease);
-            if old != new {
-                pending.leases.detach(old, &kv.key, &mut pending.batch);
-                pending.leases.attach(new, &kv.key, &mut pending.batch);
+        for (new, before) in self.changes {
+            let prev_kv = before.clone().and_then(Record::alive);
+            let (old, lease) = (prev_kv.as_ref().map_or(0, |old| old.lease), new.kv.lease);
+            if old != lease {
+                pending.leases.detach(old, &new.kv.key, &mut pending.batch);
+                pending.leases.attach(lease, &new.kv.key, &mut pending.batch);
             }
-            let mut row = BytesMut::with_capacity(kv.encoded_len() + 16);
-            Event { prev_kv: None, ..event.clone() }.encode(&mut row).expect("a buffer grows");
-            let row = row.freeze();
-            pending.header.hash = crc32c::crc32c_append(pending.header.hash, &row);
-            pending.batch.put(Family::History, codec::history_key(revision, position), row);
-            let mut place = BytesMut::with_capacity(4);
-            place.put_u32(position);
-            pending.batch.put(Family::Index, codec::index_key(&kv.key, revision), place.freeze());
-            if event.r#type() == EventType::Put {
-                pending.batch.put(Family::Latest, kv.key.clone(), kv.encode_to_vec());
-            } else {
-                pending.batch.delete(Family::Latest, kv.key.clone());
-            }
+            let row = record::write(&mut pending.batch, before, &new);
+            pending.header.hash = new.hashed(&row, pending.header.hash);
+            let event = Event { prev_kv, ..new.event() };
             pending.events.push((revision, Arc::new(Occurrence::new(event))));
         }
         pending.sums.push((revision, pending.header.hash));

@@ -15,6 +15,7 @@ use proto::mvccpb::KeyValue;
 
 use super::{Body, Entry, Machine};
 use crate::api::WatchSpec;
+use crate::engine::Family;
 use crate::engine::memory::Memory;
 use crate::engine::sealed::Sealed;
 use crate::seal::Sealer;
@@ -241,6 +242,31 @@ fn a_crash_takes_data_and_position_back_together() {
     let after = Machine::over(Arc::new(engine.crash())).expect("the format is known");
     assert_eq!(after.position().applied.as_ref(), 1_u64.to_be_bytes());
     assert_eq!(after.view().get(&key(0)).expect("kept").value.as_ref(), [1]);
+}
+
+#[test]
+fn compaction_leaves_what_can_be_seen_and_nothing_else() {
+    let machine = Machine::over(Arc::new(Memory::default())).expect("a new machine");
+    let compact = |revision| Request::Compact(pb::CompactionRequest { revision, physical: false });
+    let mut index = 0;
+    let mut apply = |request| {
+        index += 1;
+        machine.apply(&[entry(index, request)]).expect("applied");
+    };
+    for round in 0..20 {
+        (0..3).for_each(|number| apply(Request::Put(put(number, round))));
+        apply(Request::DeleteRange(pb::DeleteRangeRequest { key: key(2), ..pb::DeleteRangeRequest::default() }));
+    }
+    let rows = |machine: &Machine, family| machine.view().snapshot().scan(family, &[], None).count();
+    let all = |machine: &Machine| [Family::Latest, Family::History, Family::Index].map(|family| rows(machine, family));
+    assert_eq!(all(&machine), [3, 80, 20], "every fourth of a key is in the index");
+    apply(compact(81));
+    while machine.scrub(3).expect("the engine works") {}
+    assert_eq!(all(&machine), [3, 3, 3], "the deletion that was the last change can still be watched");
+    apply(Request::Put(put(0, 21)));
+    apply(compact(82));
+    while machine.scrub(3).expect("the engine works") {}
+    assert_eq!(all(&machine), [2, 2, 1]);
 }
 
 #[test]

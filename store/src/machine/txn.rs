@@ -66,7 +66,7 @@ pub(crate) fn first(compacted: Revision) -> Revision {
 pub(crate) fn delete_range(scratch: &mut Scratch<'_, '_>, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
     let old = scratch.range(&request.key, &request.range_end);
     for kv in &old {
-        scratch.delete(kv.clone());
+        scratch.delete(kv.key.clone());
     }
     pb::DeleteRangeResponse {
         header: header(scratch),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use proto::mvccpb::event::EventType;
-use proto::mvccpb::{Event, KeyValue};
+use proto::mvccpb::KeyValue;
 
 use crate::api::Revision;
 use crate::engine::{Family, Snapshot};
 use crate::machine::codec::{self, Header};
+use crate::machine::record::{self, Held, Place, Record};
 
 /// Bytes of events read at once, about.
 const EVENTS_BYTES: usize = 4 << 20;
@@ -25,7 +25,7 @@ pub struct View {
 
 impl View {
     pub(crate) fn new(snapshot: Arc<dyn Snapshot>) -> Self {
-        let header = snapshot.get(Family::Meta, codec::HEADER_KEY).map_or_else(Header::new, decode);
+        let header = snapshot.get(Family::Meta, codec::HEADER_KEY).map_or_else(Header::new, codec::decode);
         View { snapshot, revision: header.revision, header: Arc::new(header) }
     }
 
@@ -47,25 +47,23 @@ impl View {
         self.revision
     }
 
+    fn now(&self) -> bool {
+        self.revision == self.header.revision
+    }
+
     /// The newest value of one key.
     pub fn get(&self, key: &[u8]) -> Option<KeyValue> {
-        if self.revision == self.header.revision {
-            return self.snapshot.get(Family::Latest, key).map(decode);
-        }
-        let event = before(&*self.snapshot, key, self.revision + 1)?;
-        alive(event)
+        newest(&*self.snapshot, key, self.revision)?.alive()
     }
 
     /// Keys in `[key, end)` in order, etcd's conventions for `end` (empty: one key, `\0`: to the last).
     pub fn range<'a>(&'a self, key: &[u8], end: &[u8]) -> Box<dyn Iterator<Item = KeyValue> + Send + 'a> {
-        if self.revision != self.header.revision {
-            return self.past_range(key, end);
-        }
         if end.is_empty() {
             return Box::new(self.get(key).into_iter());
         }
         let (from, to) = codec::bounds(key, end);
-        Box::new(self.snapshot.scan(Family::Latest, &from, to.as_deref()).map(|(_, value)| decode(value)))
+        let rows = self.snapshot.scan(Family::Latest, &from, to.as_deref());
+        Box::new(rows.filter_map(|(_, row)| upto(&*self.snapshot, Record::decode(row), self.revision)?.alive()))
     }
 
     /// How many keys lie in the range.
@@ -90,83 +88,82 @@ impl View {
 
     /// Shows the keys in `from..to` in order, each with its `KeyValue` as it is encoded, as long as it is told to go on.
     pub(crate) fn visit(&self, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        if self.revision == self.header.revision {
-            self.snapshot.visit(Family::Latest, from, to, each);
-        } else {
-            let _ = self.past_between(from, to).all(|kv| each(&kv.key, &kv.encode_to_vec()));
-        }
-    }
-
-    fn past_range<'a>(&'a self, key: &[u8], end: &[u8]) -> Box<dyn Iterator<Item = KeyValue> + Send + 'a> {
-        let (from, to) = codec::bounds(key, end);
-        self.past_between(&from, to.as_deref())
-    }
-
-    fn past_between<'a>(&'a self, from: &[u8], to: Option<&[u8]>) -> Box<dyn Iterator<Item = KeyValue> + Send + 'a> {
-        let (from, to) = (codec::index_prefix(from), to.map(codec::index_prefix));
-        let mut rows = self
-            .snapshot
-            .scan(Family::Index, &from, to.as_deref())
-            .filter_map(|(row, position)| Some((codec::parse_index_key(&row)?, position)))
-            .filter(|((_, revision), _)| *revision <= self.revision)
-            .peekable();
-        Box::new(std::iter::from_fn(move || {
-            loop {
-                let ((key, revision), position) = rows.next()?;
-                if rows.peek().is_some_and(|((next, _), _)| *next == key) {
-                    continue;
-                }
-                if let Some(kv) = event_at(&*self.snapshot, revision, &position).and_then(alive) {
-                    return Some(kv);
-                }
+        self.snapshot.visit(Family::Latest, from, to, &mut |key, row| {
+            if self.now() {
+                return record::alive(row).is_none_or(|kv| each(key, kv));
             }
-        }))
+            let newest = Record::decode(Bytes::copy_from_slice(row));
+            let then = upto(&*self.snapshot, newest, self.revision).and_then(Record::alive);
+            then.is_none_or(|kv| each(key, &kv.encode_to_vec()))
+        });
     }
 
-    /// Events of whole revisions from `from` on, about `limit` of them at most, with the last revision they reach.
-    pub(crate) fn events(&self, from: Revision, limit: usize) -> (Vec<(Revision, Event)>, Revision) {
-        let start = codec::history_key(from, 0);
-        let mut events: Vec<(Revision, Event)> = Vec::new();
+    /// Records of whole revisions from `from` on, about `limit` of them at most, with the last revision they reach.
+    pub(crate) fn records(&self, from: Revision, limit: usize) -> (Vec<Record>, Revision) {
+        let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
-        for (row, value) in self.snapshot.scan(Family::History, &start, None) {
-            let revision = codec::history_revision(&row).expect("rows were written with history_key");
-            let last = events.last().map(|(revision, _)| *revision);
-            let full = events.len() >= limit || bytes >= EVENTS_BYTES;
+        for record in self.history(from) {
+            let revision = record.kv.mod_revision;
+            let last = records.last().map(|record| record.kv.mod_revision);
+            let full = records.len() >= limit || bytes >= EVENTS_BYTES;
             if let Some(last) = last.filter(|last| full && *last != revision) {
-                return (events, last);
+                return (records, last);
             }
-            bytes += value.len();
-            events.push((revision, decode(value)));
+            bytes += record.kv.value.len();
+            records.push(record);
         }
-        (events, self.header.revision)
+        (records, self.header.revision)
+    }
+
+    /// Everything that is still known to have happened from a revision on, in order.
+    pub(crate) fn history(&self, from: Revision) -> impl Iterator<Item = Record> {
+        let rows = self.snapshot.scan(Family::History, &codec::history_key(from, 0), None);
+        rows.map(|(place, row)| match Held::decode(row) {
+            Held::Here(record) => record,
+            Held::Newest(key) => latest(&*self.snapshot, &key)
+                .filter(|record| record.place().row() == place)
+                .expect("the history names a key whose newest record is another one: its files are damaged"),
+        })
     }
 }
 
-fn alive(event: Event) -> Option<KeyValue> {
-    if event.r#type() == EventType::Put { event.kv } else { None }
+/// What last happened to a key.
+pub(crate) fn latest(snapshot: &dyn Snapshot, key: &[u8]) -> Option<Record> {
+    snapshot.get(Family::Latest, key).map(Record::decode)
 }
 
-/// What last happened to a key before a revision.
-pub(crate) fn before(snapshot: &dyn Snapshot, key: &[u8], revision: Revision) -> Option<Event> {
-    let (row, position) = snapshot.last(Family::Index, &codec::index_key(key, 0), &codec::index_key(key, revision))?;
-    let (_, revision) = codec::parse_index_key(&row)?;
-    event_at(snapshot, revision, &position)
+/// What last happened to a key up to a revision.
+pub(crate) fn newest(snapshot: &dyn Snapshot, key: &[u8], revision: Revision) -> Option<Record> {
+    upto(snapshot, latest(snapshot, key)?, revision)
 }
 
-/// Where the newest change of a key up to a revision lies.
-pub(crate) fn newest(snapshot: &dyn Snapshot, key: &[u8], revision: Revision) -> Option<(Revision, u32)> {
-    let (row, position) =
-        snapshot.last(Family::Index, &codec::index_key(key, 0), &codec::index_key(key, revision + 1))?;
-    let (_, revision) = codec::parse_index_key(&row)?;
-    Some((revision, u32::from_be_bytes(position.as_ref().try_into().ok()?)))
+/// From the newest of a key back to what was the newest at a revision.
+fn upto(snapshot: &dyn Snapshot, mut record: Record, revision: Revision) -> Option<Record> {
+    while record.kv.mod_revision > revision {
+        if record.is_milestone() {
+            // The one that lies nearest behind the revision, which may be this one.
+            let (from, to) =
+                (codec::index_key(&record.kv.key, revision), codec::index_key(&record.kv.key, Revision::MAX));
+            let nearest = snapshot.scan(Family::Index, &from, Some(&to)).next().and_then(|row| milestone(&row));
+            if let Some(nearest) = nearest.filter(|nearest| *nearest < record.place()) {
+                record = at(snapshot, nearest)?;
+                continue;
+            }
+        }
+        record = at(snapshot, record.previous?)?;
+    }
+    Some(record)
 }
 
-fn event_at(snapshot: &dyn Snapshot, revision: Revision, position: &[u8]) -> Option<Event> {
-    let position = u32::from_be_bytes(position.try_into().ok()?);
-    snapshot.get(Family::History, &codec::history_key(revision, position)).map(decode)
+fn milestone((row, position): &(Bytes, Bytes)) -> Option<Place> {
+    let (_, revision) = codec::parse_index_key(row)?;
+    Some(Place { revision, position: u32::from_be_bytes(position.as_ref().try_into().ok()?) })
 }
 
-/// Rows were encoded by this program and are checked by the engine's own checksums.
-pub(crate) fn decode<M: Message + Default>(bytes: Bytes) -> M {
-    M::decode(bytes).expect("a row of the state machine is not what was written: its files are damaged")
+/// What is no longer the newest of its key, unless it is compacted away.
+pub(crate) fn at(snapshot: &dyn Snapshot, place: Place) -> Option<Record> {
+    match Held::decode(snapshot.get(Family::History, &place.row())?) {
+        Held::Here(record) => Some(record),
+        Held::Newest(_) => None,
+    }
 }

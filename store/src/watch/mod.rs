@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use crate::api::{Occurrence, Revision, WatchBatch, WatchError, WatchSpec};
 use crate::machine::codec;
-use crate::machine::view::{View, before};
+use crate::machine::record::Record;
+use crate::machine::view::{View, at};
 
 /// Events looked at per step, about; bounds what a batch holds.
 const STEP: usize = 1024;
@@ -107,19 +108,15 @@ impl Watcher {
         if self.next < view.header().compacted {
             return Err(WatchError::Compacted { compact_revision: view.header().compacted });
         }
-        let (events, revision) = view.events(self.next, STEP);
-        let wanted = events.into_iter().filter(|(_, event)| event.kv.as_ref().is_some_and(|kv| self.wants(&kv.key)));
-        let events =
-            wanted.map(|(revision, event)| Arc::new(Occurrence::new(self.complete(&view, revision, event)))).collect();
+        let (records, revision) = view.records(self.next, STEP);
+        let wanted = records.into_iter().filter(|record| self.wants(&record.kv.key));
+        let events = wanted.map(|record| Arc::new(Occurrence::new(self.complete(&view, record)))).collect();
         Ok(WatchBatch { revision, events })
     }
 
-    fn complete(&self, view: &View, revision: Revision, mut event: Event) -> Event {
-        if let Some(kv) = event.kv.as_ref().filter(|_| self.prev_kv) {
-            let alive = |event: &Event| event.r#type() == proto::mvccpb::event::EventType::Put;
-            event.prev_kv = before(view.snapshot(), &kv.key, revision).filter(alive).and_then(|event| event.kv);
-        }
-        event
+    fn complete(&self, view: &View, record: Record) -> Event {
+        let previous = record.previous.filter(|_| self.prev_kv).and_then(|place| at(view.snapshot(), place));
+        Event { prev_kv: previous.and_then(Record::alive), ..record.event() }
     }
 
     fn wants(&self, key: &Bytes) -> bool {
