@@ -68,8 +68,7 @@ impl Access {
         let kubeconfig = Kubeconfig::read_from(&file).map_err(|error| wrong(&error))?;
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| wrong(&error))?;
-        let server = config.cluster_url.to_string();
-        Ok(Cluster { client: kube::Client::try_from(config).map_err(|error| wrong(&error))?, server })
+        Cluster::open(config).map_err(|error| wrong(&error))
     }
 
     /// Asks for something of the cluster itself, below `/raftsman/v1/`.
@@ -85,6 +84,13 @@ impl Access {
 }
 
 impl Cluster {
+    /// # Errors
+    /// When certificates cannot be used.
+    pub(crate) fn open(config: kube::Config) -> Result<Cluster, kube::Error> {
+        let server = config.cluster_url.to_string();
+        Ok(Cluster { client: kube::Client::try_from(config)?, server })
+    }
+
     /// What a browser opens for a path of the server that is asked.
     pub(crate) fn address(&self, path: &str) -> String {
         format!("{}{path}", self.server.trim_end_matches('/'))
@@ -127,6 +133,7 @@ impl Cluster {
         serde_json::from_slice(&bytes).map_err(|error| Failure::failed(format!("{}: {error}", self.server)))
     }
 
+    /// Sends JSON and reads JSON.
     pub(crate) async fn ask(
         &self,
         method: Method,

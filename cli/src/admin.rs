@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::access::Access;
+use crate::endpoints::Endpoints;
 use crate::exit::{Failure, say};
 use crate::show;
 
@@ -47,10 +48,15 @@ pub(crate) enum MemberCommand {
         access: Access,
     },
     /// Let a new server take the place of another: prints the line with which it joins, and removes the other one once
-    /// the new one votes.
+    /// the new one votes. With --endpoints, of a plain `raftsman store` or an etcd.
     Replace {
         /// The name or id of the one that goes
         member: String,
+        /// Of a plain store: what the new one is called, and where its peers reach it
+        #[arg(value_name = "NAME=PEERURL", requires = "endpoints")]
+        new: Option<String>,
+        #[command(flatten)]
+        store: Endpoints,
         /// Seconds to wait for the new server
         #[arg(long, default_value_t = 3600, value_name = "SECONDS")]
         timeout: u64,
@@ -126,7 +132,11 @@ pub(crate) async fn member(command: MemberCommand) -> Result<(), Failure> {
             access.ask(Method::DELETE, &format!("members/{member}"), Vec::new()).await?;
             say(&format!("{member} is removed; its data directory can never vote again"))
         }
-        MemberCommand::Replace { member, timeout, access } => replace(&member, timeout, &access).await,
+        MemberCommand::Replace { member, new, store, timeout, access } => match new {
+            Some(new) => crate::replace::run(&member, &new, timeout, &store).await,
+            None if store.endpoints.is_empty() => replace(&member, timeout, &access).await,
+            None => Err(Failure::usage("of a plain store, the new member is wanted too: NAME=PEERURL")),
+        },
         MemberCommand::TransferLeader { member, access } => {
             access.ask(Method::POST, &format!("members/{member}/lead"), Vec::new()).await?;
             say(&format!("{member} leads"))

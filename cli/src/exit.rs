@@ -3,6 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+/// The exit code for servers that do not answer.
+const UNREACHABLE: u8 = 3;
+
 /// Why a command did not succeed: the text says what failed, why, and what to do.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -26,6 +29,15 @@ impl Failure {
         self.not_found
     }
 
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.code == UNREACHABLE
+    }
+
+    /// What failed, why, and what to do.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// It did not work.
     pub(crate) fn failed(text: impl Into<String>) -> Failure {
         Failure::new(1, text)
@@ -38,7 +50,7 @@ impl Failure {
 
     /// The cluster does not answer.
     pub(crate) fn unreachable(text: impl Into<String>) -> Failure {
-        Failure::new(3, text)
+        Failure::new(UNREACHABLE, text)
     }
 
     /// The cluster says no.

@@ -17,6 +17,7 @@ mod sessions;
 mod store_encryption;
 mod store_flags;
 mod store_http;
+mod store_replace;
 mod store_tls;
 mod usage;
 mod workloads;

@@ -1,0 +1,96 @@
+//! How commands reach the members of a plain store, ours or etcd: through the JSON gateway of any of them.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method, Uri};
+use kube::config::AuthInfo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
+
+use crate::access::{Cluster, JSON};
+use crate::exit::Failure;
+
+/// Whom to ask, and as whom: named as etcdctl names it.
+#[derive(Args, Clone)]
+pub(crate) struct Endpoints {
+    /// Of a plain store: where its members serve clients, URLs between commas
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub(crate) endpoints: Vec<Uri>,
+    /// Whose certificates are trusted
+    #[arg(long, value_name = "FILE", requires = "endpoints")]
+    cacert: Option<PathBuf>,
+    /// The certificate to show
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The user, where the store asks who calls
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    user: Option<String>,
+    /// A file with the user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+}
+
+/// The members that can be asked.
+pub(crate) struct Members(Vec<Cluster>);
+
+impl Endpoints {
+    /// # Errors
+    /// When a file cannot be read, or the user is not let in.
+    pub(crate) async fn members(&self) -> Result<Members, Failure> {
+        let open = |token: Option<&HeaderValue>| {
+            self.endpoints.iter().map(|url| self.open(url, token)).collect::<Result<Vec<_>, _>>().map(Members)
+        };
+        let (Some(user), Some(file)) = (&self.user, &self.password_file) else { return open(None) };
+        let password = std::fs::read_to_string(file);
+        let password = password.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+        let who = json!({ "name": user, "password": password.trim_end_matches(['\r', '\n']) });
+        let answer = open(None)?.ask("auth/authenticate", &who).await?;
+        let token = HeaderValue::from_str(answer["token"].as_str().unwrap_or_default());
+        let mut token = token.map_err(|_| Failure::failed("the token that came cannot be sent"))?;
+        token.set_sensitive(true);
+        open(Some(&token))
+    }
+
+    fn open(&self, url: &Uri, token: Option<&HeaderValue>) -> Result<Cluster, Failure> {
+        let mut config = kube::Config::new(url.clone());
+        if let Some(file) = &self.cacert {
+            let wrong =
+                |error: &dyn std::fmt::Display| Failure::usage(format!("--cacert {}: {error}", file.display()));
+            let pem = std::fs::read(file).map_err(|error| wrong(&error))?;
+            let read = |one: Result<CertificateDer<'_>, _>| one.map(|der| der.to_vec());
+            let all = CertificateDer::pem_slice_iter(&pem).map(read).collect::<Result<Vec<_>, _>>();
+            config.root_cert = Some(all.map_err(|error| wrong(&error))?);
+        }
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        config.auth_info =
+            AuthInfo { client_certificate: path(&self.cert), client_key: path(&self.key), ..AuthInfo::default() };
+        config.headers.extend(token.map(|token| (AUTHORIZATION, token.clone())));
+        // Whoever asks again decides so by itself.
+        config.default_retry = false;
+        Cluster::open(config).map_err(|error| Failure::usage(format!("{url}: {error}")))
+    }
+}
+
+impl Members {
+    /// Asks one after the other until one answers, or says no.
+    ///
+    /// # Errors
+    /// What the one said that was reached, or why the last one was not.
+    pub(crate) async fn ask(&self, call: &str, request: &Value) -> Result<Value, Failure> {
+        let mut last = Failure::usage("--endpoints names nobody");
+        for member in &self.0 {
+            let body = request.to_string().into_bytes();
+            match member.ask(Method::POST, &format!("/v3/{call}"), JSON, body).await {
+                Err(failure) if failure.is_unreachable() => last = failure,
+                answered => return answered,
+            }
+        }
+        Err(last)
+    }
+}
