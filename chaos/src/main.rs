@@ -37,7 +37,7 @@ enum Verb {
     Cluster(ClusterVerb),
     /// Run a scenario on a cluster of its own: clients, a fault, and what must hold of everything they saw.
     Run {
-        /// leader-kill, minority-pause, partition, power-loss, agent-kill, disk-full or disk-error
+        /// leader-kill, minority-pause, partition, power-loss, agent-kill, disk-full, disk-error or replace
         scenario: String,
         /// What is broken: a cluster with nodes and an application, or `raftsman store` alone.
         #[arg(long, default_value = "cluster")]

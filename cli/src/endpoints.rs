@@ -60,8 +60,7 @@ impl Endpoints {
     fn open(&self, url: &Uri, token: Option<&HeaderValue>) -> Result<Cluster, Failure> {
         let mut config = kube::Config::new(url.clone());
         if let Some(file) = &self.cacert {
-            let wrong =
-                |error: &dyn std::fmt::Display| Failure::usage(format!("--cacert {}: {error}", file.display()));
+            let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("--cacert {}: {error}", file.display()));
             let pem = std::fs::read(file).map_err(|error| wrong(&error))?;
             let read = |one: Result<CertificateDer<'_>, _>| one.map(|der| der.to_vec());
             let all = CertificateDer::pem_slice_iter(&pem).map(read).collect::<Result<Vec<_>, _>>();

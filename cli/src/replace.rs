@@ -117,7 +117,8 @@ impl Replacement<'_> {
 /// Replaces `old` by `NAME=PEERURL`, within so many seconds.
 pub(crate) async fn run(old: &str, new: &str, seconds: u64, endpoints: &Endpoints) -> Result<(), Failure> {
     let wrong = || Failure::usage(format!("{new:?} is not NAME=PEERURL"));
-    let (name, url) = new.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty()).ok_or_else(wrong)?;
+    let (name, url) =
+        new.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty()).ok_or_else(wrong)?;
     let members = endpoints.members().await?;
     let before = list(&members).await?;
     let Some(found) = named(&before, old) else {
@@ -125,7 +126,9 @@ pub(crate) async fn run(old: &str, new: &str, seconds: u64, endpoints: &Endpoint
         return Err(Failure::failed(format!("no member is called {old:?}; there are {}", names.join(", "))));
     };
     if found.peer_urls.iter().any(|one| one == url) {
-        return Err(Failure::usage(format!("{url} is where {old} is reached: the new member needs an address of its own")));
+        return Err(Failure::usage(format!(
+            "{url} is where {old} is reached: the new member needs an address of its own"
+        )));
     }
     let replacement = Replacement { members: &members, old: found.id.clone(), name, url };
     let (mut told, mut last) = (false, None);

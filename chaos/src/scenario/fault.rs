@@ -8,7 +8,9 @@ use anyhow::{Context, anyhow, ensure};
 use nix::sys::signal::Signal;
 use tonic::transport::Channel;
 
+use crate::scenario::exchange;
 use crate::seed::Seed;
+use crate::work::endpoints::Endpoints;
 use crate::work::{client, deployment};
 use crate::world::cluster::Cluster;
 use crate::world::{disk, network};
@@ -34,6 +36,7 @@ pub(super) enum Fault {
     AgentKill,
     DiskFull,
     DiskError,
+    Exchange,
 }
 
 /// What was done.
@@ -47,19 +50,19 @@ pub(super) struct Injected {
 }
 
 /// Writes down what happens.
-struct Diary {
+pub(super) struct Diary {
     began: Instant,
     injected: Injected,
 }
 
 impl Diary {
-    fn note(&mut self, text: String) {
+    pub(super) fn note(&mut self, text: String) {
         tracing::info!("{text}");
         let at = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.injected.timeline.push((at, text));
     }
 
-    fn trace(&mut self, seen: bool, text: &str) {
+    pub(super) fn trace(&mut self, seen: bool, text: &str) {
         if seen {
             self.injected.traces += 1;
             self.note(format!("seen: {text}"));
@@ -68,7 +71,7 @@ impl Diary {
 }
 
 /// Looks again and again until something holds; whether it did in time.
-async fn awaited(limit: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+pub(super) async fn awaited(limit: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
     let looked = async {
         let mut again = tokio::time::interval(LOOK_EVERY);
         while !holds().await {
@@ -92,11 +95,12 @@ async fn leader(channels: &[(String, Channel)]) -> anyhow::Result<String> {
 pub(super) async fn inject(
     fault: Fault,
     cluster: &mut Cluster,
-    channels: &[(String, Channel)],
+    servers: &Endpoints,
     seed: &mut Seed,
     began: Instant,
 ) -> anyhow::Result<Injected> {
     let mut diary = Diary { began, injected: Injected::default() };
+    let channels = &servers.all();
     let lead = leader(channels).await?;
     let hold = DEAD + Duration::from_millis(seed.below(1500));
     match fault {
@@ -132,8 +136,9 @@ pub(super) async fn inject(
             disk_full(cluster, channels, &lead, left, hold, &mut diary).await?;
         }
         Fault::DiskError => disk_error(cluster, &lead, hold, &mut diary).await?,
+        Fault::Exchange => exchange::run(cluster, servers, seed, &mut diary).await?,
     }
-    let now = leader(channels).await?;
+    let now = leader(&servers.all()).await?;
     if matches!(fault, Fault::LeaderKill | Fault::Partition | Fault::DiskError) {
         diary.trace(now != lead, &format!("{now} leads instead of {lead}"));
     }

@@ -1,5 +1,6 @@
 //! Scenarios: a cluster, clients, a fault, and what must hold of everything that the clients saw.
 
+mod exchange;
 mod fault;
 pub(crate) mod report;
 
@@ -18,6 +19,7 @@ use crate::history::{History, Outcome, Watched};
 use crate::sample;
 use crate::scenario::fault::{Fault, Injected};
 use crate::seed::Seed;
+use crate::work::endpoints::Endpoints;
 use crate::work::{client, containers, deployment, kv};
 use crate::world::bring_up::Wanted;
 use crate::world::cluster::Cluster;
@@ -34,6 +36,8 @@ const CALM: Duration = Duration::from_secs(2);
 const CONVERGED: Duration = Duration::from_secs(30);
 /// Every member answers with all events within this time after the fault.
 const TRUTH: Duration = Duration::from_secs(30);
+/// Between two attempts of a watch whose stream broke.
+const WATCH_AGAIN: Duration = Duration::from_millis(100);
 /// Writes stop no longer than this when a leader dies. Units: microseconds.
 const OUTAGE_MAX_US: u64 = 1_000_000;
 /// A node is not ready after 3 s of silence, its pods run elsewhere 5 s later.
@@ -108,6 +112,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "disk-error",
         about: "a sync of the leading member's log fails once: it must end, and is started again (needs a C compiler)",
         fault: Fault::DiskError,
+        outage_max_us: OUTAGE_MAX_US,
+        over: &[Over::Store],
+    },
+    Scenario {
+        name: "replace",
+        about: "two members are added, every founding one is replaced by another, two are removed",
+        fault: Fault::Exchange,
         outage_max_us: OUTAGE_MAX_US,
         over: &[Over::Store],
     },
@@ -195,6 +206,7 @@ fn bring_up_cluster(dir: &Path, binary: PathBuf, runtime: &str) -> anyhow::Resul
 /// Lets clients work on a cluster, breaks it, and judges what they saw.
 pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluster) -> anyhow::Result<(Run, History)> {
     let channels = channels(cluster)?;
+    let servers = Endpoints::new(channels.clone());
     if !cluster.store {
         let api = deployment::connect(&cluster.kubeconfig(), None).await?;
         deployment::create(&api, sample::IMAGE, deployment::REPLICAS).await?;
@@ -204,15 +216,15 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let start = kv::current_revision(channels[0].1.clone()).await? + 1;
     let (began, stop) = (Instant::now(), CancellationToken::new());
     let mut random = Seed::new(seed);
-    let workload = kv::run(CLIENTS, channels.clone(), random.fork(), began, stop.clone());
+    let workload = kv::run(CLIENTS, servers.clone(), random.fork(), began, stop.clone());
     let engines = containers::engines(cluster);
     let real = !engines.is_empty();
     let looking = containers::watch(engines, began, stop.clone());
-    let watching = watch_all(&channels, start, stop.clone());
+    let watching = watch_all(&servers, start, &stop);
     let breaking = async {
         tokio::time::sleep(CALM).await;
         let from = us(began);
-        let injected = fault::inject(scenario.fault, cluster, &channels, &mut random, began).await;
+        let injected = fault::inject(scenario.fault, cluster, &servers, &mut random, began).await;
         let to = us(began);
         // The store alone has no application to be whole again.
         let whole = if cluster.store { None } else { Some(settle(cluster).await) };
@@ -221,6 +233,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
         (injected, whole, (from, to))
     };
     let (operations, watches, seen, (injected, whole, fault_us)) = tokio::join!(workload, watching, looking, breaking);
+    let channels = servers.all();
     let truth = truth(&channels, start).await?;
     let hashes = kv::hashes(&channels, TRUTH).await?;
     let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
@@ -271,16 +284,24 @@ pub(crate) fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel
     Ok(all)
 }
 
-async fn watch_all(channels: &[(String, Channel)], start: i64, stop: CancellationToken) -> Vec<(String, Vec<Watched>)> {
-    let each = channels.iter().map(|(name, channel)| {
-        let (name, channel, stop) = (name.clone(), channel.clone(), stop.clone());
-        async move {
-            let (seen, error) = kv::watch(channel, start, None, stop).await;
+/// A watcher for each member there is at first. When its stream breaks, it goes on at the next member where it was, as
+/// client libraries do.
+async fn watch_all(servers: &Endpoints, start: i64, stop: &CancellationToken) -> Vec<(String, Vec<Watched>)> {
+    let each = servers.all().into_iter().enumerate().map(|(mut turn, (name, _))| async move {
+        let (mut seen, mut from) = (Vec::new(), start);
+        let mut again = tokio::time::interval(WATCH_AGAIN);
+        while !stop.is_cancelled() {
+            again.tick().await;
+            let (more, error) = kv::watch(servers.at(turn), from, None, stop.clone()).await;
+            // Every write of the workload has a revision of its own.
+            from = more.last().map_or(from, |last: &Watched| last.revision + 1);
+            seen.extend(more);
             if let Some(error) = error {
-                tracing::info!(server = name, error, "a watch ended with its server");
+                tracing::info!(watcher = name, error, "a watch goes on at another member");
+                turn += 1;
             }
-            (name, seen)
         }
+        (name, seen)
     });
     futures_util::future::join_all(each).await
 }
@@ -298,12 +319,22 @@ async fn truth(channels: &[(String, Channel)], start: i64) -> anyhow::Result<Vec
     };
     let mut all = Vec::new();
     for (name, channel) in channels.iter() {
-        let read = kv::watch(channel.clone(), start, Some(now), CancellationToken::new());
-        let (events, error) = tokio::time::timeout(TRUTH, read).await.with_context(|| format!("{name} is behind"))?;
-        if let Some(error) = error {
-            bail!("{name}: {error}");
+        let mut last = "it is behind".to_owned();
+        let read = async {
+            let mut again = tokio::time::interval(WATCH_AGAIN);
+            loop {
+                again.tick().await;
+                // A member that has just come back may be slow to answer: what it tells in the end counts.
+                match kv::watch(channel.clone(), start, Some(now), CancellationToken::new()).await {
+                    (events, None) => return events,
+                    (_, Some(error)) => last = error,
+                }
+            }
+        };
+        match tokio::time::timeout(TRUTH, read).await {
+            Ok(events) => all.push((name.clone(), events)),
+            Err(_) => bail!("{name}: {last}"),
         }
-        all.push((name.clone(), events));
     }
     Ok(all)
 }

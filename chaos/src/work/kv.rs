@@ -1,7 +1,6 @@
 //! The key/value workload: clients that read, write and compare-and-write a few hot keys through etcd's API.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proto::etcdserverpb as pb;
@@ -16,6 +15,7 @@ use tonic::transport::Channel;
 
 use crate::history::{Call, Operation, Outcome, StateHash, Watched};
 use crate::seed::Seed;
+use crate::work::endpoints::Endpoints;
 
 /// All keys of the workload lie here, outside the cluster's own.
 pub(crate) const PREFIX: &str = "/chaos/";
@@ -65,40 +65,39 @@ async fn hashes_now(channels: &[(String, Channel)]) -> Result<BTreeMap<String, S
 /// Runs clients until `stop`; each client sticks to one server and moves to the next when a call fails.
 pub(crate) async fn run(
     clients: u32,
-    channels: Vec<(String, Channel)>,
+    servers: Endpoints,
     mut seed: Seed,
     began: Instant,
     stop: CancellationToken,
 ) -> Vec<Operation> {
-    let channels = Arc::new(channels);
     let mut tasks = JoinSet::new();
     for client in 0..clients {
-        let (channels, seed, stop) = (channels.clone(), seed.fork(), stop.clone());
-        tasks.spawn(async move { one_client(client, &channels, seed, began, &stop).await });
+        let (servers, seed, stop) = (servers.clone(), seed.fork(), stop.clone());
+        tasks.spawn(async move { one_client(client, &servers, seed, began, &stop).await });
     }
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
 async fn one_client(
     client: u32,
-    channels: &[(String, Channel)],
+    servers: &Endpoints,
     mut seed: Seed,
     began: Instant,
     stop: &CancellationToken,
 ) -> Vec<Operation> {
     let mut operations = Vec::new();
-    let mut server = client as usize % channels.len();
+    let mut turn = client as usize;
     let mut last_seen: BTreeMap<String, i64> = BTreeMap::new();
     while !stop.is_cancelled() {
         let call = next_call(client, operations.len(), &mut seed, &last_seen);
         let invoked_us = elapsed_us(began);
-        let mut kv = KvClient::new(channels[server].1.clone());
+        let mut kv = KvClient::new(servers.at(turn));
         let outcome = perform(&mut kv, &call).await;
         if let Some(mod_revision) = mod_revision(&outcome) {
             last_seen.insert(call.key().to_owned(), mod_revision);
         }
         if matches!(outcome, Outcome::Refused { .. } | Outcome::Unknown { .. }) {
-            server = (server + 1) % channels.len();
+            turn += 1;
             // A failing server must not turn the client into a busy loop.
             let _ = tokio::time::timeout(Duration::from_millis(10), stop.cancelled()).await;
         }

@@ -3,4 +3,5 @@
 pub(crate) mod client;
 pub(crate) mod containers;
 pub(crate) mod deployment;
+pub(crate) mod endpoints;
 pub(crate) mod kv;

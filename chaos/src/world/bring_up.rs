@@ -68,6 +68,7 @@ pub(crate) fn up(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Res
         nodes: wanted.nodes,
         runtime: wanted.runtime.clone(),
         store: false,
+        binary: wanted.binary.clone(),
         processes: Vec::new(),
     };
     match start(&mut cluster, wanted, progress) {

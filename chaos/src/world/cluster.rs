@@ -21,6 +21,9 @@ pub(crate) struct Cluster {
     /// Its servers are members of `raftsman store`, without a Kubernetes API.
     #[serde(default)]
     pub(crate) store: bool,
+    /// The binary that they run.
+    #[serde(default)]
+    pub(crate) binary: PathBuf,
     pub(crate) processes: Vec<Process>,
 }
 

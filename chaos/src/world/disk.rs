@@ -64,12 +64,15 @@ pub(crate) fn empty(dir: &Path) -> anyhow::Result<()> {
     std::fs::remove_file(dir.join(FILLER)).with_context(|| dir.display().to_string())
 }
 
-/// Compiles the library by which syncs fail.
+/// Compiles the library by which syncs fail, once per folder.
 ///
 /// # Errors
 /// Without a C compiler.
 pub(crate) fn failing_sync(dir: &Path) -> anyhow::Result<PathBuf> {
     let (source, library) = (dir.join("failing_sync.c"), dir.join("failing_sync.so"));
+    if library.exists() {
+        return Ok(library);
+    }
     std::fs::write(&source, FAILING_SYNC)?;
     let done = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
     let done = done.context("no C compiler: apt install gcc")?;

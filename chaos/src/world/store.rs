@@ -33,9 +33,10 @@ pub(crate) fn up(dir: PathBuf, members: u8, binary: &Path) -> anyhow::Result<Clu
         nodes: 0,
         runtime: "sim".to_owned(),
         store: true,
+        binary: binary.to_owned(),
         processes: Vec::new(),
     };
-    match start(&mut cluster, binary) {
+    match start(&mut cluster) {
         Ok(()) => Ok(cluster),
         Err(error) => {
             cluster.save()?;
@@ -45,61 +46,72 @@ pub(crate) fn up(dir: PathBuf, members: u8, binary: &Path) -> anyhow::Result<Clu
     }
 }
 
-fn start(cluster: &mut Cluster, binary: &Path) -> anyhow::Result<()> {
+fn start(cluster: &mut Cluster) -> anyhow::Result<()> {
     let layout = cluster.layout();
     network::remove(&layout, &Cluster::places(&layout));
     network::add_bridge(&layout)?;
-    let (own_disks, library) = (disk::can_mount().is_ok(), disk::failing_sync(&cluster.dir));
     let places: Vec<Place> = (1..=cluster.servers).map(|index| layout.server(index)).collect();
     let peers: Vec<String> =
-        places.iter().map(|place| format!("{}=http://{}:{}", place.name, place.address, place.peer_port)).collect();
+        places.iter().map(|place| format!("{}={}", place.name, url(place, place.peer_port))).collect();
     for place in &places {
-        network::add_place(&layout, place)?;
-        if own_disks {
-            disk::mount(&disk::image(&cluster.dir, &place.name), &place.data_dir)?;
-        }
-        let mut command = Vec::new();
-        if let Ok(library) = &library {
-            let trigger = disk::trigger(&cluster.dir, &place.name);
-            command.push("env".to_owned());
-            command.push(format!("LD_PRELOAD={}", library.display()));
-            command.push("FAIL_SYNC_OF=/log/".to_owned());
-            command.push(format!("FAIL_SYNC_WHEN={}", trigger.display()));
-        }
-        command.extend(member(binary, place, &peers));
-        let mut process = Process {
-            name: place.name.clone(),
-            role: "server".to_owned(),
-            pid: 0,
-            started: 0,
-            address: place.address.to_string(),
-            data_dir: place.data_dir.display().to_string(),
-            command,
-            docker_host: None,
-            namespace: place.namespace.clone(),
-            log: cluster.dir.join(format!("{}.log", place.name)).display().to_string(),
-        };
-        process.start()?;
-        cluster.processes.push(process);
+        add(cluster, place, &[format!("--initial-cluster={}", peers.join(","))])?;
     }
-    cluster.save()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(await_writes(cluster, &layout))
 }
 
-fn member(binary: &Path, place: &Place, peers: &[String]) -> Vec<String> {
-    let url = |port: u16| format!("http://{}:{port}", place.address);
+/// Starts one more member in a place of its own; `cluster_flags` say of which group it is.
+///
+/// # Errors
+/// When the place cannot be made, or the process does not start.
+pub(crate) fn add(cluster: &mut Cluster, place: &Place, cluster_flags: &[String]) -> anyhow::Result<()> {
+    network::add_place(&cluster.layout(), place)?;
+    if disk::can_mount().is_ok() {
+        disk::mount(&disk::image(&cluster.dir, &place.name), &place.data_dir)?;
+    }
+    let mut command = Vec::new();
+    if let Ok(library) = disk::failing_sync(&cluster.dir) {
+        let trigger = disk::trigger(&cluster.dir, &place.name);
+        command.push("env".to_owned());
+        command.push(format!("LD_PRELOAD={}", library.display()));
+        command.push("FAIL_SYNC_OF=/log/".to_owned());
+        command.push(format!("FAIL_SYNC_WHEN={}", trigger.display()));
+    }
+    command.extend(member(&cluster.binary, place));
+    command.extend_from_slice(cluster_flags);
+    let mut process = Process {
+        name: place.name.clone(),
+        role: "server".to_owned(),
+        pid: 0,
+        started: 0,
+        address: place.address.to_string(),
+        data_dir: place.data_dir.display().to_string(),
+        command,
+        docker_host: None,
+        namespace: place.namespace.clone(),
+        log: cluster.dir.join(format!("{}.log", place.name)).display().to_string(),
+    };
+    process.start()?;
+    cluster.processes.push(process);
+    cluster.save()
+}
+
+/// Where a port of a member is reached.
+pub(crate) fn url(place: &Place, port: u16) -> String {
+    format!("http://{}:{port}", place.address)
+}
+
+fn member(binary: &Path, place: &Place) -> Vec<String> {
     vec![
         binary.display().to_string(),
         "store".to_owned(),
         format!("--name={}", place.name),
         // A file system's own folder lies beside it.
         format!("--data-dir={}", place.data_dir.join("store").display()),
-        format!("--listen-client-urls={}", url(place.etcd_port)),
-        format!("--advertise-client-urls={}", url(place.etcd_port)),
-        format!("--listen-peer-urls={}", url(place.peer_port)),
-        format!("--initial-advertise-peer-urls={}", url(place.peer_port)),
-        format!("--initial-cluster={}", peers.join(",")),
+        format!("--listen-client-urls={}", url(place, place.etcd_port)),
+        format!("--advertise-client-urls={}", url(place, place.etcd_port)),
+        format!("--listen-peer-urls={}", url(place, place.peer_port)),
+        format!("--initial-advertise-peer-urls={}", url(place, place.peer_port)),
     ]
 }
 
@@ -108,7 +120,7 @@ fn member(binary: &Path, place: &Place, peers: &[String]) -> Vec<String> {
 /// # Errors
 /// Never with addresses of ours.
 pub(crate) fn channel(place: &Place) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{}:{}", place.address, place.etcd_port))?;
+    let endpoint = Endpoint::from_shared(url(place, place.etcd_port))?;
     Ok(endpoint.timeout(CALL_LIMIT).connect_timeout(CALL_LIMIT).connect_lazy())
 }
 

@@ -46,6 +46,18 @@ fn the_store_alone_ends_at_a_failed_sync_and_loses_nothing() {
     assert!(text.contains("disk-error"), "{text}{}", String::from_utf8_lossy(&done.stderr));
 }
 
+#[test]
+fn the_store_is_exchanged_member_by_member_and_loses_nothing() {
+    let Some(mut harness) = harness() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let done = harness.args(["run", "replace", "--over", "store", "--dir"]).arg(dir.path()).output().expect("it runs");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    for property in ["linearizable", "no acknowledged write lost", "watches ordered", "members hold", "left a trace"] {
+        assert!(!text.contains(&format!("    {property}")), "{text}");
+    }
+    assert!(text.contains("replace  "), "{text}{}", String::from_utf8_lossy(&done.stderr));
+}
+
 /// `make run` without its build: real containers where an engine can run.
 #[test]
 fn the_local_cluster_serves_its_application_and_leaves_nothing() {

@@ -24,7 +24,11 @@ fn a_new_member_takes_the_place_of_the_old_one_with_all_it_has() {
     let (named, endpoints) = (format!("new={}", url(new.peer)), format!("{},{}", url(old.client), url(new.client)));
     let endpoints = ["--endpoints", &endpoints];
     let unknown = replace(&[&["other", &named][..], &endpoints].concat()).output().expect("it runs");
-    assert!(text(&unknown.stderr).contains("no member is called \"other\"; there are old"), "{}", text(&unknown.stderr));
+    assert!(
+        text(&unknown.stderr).contains("no member is called \"other\"; there are old"),
+        "{}",
+        text(&unknown.stderr)
+    );
     let alone = replace(&[&["old"][..], &endpoints].concat()).output().expect("it runs");
     assert_eq!(alone.status.code(), Some(2), "{}", text(&alone.stderr));
 
