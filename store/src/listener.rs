@@ -1,8 +1,13 @@
 //! Accepting connections: bounded, ended on request. Those that speak gRPC are served here, joined with the store.
 
+mod greeting;
+
+pub use greeting::Greeting;
+
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,12 +28,17 @@ use crate::lanes::Lanes;
 
 /// A TLS handshake takes so long at most.
 const HANDSHAKE: Duration = Duration::from_secs(3);
+/// Before that, or without it, a connection says in this time which protocol it speaks.
+pub const FIRST_WORDS: Duration = Duration::from_secs(10);
 /// The head of a request of HTTP/1 arrives within this time.
-const HEAD: Duration = Duration::from_secs(30);
+const HEAD: Duration = Duration::from_secs(10);
 /// Bytes of such a head at most.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes under way without an answer per stream.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// A peer that says nothing is asked by the kernel whether it is still there, so long after its last word and so often:
+/// HTTP/1 does not ask by itself.
+const ALIVE_SECONDS: u32 = 30;
 /// Before accepting again when the system would not: it is out of something that others must give back.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -36,6 +46,10 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// must have certificates, and there alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientName(pub Arc<str>);
+
+/// Bytes of requests of one connection that have begun to arrive and are not answered, among the extensions of each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arrived(pub(crate) Arc<AtomicUsize>);
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,11 +159,20 @@ pub async fn accept(
 
 async fn connection<S: Answering>(stream: TcpStream, door: &Door<S>, leaving: &CancellationToken) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    keep_alive(&stream)?;
     let Some(tls) = &door.tls else { return speak(stream, None, door, leaving).await };
     let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).filter(|_| door.names);
     let name = shown.and_then(crate::tls::common_name).map(|name| ClientName(name.into()));
     speak(stream, name, door, leaving).await
+}
+
+/// Has the kernel find out about a peer that went without a word.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &ALIVE_SECONDS)?;
+    Ok(setsockopt(stream, sockopt::TcpKeepInterval, &ALIVE_SECONDS)?)
 }
 
 async fn speak<S: Answering>(
@@ -168,8 +191,9 @@ async fn speak<S: Answering>(
         .keep_alive_interval(door.limits.ask_every)
         .keep_alive_timeout(door.limits.answer_within);
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES_MAX);
-    let service = TowerToHyperService::new(Named { service: door.service.clone(), name });
-    let serving = http.serve_connection(TokioIo::new(stream), service);
+    let service = Named { service: door.service.clone(), name, arrived: Arrived::default() };
+    let stream = TokioIo::new(Greeting::new(stream, FIRST_WORDS));
+    let serving = http.serve_connection(stream, TowerToHyperService::new(service));
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served.map_err(io::Error::other),
@@ -183,6 +207,7 @@ async fn speak<S: Answering>(
 struct Named<S> {
     service: S,
     name: Option<ClientName>,
+    arrived: Arrived,
 }
 
 impl<S: Answering> Service<Request<Incoming>> for Named<S> {
@@ -198,6 +223,7 @@ impl<S: Answering> Service<Request<Incoming>> for Named<S> {
         if let Some(name) = &self.name {
             request.extensions_mut().insert(name.clone());
         }
+        request.extensions_mut().insert(self.arrived.clone());
         self.service.call(request)
     }
 }

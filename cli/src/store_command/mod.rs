@@ -26,6 +26,9 @@ use crate::signals::Ends;
 /// Bytes of the log between snapshots, where entries are large.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
 
+/// Open files that any system allows.
+const FILES: u64 = 1024;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn failed(error: impl std::fmt::Display) -> Failure {
@@ -53,25 +56,33 @@ pub(crate) async fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
         let _ = writeln!(std::io::stderr(), "note: {notice}");
     }
     log::begin(&settings)?;
-    allow_files();
-    serve(&settings).await
+    serve(&settings, allow_files()).await
 }
 
-/// As many open files as the system lets this process have: each connection is one. Go's programs do the same.
-fn allow_files() {
+/// As many open files as the system lets this process have: each connection is one. Go's programs do the same. Answers
+/// how many that is.
+fn allow_files() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised =
         getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         tracing::warn!(%error, "the number of open files stays as low as it is");
     }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(FILES, |(soft, _)| soft)
 }
 
-async fn serve(settings: &Settings) -> Result<(), Failure> {
+/// Connections at most for each of so many listeners. Half of the files that may be open are the store's own, for its log,
+/// its state and its peers: no flood of clients takes those.
+fn connections(files: u64, listeners: usize) -> usize {
+    let share = usize::try_from(files / 2).unwrap_or(usize::MAX) / listeners.max(1);
+    share.clamp(1, Options::default().limits.connections_max)
+}
+
+async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
     foreign(&settings.data_dir)?;
     let mut ends = Ends::new()?;
     let config = config(settings)?;
-    let options = options(settings)?;
+    let options = options(settings, files)?;
     let tls = tls(&settings.clients_tls, settings, "client")?;
     let tls = tls.map(|files| store::tls::acceptor(&files)).transpose().map_err(failed)?;
     // Before the member is anybody's: a port in use is found out while nothing has happened yet.
@@ -129,7 +140,7 @@ fn tls(tls: &Tls, settings: &Settings, kind: &str) -> Result<Option<TlsFiles>, F
     }
 }
 
-fn options(settings: &Settings) -> Result<Options, Failure> {
+fn options(settings: &Settings, files: u64) -> Result<Options, Failure> {
     let auth = AuthOptions::parse(&settings.tokens, settings.token_ttl, settings.bcrypt_cost);
     Ok(Options {
         txn_ops_max: settings.txn_ops_max,
@@ -147,7 +158,7 @@ fn options(settings: &Settings) -> Result<Options, Failure> {
             streams_max: settings.streams_max,
             ask_every: settings.ask_every,
             answer_within: settings.answer_within,
-            ..Options::default().limits
+            connections_max: connections(files, listening(settings).count()),
         },
         ..Options::default()
     })

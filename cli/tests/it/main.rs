@@ -16,6 +16,7 @@ mod reads;
 mod sessions;
 mod store_encryption;
 mod store_flags;
+mod store_hostile;
 mod store_http;
 mod store_replace;
 mod store_tls;

@@ -22,11 +22,26 @@ pub(crate) fn store_command() -> Command {
     command
 }
 
+/// The same with so many open files at most.
+fn limited(files: u64) -> Command {
+    let plain = store_command();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {files} && exec \"$@\"")).arg("sh").arg(plain.get_program());
+    for (name, value) in plain.get_envs() {
+        assert!(value.is_none(), "only taken away");
+        command.env_remove(name);
+    }
+    command.args(plain.get_args()).stdin(Stdio::null());
+    command
+}
+
 /// A member's place; the process lives as long as it.
 pub(crate) struct Member {
     pub(crate) dir: TempDir,
     pub(crate) client: u16,
     pub(crate) peer: u16,
+    /// Files that it may open at most.
+    pub(crate) files: Option<u64>,
     process: Option<Child>,
 }
 
@@ -34,7 +49,8 @@ impl Member {
     pub(crate) fn new() -> Member {
         let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let port = |at: usize| held[at].local_addr().expect("an address").port();
-        Member { dir: tempfile::tempdir().expect("a directory"), client: port(0), peer: port(1), process: None }
+        let dir = tempfile::tempdir().expect("a directory");
+        Member { dir, client: port(0), peer: port(1), files: None, process: None }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
@@ -64,7 +80,7 @@ impl Member {
         environment: &[(&str, String)],
     ) {
         let log = File::create(self.dir.path().join("stderr.txt")).expect("a log");
-        let mut command = store_command();
+        let mut command = self.files.map_or_else(store_command, limited);
         command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().expect("starts");
         let said = process.stdout.take().expect("a pipe");
@@ -78,6 +94,11 @@ impl Member {
             }
         });
         assert!(ready.recv_timeout(PATIENCE).is_ok(), "not ready\n{}", self.said());
+    }
+
+    /// The process that runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("started").id()
     }
 
     /// What it wrote to standard error.

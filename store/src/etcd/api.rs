@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
@@ -20,11 +21,16 @@ use tonic::service::Routes;
 use tower::Service;
 
 use crate::Store;
+use crate::etcd::arriving::{Arriving, Room};
 use crate::etcd::budget::Budget;
 use crate::etcd::calls::Calls;
 use crate::etcd::http::{Http, Part};
-use crate::etcd::{Front, Options, routes};
-use crate::listener::{Door, Limits, serve};
+use crate::etcd::watch::Watching;
+use crate::etcd::{Front, OVERHEAD_BYTES, Options, routes};
+use crate::listener::{Arrived, Door, Limits, serve};
+
+/// Calls with many requests: each message is taken off as it comes.
+const STREAMS: [&str; 2] = ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"];
 
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +53,8 @@ pub struct Api {
     http: Arc<Http>,
     limits: Limits,
     names: bool,
+    /// Bytes of requests that arrive, and what one connection may have of them in any case.
+    arriving: (Arc<AtomicUsize>, usize),
 }
 
 impl std::fmt::Debug for Api {
@@ -58,15 +66,17 @@ impl std::fmt::Debug for Api {
 impl Api {
     pub(crate) fn new(store: &Store, options: Options) -> Api {
         let (limits, names) = (options.limits, options.client_names);
+        let arriving = (Arc::default(), options.request_bytes_max + OVERHEAD_BYTES);
         store.set_quota(options.quota_bytes);
         if let Some(auto) = options.auto_compaction {
             store.auto_compact(auto);
         }
         let calls = Arc::new(Calls::new());
-        let front = Front { store: store.clone(), options: Arc::new(options), budget: Budget::default(), calls };
+        let (options, watching) = (Arc::new(options), Watching::default());
+        let front = Front { store: store.clone(), options, budget: Budget::default(), calls, watching };
         let routes = routes(&front);
         let http = Arc::new(Http::new(front, routes.clone()));
-        Api { store: store.clone(), routes, http, limits, names }
+        Api { store: store.clone(), routes, http, limits, names, arriving }
     }
 
     /// Serves on a listener until the store shuts down.
@@ -76,6 +86,7 @@ impl Api {
             routes: matches!(what, Serves::All | Serves::Grpc).then(|| self.routes.clone()),
             http: (what != Serves::Grpc).then(|| (self.http.clone(), part)),
             calls: self.store.calls().clone(),
+            arriving: self.arriving.clone(),
         };
         let door = Door {
             tls,
@@ -96,9 +107,19 @@ struct Clients {
     http: Option<(Arc<Http>, Part)>,
     /// Waited for before the store ends.
     calls: TaskTracker,
+    /// See `Api`.
+    arriving: (Arc<AtomicUsize>, usize),
 }
 
-type Routed = <Routes as Service<Request<Incoming>>>::Future;
+/// A request whose bytes are counted while they arrive.
+fn counted(request: Request<Incoming>, (all, fair): &(Arc<AtomicUsize>, usize)) -> Request<Arriving> {
+    let arrived = request.extensions().get::<Arrived>();
+    let arrived = arrived.filter(|_| !STREAMS.contains(&request.uri().path()));
+    let room = arrived.map(|arrived| Room { connection: arrived.0.clone(), all: all.clone(), fair: *fair });
+    request.map(|body| Arriving::new(body, room))
+}
+
+type Routed = <Routes as Service<Request<Arriving>>>::Future;
 type Boxed = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Service<Request<Incoming>> for Clients {
@@ -113,7 +134,9 @@ impl Service<Request<Incoming>> for Clients {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let answer = match (&mut self.routes, &self.http) {
-            (Some(routes), http) if http.is_none() || is_grpc(&request) => Either::Left(routes.call(request)),
+            (Some(routes), http) if http.is_none() || is_grpc(&request) => {
+                Either::Left(routes.call(counted(request, &self.arriving)))
+            }
             (_, http) => {
                 let http = http.clone();
                 let answer: Boxed = Box::pin(async move {

@@ -108,11 +108,10 @@ where
                 (None, _) => None,
             };
             let handed = parts.extensions.remove::<Handed>().and_then(|handed| handed.take());
-            let permit = parts.extensions.remove::<super::budget::Held>();
             let body = match (handed, orphaned) {
                 (Some(large), _) => Answer::Large(large),
                 (None, Some(orphaned)) => Answer::Led { body, orphaned: Some(orphaned), _ends: ends },
-                (None, None) => Answer::Plain { body, _held: permit, _ends: ends },
+                (None, None) => Answer::Plain { body, _ends: ends },
             };
             Ok(Response::from_parts(parts, body))
         })
@@ -123,8 +122,8 @@ type Orphaned = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The body of an answer.
 pub(super) enum Answer<R> {
-    /// Of the service, with the memory that it was promised.
-    Plain { body: R, _held: Option<super::budget::Held>, _ends: Option<Ends> },
+    /// Of the service.
+    Plain { body: R, _ends: Option<Ends> },
     /// Of the service, until no leader is left.
     Led { body: R, orphaned: Option<Orphaned>, _ends: Option<Ends> },
     /// Written as it is read.

@@ -103,6 +103,7 @@ impl Kv {
         request: pb::RangeRequest,
         view: View,
         now: Revision,
+        handed: bool,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let header = self.front.store.header(now);
         if request.range_end.is_empty() || request.count_only {
@@ -118,15 +119,20 @@ impl Kv {
         }
         let (measured, wanted) = (view.clone(), request.clone());
         let bytes = tokio::task::spawn_blocking(move || measured.bytes(&wanted.key, &wanted.range_end));
-        let held = self.front.budget.hold(bytes.await.map_err(|error| Status::internal(error.to_string()))?).await;
+        let held = self.front.budget.hold(bytes.await.map_err(|error| Status::internal(error.to_string()))?).await?;
         let answered = tokio::task::spawn_blocking(move || {
-            crate::machine::range::answer(&request, view.range(&request.key, &request.range_end))
+            let answer = crate::machine::range::answer(&request, view.range(&request.key, &request.range_end));
+            let answer = pb::RangeResponse { header, ..answer };
+            if held.is_none() || !handed {
+                Ok((answer, None))
+            } else {
+                Large::kept(answer, held).map(|large| (pb::RangeResponse::default(), Some(large)))
+            }
         });
-        let mut answer = answered.await.map_err(|error| Status::internal(error.to_string()))?;
-        answer.header = header;
+        let (answer, large) = answered.await.map_err(|error| Status::internal(error.to_string()))??;
         let mut response = Response::new(answer);
-        if let Some(held) = held {
-            response.extensions_mut().insert(held);
+        if let Some(large) = large {
+            response.extensions_mut().insert(Handed::new(large));
         }
         Ok(response)
     }
@@ -161,7 +167,7 @@ impl pb::kv_server::Kv for Kv {
         let response = if handed && written(&request) {
             self.range_as_read(request, view, now).await
         } else {
-            self.range_together(request, view, now).await
+            self.range_together(request, view, now, handed).await
         };
         self.front.unchanged(seen)?;
         response

@@ -1,7 +1,8 @@
 //! Ranges written as they are read: what they come to is known before, what they hold is kept nowhere.
 //!
 //! A `RangeResponse` of keys in their order is made of rows as the state machine stores them. The first look measures them
-//! and keeps the first few; the rest is read again, piece by piece, when the client takes it.
+//! and keeps the first few; the rest is read again, piece by piece, when the client takes it. What had to be put together
+//! first goes out in pieces too: nobody else waits for one long message to be written.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,13 +20,15 @@ use proto::mvccpb::KeyValue;
 use tonic::Status;
 
 use crate::View;
+use crate::etcd::budget::Held;
 use crate::machine::codec;
 use crate::machine::range::{bare, filtered, in_order, values};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 256 << 10;
-/// Key and wire type of `RangeResponse.kvs`.
-const KVS: u8 = 2 << 3 | 2;
+/// Number of `RangeResponse.kvs`, and that with its wire type.
+const KVS_TAG: u32 = 2;
+const KVS: u8 = (KVS_TAG as u8) << 3 | 2;
 
 /// Whether a range can be written as it is read.
 pub(super) fn written(request: &pb::RangeRequest) -> bool {
@@ -127,11 +130,35 @@ impl Rows {
     }
 }
 
+/// Where the rows of an answer come from.
+enum Source {
+    Read(Rows),
+    Kept { rows: std::vec::IntoIter<KeyValue>, _held: Option<Held> },
+}
+
+impl Source {
+    /// So many bytes of rows, about; empty at the end.
+    fn piece(&mut self, bytes: usize) -> BytesMut {
+        match self {
+            Source::Read(rows) => rows.piece(bytes).0,
+            Source::Kept { rows, .. } => {
+                let mut piece = BytesMut::new();
+                while piece.len() < bytes
+                    && let Some(row) = rows.next()
+                {
+                    prost::encoding::message::encode(KVS_TAG, &row, &mut piece);
+                }
+                piece
+            }
+        }
+    }
+}
+
 /// A whole answer to a range, as the body of an HTTP response.
 pub(super) struct Large {
     /// What goes out next.
     ready: Option<Bytes>,
-    rows: Rows,
+    rows: Source,
     /// Bytes of rows still to be read.
     left: usize,
     /// What ends the message.
@@ -154,8 +181,25 @@ impl Large {
         let (left, rest) = rows.measure();
         let count = taken + rest;
         let more = request.limit > 0 && i64::try_from(count).unwrap_or(i64::MAX) > request.limit;
-        let head = pb::RangeResponse { header, ..pb::RangeResponse::default() }.encode_to_vec();
         let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let answer = pb::RangeResponse { header, count, more, ..pb::RangeResponse::default() };
+        Large::of(answer, first, left, Source::Read(rows))
+    }
+
+    /// Of an answer that was put together, with the memory that it was promised.
+    ///
+    /// # Errors
+    /// When it is longer than a message can be.
+    pub(super) fn kept(mut answer: pb::RangeResponse, held: Option<Held>) -> Result<Self, Status> {
+        let rows = std::mem::take(&mut answer.kvs);
+        let left = rows.iter().map(|row| prost::encoding::message::encoded_len(KVS_TAG, row)).sum();
+        Large::of(answer, BytesMut::new(), left, Source::Kept { rows: rows.into_iter(), _held: held })
+    }
+
+    /// Of an answer without its rows, of which the first few are here and so many bytes are to come.
+    fn of(answer: pb::RangeResponse, first: BytesMut, left: usize, rows: Source) -> Result<Self, Status> {
+        let pb::RangeResponse { header, count, more, .. } = answer;
+        let head = pb::RangeResponse { header, ..pb::RangeResponse::default() }.encode_to_vec();
         let tail = pb::RangeResponse { count, more, ..pb::RangeResponse::default() }.encode_to_vec();
         let length = u32::try_from(head.len() + first.len() + left + tail.len());
         let length =
@@ -184,8 +228,8 @@ impl Body for Large {
             return Poll::Ready(Some(Ok(Frame::data(ready))));
         }
         if self.left > 0 {
-            let (piece, taken) = self.rows.piece(PIECE_BYTES);
-            if taken == 0 || piece.len() > self.left {
+            let piece = self.rows.piece(PIECE_BYTES);
+            if piece.is_empty() || piece.len() > self.left {
                 return Poll::Ready(Some(Err(Status::internal("a range is not what it was when it was measured"))));
             }
             self.left -= piece.len();

@@ -57,6 +57,9 @@ impl pb::lease_server::Lease for Lease {
         let caller = self.front.caller(&Credentials::of(&request)).await?;
         let mut request = request.into_inner();
         request.ttl = request.ttl.max(ttl_min(self.front.store.election_timeout()));
+        if self.front.store.lease_count() >= self.front.options.leases_max {
+            return Err(Status::resource_exhausted("etcdserver: too many leases"));
+        }
         self.front.room(LEASE_COST).await?;
         if request.id == 0 {
             let random = crate::store::random().map_err(status)?;

@@ -2,7 +2,9 @@
 //!
 //! Source: etcd `server/etcdserver/api/v3rpc`. Error texts are etcd's own: clients match them.
 
+mod answers;
 mod api;
+mod arriving;
 mod auth;
 mod budget;
 mod caller;
@@ -76,6 +78,10 @@ pub struct Options {
     pub quota_bytes: u64,
     /// What is kept of history (`--auto-compaction-mode`, `--auto-compaction-retention`); none: all of it.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Watches at most, over all streams: beyond them only streams with few get further ones.
+    pub watches_max: usize,
+    /// Leases at most.
+    pub leases_max: usize,
     /// Learners at most (`--max-learners`).
     pub learners_max: u32,
     /// A watch that asked for it is told of progress so often when nothing happens.
@@ -103,6 +109,8 @@ impl Default for Options {
             request_bytes_max: 1536 << 10,
             quota_bytes: 0,
             auto_compaction: None,
+            watches_max: 200_000,
+            leases_max: 1_000_000,
             learners_max: 1,
             progress: Duration::from_secs(5),
             auth: AuthOptions::default(),
@@ -122,6 +130,7 @@ struct Front {
     options: Arc<Options>,
     budget: Budget,
     calls: Arc<Calls>,
+    watching: watch::Watching,
 }
 
 impl Front {
@@ -145,15 +154,21 @@ fn routes(front: &Front) -> Routes {
     let bytes_max = front.options.request_bytes_max + OVERHEAD_BYTES;
     let kv = kv::Kv { front: front.clone() };
     let (lock, election) = (lock::Lock { kv: kv.clone() }, election::Election { kv: kv.clone() });
-    let routes = Routes::new(front.guard(KvServer::new(kv).max_decoding_message_size(bytes_max)))
-        .add_service(front.guard(WatchServer::new(watch::Watch { front: front.clone() })))
-        .add_service(front.guard(LeaseServer::new(lease::Lease { front: front.clone() })))
-        .add_service(front.guard(LockServer::new(lock)))
-        .add_service(front.guard(ElectionServer::new(election)))
-        .add_service(front.guard(ClusterServer::new(cluster::Cluster { front: front.clone() })))
-        .add_service(front.guard(MaintenanceServer::new(maintenance::Maintenance { front: front.clone() })))
-        .add_service(front.guard(AuthServer::new(auth::Auth { front: front.clone() })))
-        .add_service(HealthServer::new(health::Health { front: front.clone() }));
+    // All of them take messages of the same size at most, as etcd's do.
+    macro_rules! of {
+        ($server:ident, $service:expr) => {
+            $server::new($service).max_decoding_message_size(bytes_max)
+        };
+    }
+    let routes = Routes::new(front.guard(of!(KvServer, kv)))
+        .add_service(front.guard(of!(WatchServer, watch::Watch { front: front.clone() })))
+        .add_service(front.guard(of!(LeaseServer, lease::Lease { front: front.clone() })))
+        .add_service(front.guard(of!(LockServer, lock)))
+        .add_service(front.guard(of!(ElectionServer, election)))
+        .add_service(front.guard(of!(ClusterServer, cluster::Cluster { front: front.clone() })))
+        .add_service(front.guard(of!(MaintenanceServer, maintenance::Maintenance { front: front.clone() })))
+        .add_service(front.guard(of!(AuthServer, auth::Auth { front: front.clone() })))
+        .add_service(of!(HealthServer, health::Health { front: front.clone() }));
     let (led, patience) = (front.store.led(), 3 * front.store.election_timeout());
     let calls = front.calls.clone();
     let around = move |inner| Entry { inner, led: led.clone(), patience, calls: calls.clone() };

@@ -1,8 +1,10 @@
-//! Many watches over one stream: a task each, all answering into one bounded queue, so that order holds.
+//! Many watches over one stream: a task each, all answering into one bounded queue (`answers`), so that order holds.
 //!
 //! Source: etcd `server/etcdserver/api/v3rpc/watch.go`, `server/storage/mvcc/watcher.go`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,20 +16,19 @@ use proto::mvccpb::Event;
 use proto::mvccpb::event::EventType;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::Interval;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{Revision, WatchBatch, WatchError, WatchSpec};
+use crate::etcd::answers::{self, Answers, Going, Room};
 use crate::etcd::caller::Credentials;
 use crate::etcd::fragment::fragments;
 use crate::etcd::{Front, OVERHEAD_BYTES};
 use crate::machine::permission::{Access, may};
 use crate::{Store, Watcher};
 
-/// Answers waiting for a slow client; a full queue holds its watches back, which then read the history.
-const QUEUE_MAX: usize = 128;
-/// Watches of one stream at most.
-const WATCHES_MAX: usize = 10_000;
+/// Watches that a stream may have whatever others have.
+const FAIR: usize = 1000;
 /// The id of answers that concern no watch, or all.
 const NO_ID: i64 = -1;
 
@@ -36,22 +37,20 @@ pub(super) struct Watch {
     pub(super) front: Front,
 }
 
-type Answers = mpsc::Sender<Result<pb::WatchResponse, Status>>;
-
 #[tonic::async_trait]
 impl pb::watch_server::Watch for Watch {
-    type WatchStream = ReceiverStream<Result<pb::WatchResponse, Status>>;
+    type WatchStream = Going;
 
     async fn watch(
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (answers, queue) = mpsc::channel(QUEUE_MAX);
+        let (answers, going) = Answers::new();
         let (front, watches, tasks) = (self.front.clone(), HashMap::new(), JoinSet::new());
         let credentials = Credentials::of(&request);
         let session = Session { front, credentials, answers, watches, tasks, next_id: 0 };
         self.front.store.track(session.run(request.into_inner()));
-        Ok(Response::new(ReceiverStream::new(queue)))
+        Ok(Response::new(going))
     }
 }
 
@@ -61,6 +60,31 @@ struct Held {
     asks: mpsc::Sender<oneshot::Sender<Option<Revision>>>,
     /// Told once it says nothing any more.
     silent: oneshot::Receiver<()>,
+    _counted: Counted,
+}
+
+/// How many watches there are, over all streams: each is a task and takes memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watching(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+struct Counted(Watching);
+
+impl Watching {
+    fn many(&self, most: usize) -> bool {
+        self.0.load(Ordering::Relaxed) >= most
+    }
+
+    fn one(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Session {
@@ -104,11 +128,11 @@ impl Session {
 
     async fn say(&self, mut answer: pb::WatchResponse, revision: Revision) -> bool {
         answer.header = self.front.store.header(revision);
-        self.answers.send(Ok(answer)).await.is_ok()
+        self.answers.say(answer, None).await
     }
 
     async fn cancel(&mut self, watch_id: i64) -> bool {
-        let Some(Held { asks, silent }) = self.watches.remove(&watch_id) else { return true };
+        let Some(Held { asks, silent, _counted }) = self.watches.remove(&watch_id) else { return true };
         drop(asks);
         // What it was about to say comes before the answer.
         let _ = silent.await;
@@ -138,8 +162,8 @@ impl Session {
             Some("mvcc: watcher range is empty")
         } else if request.watch_id != 0 && self.watches.contains_key(&request.watch_id) {
             Some("mvcc: duplicate watch ID provided on the WatchStream")
-        } else if self.watches.len() >= WATCHES_MAX {
-            Some("etcdserver: too many watches in this stream")
+        } else if self.watches.len() >= FAIR && self.front.watching.many(self.front.options.watches_max) {
+            Some("etcdserver: too many watches")
         } else {
             None
         }
@@ -167,7 +191,7 @@ impl Session {
         };
         let (asks, asked) = mpsc::channel(1);
         let (told, silent) = oneshot::channel();
-        self.watches.insert(id, Held { asks, silent });
+        self.watches.insert(id, Held { asks, silent, _counted: self.front.watching.one() });
         let one = One {
             id,
             start: request.start_revision,
@@ -177,6 +201,7 @@ impl Session {
             answers_bytes: self.front.options.request_bytes_max + OVERHEAD_BYTES,
             answers: self.answers.clone(),
             asked,
+            spare: None,
         };
         let watcher = self.front.store.watch(&spec);
         self.tasks.spawn(async move {
@@ -218,6 +243,14 @@ impl Session {
     }
 }
 
+/// A tick of a clock, if there is one.
+async fn tick(clock: &mut Option<Interval>) {
+    match clock {
+        Some(clock) => drop(clock.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// One watch of a stream.
 struct One {
     id: i64,
@@ -229,6 +262,8 @@ struct One {
     answers_bytes: usize,
     answers: Answers,
     asked: mpsc::Receiver<oneshot::Sender<Option<Revision>>>,
+    /// Room that was waited for.
+    spare: Option<Room>,
 }
 
 impl One {
@@ -238,8 +273,8 @@ impl One {
             self.end(&WatchError::Compacted { compact_revision }).await;
             return self.id;
         }
-        let mut quiet = tokio::time::interval(self.progress);
-        quiet.reset();
+        let mut quiet = self.request.progress_notify.then(|| tokio::time::interval(self.progress));
+        quiet.iter_mut().for_each(Interval::reset);
         loop {
             let going = tokio::select! {
                 biased;
@@ -248,10 +283,10 @@ impl One {
                     None => false,
                 },
                 batch = watcher.next() => {
-                    quiet.reset();
-                    self.batch(&watcher, batch).await
+                    quiet.iter_mut().for_each(Interval::reset);
+                    self.batch(&mut watcher, batch).await
                 }
-                _ = quiet.tick(), if self.request.progress_notify => match self.synced(&watcher) {
+                () = tick(&mut quiet) => match self.synced(&watcher) {
                     Some(revision) => {
                         let answer = pb::WatchResponse { watch_id: self.id, ..Default::default() };
                         self.say(answer, revision).await
@@ -266,7 +301,7 @@ impl One {
     }
 
     /// Says everything that there is, then how far that is.
-    async fn told(&self, watcher: &mut Watcher, asked: oneshot::Sender<Option<Revision>>) -> bool {
+    async fn told(&mut self, watcher: &mut Watcher, asked: oneshot::Sender<Option<Revision>>) -> bool {
         while let Some(batch) = watcher.next().now_or_never() {
             if !self.batch(watcher, batch).await {
                 return false;
@@ -282,9 +317,9 @@ impl One {
         (synced >= self.start && synced <= self.store.revision()).then_some(synced)
     }
 
-    async fn batch(&self, watcher: &Watcher, batch: Result<WatchBatch, WatchError>) -> bool {
+    async fn batch(&mut self, watcher: &mut Watcher, batch: Result<WatchBatch, WatchError>) -> bool {
         match batch {
-            Ok(batch) => self.events(batch, watcher.compacted()).await,
+            Ok(batch) => self.events(batch, watcher).await,
             Err(error) => {
                 self.end(&error).await;
                 false
@@ -294,10 +329,11 @@ impl One {
 
     async fn say(&self, mut answer: pb::WatchResponse, revision: Revision) -> bool {
         answer.header = self.store.header(revision);
-        self.answers.send(Ok(answer)).await.is_ok()
+        self.answers.say(answer, None).await
     }
 
-    async fn events(&self, batch: WatchBatch, compacted: Revision) -> bool {
+    async fn events(&mut self, batch: WatchBatch, watcher: &mut Watcher) -> bool {
+        let compacted = watcher.compacted();
         let events: Vec<Event> = batch
             .events
             .iter()
@@ -309,14 +345,25 @@ impl One {
                 Event { r#type: event.r#type, kv: event.kv.clone(), prev_kv }
             })
             .collect();
-        if events.is_empty() {
+        let Some(first) = events.first().and_then(|event| event.kv.as_ref()).map(|kv| kv.mod_revision) else {
             return true;
+        };
+        let bytes = answers::bytes(&events);
+        let mut room = self.spare.take().or_else(|| self.answers.room(bytes));
+        if room.is_none() {
+            watcher.back_to(first);
+            drop((batch, events));
+            self.spare = self.answers.wait(bytes).await;
+            return self.spare.is_some();
         }
         let header = self.store.header(batch.revision);
         let answer = pb::WatchResponse { header, watch_id: self.id, events, ..Default::default() };
         let bytes_max = if self.request.fragment { self.answers_bytes } else { usize::MAX };
-        for part in fragments(answer, bytes_max) {
-            if self.answers.send(Ok(part)).await.is_err() {
+        let mut parts = fragments(answer, bytes_max).into_iter().peekable();
+        while let Some(part) = parts.next() {
+            // Free again once the last part is gone.
+            let own = room.take_if(|_| parts.peek().is_none());
+            if !self.answers.say(part, own).await {
                 return false;
             }
         }

@@ -324,6 +324,10 @@ impl Machine {
         self.inner.leases.lock().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining)).collect()
     }
 
+    pub(crate) fn lease_count(&self) -> usize {
+        self.inner.leases.lock().len()
+    }
+
     /// What counts a lease down.
     pub(crate) fn lease_times(&self, id: i64) -> Option<Times> {
         self.inner.leases.lock().get(id).map(Times::of)

@@ -12,7 +12,7 @@ use crate::machine::codec::{self, Header};
 use crate::machine::record::{self, Held, Place, Record};
 
 /// Bytes of events read at once, about.
-const EVENTS_BYTES: usize = 4 << 20;
+const EVENTS_BYTES: usize = 512 << 10;
 
 /// A consistent picture of the local replica; reads never wait and never change.
 #[derive(Clone)]

@@ -49,6 +49,8 @@ use crate::store::identity::{self, Identity};
 use crate::store::survivor;
 use crate::store::{Inner, Store, scrub};
 
+/// Connections of other members at most: each has a handful.
+const CONNECTIONS_MAX: usize = 256;
 /// Between attempts to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -368,7 +370,8 @@ async fn listen(
         }
         let listener = TcpListener::bind(&url.authority).await.map_err(|error| stopped(format!("{url}: {error}")))?;
         let (tls, service) = (tls.clone().filter(|_| url.tls), routes.clone());
-        let door = Door { tls, names: false, http1: false, limits: Limits::default(), lanes: None, service };
+        let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
+        let door = Door { tls, names: false, http1: false, limits, lanes: None, service };
         // Members are served until the very end.
         serve(listener, door, tasks, &Ends { leaving: cancel.clone(), cancel: cancel.clone() });
     }

@@ -22,6 +22,11 @@ impl Store {
         self.etcd(options).serve(listener, tls, Serves::All);
     }
 
+    /// How many leases there are.
+    pub(crate) fn lease_count(&self) -> usize {
+        self.inner.machine.lease_count()
+    }
+
     /// Where connections of etcd's clients are served.
     pub(crate) fn lanes(&self) -> &Arc<Lanes> {
         &self.inner.lanes

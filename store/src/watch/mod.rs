@@ -20,6 +20,8 @@ use crate::machine::view::{View, at};
 
 /// Events looked at per step, about; bounds what a batch holds.
 const STEP: usize = 1024;
+/// Bytes of earlier values that are looked up for one step, about: whole revisions are never cut.
+const EARLIER_BYTES: usize = 512 << 10;
 
 /// Where watchers that fell behind read on.
 pub(crate) trait Past: Send + Sync {
@@ -90,6 +92,11 @@ impl Watcher {
         }
     }
 
+    /// Goes back: what was delivered from a revision on is delivered again.
+    pub(crate) fn back_to(&mut self, revision: Revision) {
+        self.next = self.next.min(revision);
+    }
+
     /// What is compacted now.
     pub(crate) fn compacted(&self) -> Revision {
         self.ring.compacted()
@@ -110,7 +117,17 @@ impl Watcher {
         }
         let (records, revision) = view.records(self.next, STEP);
         let wanted = records.into_iter().filter(|record| self.wants(&record.kv.key));
-        let events = wanted.map(|record| Arc::new(Occurrence::new(self.complete(&view, record)))).collect();
+        let (mut events, mut earlier, mut last) = (Vec::new(), 0, 0);
+        for record in wanted {
+            let at = record.kv.mod_revision;
+            if earlier >= EARLIER_BYTES && at != last {
+                return Ok(WatchBatch { revision: last, events });
+            }
+            let event = self.complete(&view, record);
+            earlier += event.prev_kv.as_ref().map_or(0, |kv| kv.value.len());
+            last = at;
+            events.push(Arc::new(Occurrence::new(event)));
+        }
         Ok(WatchBatch { revision, events })
     }
 

@@ -20,7 +20,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// The newest events keep what readers noted about them.
 const NOTES_MAX: usize = 256;
 /// Bytes of wanted events at once, about: whole revisions are never cut.
-const STEP_BYTES: usize = 4 << 20;
+const STEP_BYTES: usize = 512 << 10;
 /// Topics; several paths may share one.
 const TOPICS: usize = 64;
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod backup;
+mod bounds;
 mod cluster;
 mod cluster_api;
 mod crash;

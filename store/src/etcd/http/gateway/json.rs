@@ -31,6 +31,38 @@ pub(super) enum Found {
     Half,
 }
 
+/// Finds where the first object of a body ends, looking at each byte once however the body is cut.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    at: usize,
+    depth: usize,
+    /// Within a string, and perhaps behind a backslash.
+    string: bool,
+    escaped: bool,
+}
+
+impl Scan {
+    /// Goes on where it was; whether the object is whole, or what is there is none.
+    pub(super) fn whole(&mut self, body: &[u8]) -> bool {
+        while let Some(byte) = body.get(self.at) {
+            self.at += 1;
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.string => self.escaped = true,
+                b'"' if self.string => self.string = false,
+                _ if self.string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'"' if self.depth > 0 => self.string = true,
+                b'}' | b']' if self.depth > 1 => self.depth -= 1,
+                b'}' | b']' => return true,
+                _ if self.depth == 0 && !byte.is_ascii_whitespace() => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+}
+
 /// Reads the first message of a body; unknown fields are left out.
 ///
 /// # Errors
@@ -151,6 +183,25 @@ mod tests {
             through("etcdserverpb.Lease", "LeaseGrant", r#"{"TTL":"10","ID":5}"#).expect("read"),
             r#"{"TTL":"10","ID":"5"}"#
         );
+    }
+
+    #[test]
+    fn the_end_of_an_object_is_found_however_it_is_cut() {
+        for (body, end) in [
+            (r#" {"a":{"b":[1,{}]}}{"c":1}"#, Some(19)),
+            (r#"{"a":"}\"}\\"} "#, Some(14)),
+            (r#"{"a":"}"#, None),
+            ("\n ", None),
+            (r#"[[{"#, None),
+            ("x", Some(1)),
+            (r#""text"#, Some(1)),
+            ("}", Some(1)),
+        ] {
+            let mut scan = Scan::default();
+            let found = (1..=body.len()).find(|length| scan.whole(&body.as_bytes()[..*length]));
+            assert_eq!(found, end, "{body}");
+            assert_eq!(Scan::default().whole(body.as_bytes()), end.is_some(), "{body}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod bindings;
 mod json;
 mod stream;
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -20,6 +22,8 @@ use crate::etcd::http::reply;
 use crate::etcd::{Front, OVERHEAD_BYTES};
 use crate::listener::ClientName;
 
+/// A body with one message arrives within this time.
+const BODY: Duration = Duration::from_secs(30);
 /// Tells the services that the certificate of a connection is not the caller's.
 const MARK: HeaderName = HeaderName::from_static("grpcgateway-accept");
 /// Headers that become metadata under the name behind it.
@@ -80,7 +84,9 @@ async fn single(
     message_max: usize,
 ) -> Result<bytes::Bytes, Status> {
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let body = Limited::new(request.into_body(), json_max(message_max)).collect().await;
+    let body = Limited::new(request.into_body(), json_max(message_max)).collect();
+    let body =
+        tokio::time::timeout(BODY, body).await.map_err(|_| Status::deadline_exceeded("a body that does not end"))?;
     let body = body.map_err(|error| match error.downcast::<http_body_util::LengthLimitError>() {
         // In base64 and braces, three bytes are four.
         Ok(_) => too_large(length.map_or(json_max(message_max), |length: usize| length / 4 * 3), message_max),

@@ -13,13 +13,14 @@ use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::etcd::http::gateway::json::{self, Found};
+use crate::etcd::http::gateway::json::{self, Found, Scan};
 use crate::etcd::http::gateway::{json_max, success, too_large, with_status};
 
 /// A client's messages as they arrive.
 struct Reading {
     body: Incoming,
     arrived: BytesMut,
+    scan: Scan,
     kind: MessageDescriptor,
     message_max: usize,
     /// The call goes on after the last message: a client with `curl` has only one body to send.
@@ -31,7 +32,8 @@ struct Reading {
 pub(super) fn requests(body: Incoming, method: &MethodDescriptor, message_max: usize) -> Body {
     let held = method.full_name() == "etcdserverpb.Watch.Watch";
     let kind = method.input();
-    let reading = Reading { body, arrived: BytesMut::new(), kind, message_max, held, ended: false };
+    let (arrived, scan) = (BytesMut::new(), Scan::default());
+    let reading = Reading { body, arrived, scan, kind, message_max, held, ended: false };
     let frames = unfold(reading, |mut reading| async move {
         let framed = reading.next().await?;
         Some((framed.map(Frame::data), reading))
@@ -41,14 +43,18 @@ pub(super) fn requests(body: Incoming, method: &MethodDescriptor, message_max: u
 
 impl Reading {
     async fn next(&mut self) -> Option<Result<Bytes, Status>> {
-        // Looked at again only when a message may have ended.
-        let mut look = !self.arrived.is_empty();
         loop {
-            let found = if look || self.ended { json::read(&self.kind, &self.arrived) } else { Ok(Found::Half) };
+            // Read once, when it is whole: whoever sends byte after byte does not have all of them looked at each time.
+            let whole = self.scan.whole(&self.arrived);
+            let found = if whole || self.ended { json::read(&self.kind, &self.arrived) } else { Ok(Found::Half) };
             match found {
                 Ok(Found::Message(framed, length)) => {
                     self.arrived.advance(length);
+                    self.scan = Scan::default();
                     return Some(Ok(framed));
+                }
+                Ok(Found::Half) if whole => {
+                    return Some(Err(Status::invalid_argument("Failed to decode request: proto: no object")));
                 }
                 Err(why) => return Some(Err(Status::invalid_argument(format!("Failed to decode request: {why}")))),
                 Ok(_) if self.ended && self.held => return std::future::pending().await,
@@ -60,9 +66,7 @@ impl Reading {
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => {
-                    let data = frame.into_data().unwrap_or_default();
-                    look = data.contains(&b'}');
-                    self.arrived.extend_from_slice(&data);
+                    self.arrived.extend_from_slice(&frame.into_data().unwrap_or_default());
                 }
                 // Whoever has gone gets no answer either.
                 Some(Err(_)) => return None,
