@@ -6,7 +6,8 @@ mod page;
 mod reader;
 mod tree;
 
-pub use reader::{Damaged, Database};
+pub use reader::{Damaged, Database, Rows, Source};
+pub(crate) use reader::damaged;
 
 use page::{FREELIST, LEAF, PAGE_BYTES, header, meta};
 use tree::Tree;

@@ -29,12 +29,8 @@ fn written(contents: &[(&'static str, Keys)]) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8], name: &str) -> Result<Keys, super::Damaged> {
-    let mut keys = Keys::new();
-    Database::open(bytes)?.bucket(name, &mut |key, value| {
-        keys.insert(key.to_vec(), value.to_vec());
-        true
-    })?;
-    Ok(keys)
+    let database = Database::open(bytes)?;
+    database.bucket(name)?.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
 }
 
 #[test]
@@ -48,6 +44,61 @@ fn many_keys_make_several_levels() {
     assert_eq!(read(&bytes, "other"), Ok(Keys::new()));
 }
 
+/// The words of a page, by its number.
+fn at(page: usize, offset: usize) -> usize {
+    page * 4096 + offset
+}
+
+#[test]
+fn the_whole_page_of_meta_data_of_the_later_transaction_counts() {
+    let keys = Keys::from([(b"a".to_vec(), b"1".to_vec())]);
+    let good = written(&[("key", keys.clone())]);
+    let mut first = good.clone();
+    first[at(0, 40)] ^= 1;
+    assert_eq!(read(&first, "key").as_ref(), Ok(&keys), "the second is found without the first");
+    let mut second = good.clone();
+    second[at(1, 40)] ^= 1;
+    assert_eq!(read(&second, "key").as_ref(), Ok(&keys));
+    second[at(0, 40)] ^= 1;
+    assert!(read(&second, "key").is_err_and(|why| why.to_string().contains("neither page of meta data")));
+    // A later transaction leads elsewhere.
+    let mut later = good.clone();
+    later[at(0, 0)..at(1, 0)].copy_from_slice(&{
+        let mut page = super::meta(0, u64::MAX, (good.len() / 4096) as u64);
+        page[16 + 48..16 + 56].copy_from_slice(&9_u64.to_le_bytes());
+        let sum = super::page::checksum(&page[16..16 + 56]).to_le_bytes();
+        page[16 + 56..16 + 64].copy_from_slice(&sum);
+        page.resize(4096, 0);
+        page
+    });
+    assert!(read(&later, "key").is_err_and(|why| why.to_string().contains("is none of the")));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let keys: Keys = (0..40_000_u64).map(|key| (key.to_be_bytes().to_vec(), vec![7; 40])).collect();
+    let good = written(&[("key", keys)]);
+    // The first leaf, and the first page above leaves.
+    let branch = (3..).find(|page| good[at(*page, 8)] == 1).expect("a page of pages");
+    for (place, bytes, why) in [
+        (at(3, 0), &[9][..], "lies another one"),
+        (at(3, 8), &[4], "is of kind 0x4"),
+        (at(3, 10), &[0xff, 0xff], "beyond the page's end"),
+        (at(3, 12), &[0xff, 0xff, 0xff, 0xff], "claims 4294967295 more pages"),
+        (at(3, 16), &[1], "a bucket lies where keys must be"),
+        (at(3, 16 + 4), &[0xff, 0xff, 0xff, 0xff], "beyond the page's end"),
+        (at(branch, 16 + 8), &[0xff], "not in order"),
+        (at(branch, 10), &[0, 0], "leads nowhere"),
+        // To itself, for ever.
+        (at(branch, 16 + 8), &u64::try_from(branch).expect("small").to_le_bytes(), "in a circle"),
+    ] {
+        let mut bad = good.clone();
+        bad[place..place + bytes.len()].copy_from_slice(bytes);
+        let said = read(&bad, "key").expect_err("refused").to_string();
+        assert!(said.contains(why), "{said} instead of {why}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(
@@ -59,12 +110,23 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_survived(at in 0_usize..20_000, byte in any::<u8>(), cut in 0_usize..40_000) {
+    fn damage_is_refused_or_changes_keys_alone(flips in proptest::collection::vec((any::<usize>(), 0_u8..8), 1..6)) {
         let keys: Keys = (0..300_u64).map(|key| (key.to_be_bytes().to_vec(), vec![7; 40])).collect();
-        let mut bytes = written(&[("key", keys)]);
-        let at = at % bytes.len();
-        bytes[at] ^= byte;
-        bytes.truncate(bytes.len().saturating_sub(cut));
-        let _ = read(&bytes, "key");
+        let mut bytes = written(&[("key", keys.clone())]);
+        for (at, bit) in flips {
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+        }
+        if let Ok(found) = read(&bytes, "key") {
+            prop_assert!(found.len() <= 300, "{} keys of 300", found.len());
+        }
+    }
+
+    #[test]
+    fn every_cut_is_found(cut in 1_usize..40_000) {
+        let keys: Keys = (0..300_u64).map(|key| (key.to_be_bytes().to_vec(), vec![7; 40])).collect();
+        let bytes = written(&[("key", keys)]);
+        let left = bytes.len().saturating_sub(cut);
+        prop_assert!(read(&bytes[..left], "key").is_err());
     }
 }
