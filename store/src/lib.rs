@@ -18,6 +18,7 @@ mod lock;
 pub mod log;
 mod machine;
 pub mod metrics;
+pub mod moving;
 pub mod pem;
 mod raft;
 mod seal;

@@ -8,6 +8,8 @@ const HEAD: &str = "\
 One member of a key-value store that speaks etcd's v3 API, with etcd's own flags.
 
 Usage: raftsman store [FLAGS]
+       raftsman store import --help    an etcd's data as a new data directory
+       raftsman store export --help    a store's data to an etcd
 
 A store of one member, its data below ./default.etcd, clients at http://localhost:2379:
   raftsman store

@@ -1,6 +1,7 @@
 //! `raftsman store`: one member of a store that speaks etcd's API, until it is told to end.
 
 mod log;
+mod moving;
 mod ready;
 
 use std::ffi::OsString;
@@ -37,6 +38,9 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// Runs what the arguments, variables and the configuration file ask for.
 pub(crate) async fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
+    if let Some(done) = moving::run(&arguments).await {
+        return done;
+    }
     let text =
         |text: OsString| text.into_string().map_err(|text| Failure::usage(format!("{}: no text", text.display())));
     let arguments = arguments.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -170,7 +174,8 @@ fn foreign(dir: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::refused(format!(
-        "{}: this is the data of an etcd; choose an empty --data-dir; `etcdctl make-mirror` copies the keys of an etcd that runs",
+        "{0}: this is the data of an etcd; `raftsman store import --snapshot-file {0}/member/snap/db --data-dir NEW` makes a \
+         directory of it that can be started here (--endpoints, while the etcd runs)",
         dir.display()
     )))
 }

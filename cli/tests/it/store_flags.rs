@@ -61,7 +61,7 @@ fn what_no_etcd_knows_or_what_cannot_be_is_refused() {
         (&["--election-timeout=soon"], 2, "--election-timeout: \"soon\" is not a whole number"),
         (&["--listen-client-urls=http://127.0.0.1:0"], 2, "--advertise-client-urls is required"),
         (&["--config-file=/nowhere/at/all.yml"], 2, "/nowhere/at/all.yml: No such file"),
-        (&["--data-dir", foreign.to_str().expect("text")], 4, "etcdctl make-mirror"),
+        (&["--data-dir", foreign.to_str().expect("text")], 4, "raftsman store import --snapshot-file"),
     ] {
         let output = store_command().args(arguments).current_dir(dir.path()).output().expect("it runs");
         let said = text(&output.stderr);

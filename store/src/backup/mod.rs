@@ -19,20 +19,16 @@ use archive::{Reader, Writer};
 
 use crate::Error;
 use crate::api::{Epoch, Revision};
-use crate::engine::rocks::{self, Rocks};
-use crate::engine::{Batch, Engine, Family};
-use crate::machine::codec::{self, Header};
-use crate::machine::record::{self, Record};
+use crate::engine::rocks;
+use crate::machine::{Machine, auth};
+use crate::machine::codec::Header;
 use crate::machine::view::View;
-use crate::machine::{auth, compaction, lease};
 use crate::store::CONTEXTS;
 
 /// Added to the revision: the old group may have written on after the backup.
 const REVISIONS_ABOVE: Revision = 1_000_000_000;
 /// Added to the epoch, for the same reason.
 const EPOCHS_ABOVE: Epoch = 1 << 20;
-/// Keys written together.
-const TOGETHER: usize = 1000;
 
 /// What a backup says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,31 +123,26 @@ pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupErr
     let content = |what: &str| BackupError::Content(what.to_owned());
     let first = reader.record()?.ok_or_else(|| content("it is empty"))?;
     let manifest: Manifest = serde_json::from_slice(&first).map_err(|error| BackupError::Content(error.to_string()))?;
-    let engine = Rocks::open(&compaction::current_generation(&data_dir.join("state"))?, None, rocks::SMALL)
-        .map_err(Error::from)?;
-    let mut batch = Batch::default();
+    let mut loader = Machine::loader(&data_dir.join("state"), rocks::SMALL, None)?;
     for _ in 0..manifest.leases {
         let record = reader.record()?.ok_or_else(|| content("leases are missing"))?;
         let word = |at: usize| record.get(at..at + 8).map(|word| i64::from_be_bytes(word.try_into().expect("eight")));
         let (Some(id), Some(ttl), Some(left)) = (word(0), word(8), word(16)) else {
             return Err(content("a lease is too short"));
         };
-        batch.put(Family::Lease, lease::row(id, &[]), lease::words(ttl, left));
+        loader.lease(id, ttl, left);
     }
     for _ in 0..manifest.auth {
         let record = Bytes::from(reader.record()?.ok_or_else(|| content("users are missing"))?);
-        let row = auth_row(&record).ok_or_else(|| content("a row of the auth store is none"))?;
-        batch.put(Family::Meta, row.0, row.1);
+        let row = auth_row(&record).filter(|(row, value)| loader.auth_row(row.clone(), value.clone()));
+        row.ok_or_else(|| content("a row of the auth store is none"))?;
     }
     let (mut keys, mut position) = (0, 0_u32);
     while let Some(record) = reader.record()? {
         let kv = KeyValue::decode(Bytes::from(record)).map_err(|error| BackupError::Content(error.to_string()))?;
         keys += 1;
         position += 1;
-        put(&mut batch, kv, position);
-        if batch.changes.len() >= TOGETHER {
-            engine.write(std::mem::take(&mut batch)).map_err(Error::from)?;
-        }
+        loader.change(kv, false, position)?;
     }
     if keys != manifest.keys {
         return Err(BackupError::Content(format!("{keys} keys instead of {}", manifest.keys)));
@@ -164,9 +155,7 @@ pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupErr
         epoch_base: manifest.epoch + EPOCHS_ABOVE,
         ..Header::new()
     };
-    batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
-    engine.write(batch).map_err(Error::from)?;
-    engine.flush().map_err(Error::from)?;
+    loader.finish(header)?;
     Ok(manifest)
 }
 
@@ -175,16 +164,7 @@ fn auth_row(record: &Bytes) -> Option<(Bytes, Bytes)> {
     let (length, rest) = record.split_first_chunk()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     let (row, value) = rest.split_at_checked(length)?;
-    // Nothing else of the machine is anybody's to set.
-    auth::is_row(row).then(|| (record.slice_ref(row), record.slice_ref(value)))
-}
-
-/// A key as the machine keeps it: its newest value, and the event that set it.
-fn put(batch: &mut Batch, kv: KeyValue, position: u32) {
-    if kv.lease != 0 {
-        batch.put(Family::Lease, lease::row(kv.lease, &kv.key), Bytes::new());
-    }
-    record::write(batch, None, &Record::after(None, kv, false, position));
+    Some((record.slice_ref(row), record.slice_ref(value)))
 }
 
 /// What a backup says of itself; the rest is not looked at.
@@ -202,7 +182,7 @@ pub fn manifest(source: impl Read) -> Result<Manifest, BackupError> {
 /// As `restore`, and when the store that comes up holds something else than the backup says.
 pub fn verify(source: impl Read, scratch: &Path) -> Result<Manifest, BackupError> {
     let manifest = restore(source, scratch)?;
-    let machine = crate::machine::Machine::open(&scratch.join("state"), None, rocks::SMALL)?;
+    let machine = Machine::open(&scratch.join("state"), None, rocks::SMALL)?;
     let view = machine.view();
     let found = view.range(&[0], &[0]).count() as u64;
     if found != manifest.keys || view.revision() < manifest.revision {

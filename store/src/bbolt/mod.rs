@@ -6,8 +6,8 @@ mod page;
 mod reader;
 mod tree;
 
-pub use reader::{Damaged, Database, Rows, Source};
 pub(crate) use reader::damaged;
+pub use reader::{Damaged, Database, Rows, Source};
 
 use page::{FREELIST, LEAF, PAGE_BYTES, header, meta};
 use tree::Tree;

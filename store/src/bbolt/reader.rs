@@ -85,8 +85,12 @@ fn meta(bytes: &[u8]) -> Option<Meta> {
     let known = word(body, 0)? == MAGIC && word(body, 4)? == VERSION;
     let page_bytes = word(body, 8)?;
     let possible = page_bytes.is_power_of_two() && PAGE_BITS.contains(&page_bytes.trailing_zeros());
-    let found =
-        Meta { page_bytes: page_bytes.into(), root: long(body, 16)?, pages: long(body, 40)?, transaction: long(body, 48)? };
+    let found = Meta {
+        page_bytes: page_bytes.into(),
+        root: long(body, 16)?,
+        pages: long(body, 40)?,
+        transaction: long(body, 48)?,
+    };
     (whole && known && possible).then_some(found)
 }
 

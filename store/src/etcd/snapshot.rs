@@ -14,22 +14,12 @@ use crate::bbolt::{Bucket, Each, Plan};
 use crate::machine::auth::Auth;
 use crate::machine::codec;
 use crate::machine::record::Place;
+use crate::moving::database::StoredLease;
 
 /// Bytes in a message.
 const PIECE_BYTES: usize = 32 << 10;
 /// The oldest etcd whose format this is; newer ones take it too.
 const VERSION: &str = "3.6.0";
-
-/// A lease as etcd stores it.
-#[derive(Clone, PartialEq, prost::Message)]
-struct StoredLease {
-    #[prost(int64, tag = "1")]
-    id: i64,
-    #[prost(int64, tag = "2")]
-    ttl: i64,
-    #[prost(int64, tag = "3")]
-    remaining_ttl: i64,
-}
 
 /// What a snapshot is made of.
 pub(crate) struct Contents {

@@ -2,6 +2,8 @@
 //!
 //! Source: etcd `server/auth/store.go`.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,25 +22,11 @@ use crate::engine::{Batch, Family, Snapshot};
 use crate::machine::codec::decode;
 use crate::machine::pending::refusal;
 use crate::machine::permission::Rights;
+use rows::{ROLE_ROWS, STATE_ROW, State, USER_ROWS};
+pub(crate) use rows::{is_row, rows, written};
 
 /// The user that must be there for others to be asked who they are, and the role that may do everything.
 pub(crate) const ROOT: &str = "root";
-
-/// Where rows lie in `Family::Meta`.
-const STATE_ROW: &[u8] = b"auth/state";
-const USER_ROWS: &str = "auth/user/";
-const ROLE_ROWS: &str = "auth/role/";
-/// The first row after all of them.
-const ROWS: (&[u8], &[u8]) = (b"auth/", b"auth0");
-
-/// What a row holds besides users and roles.
-#[derive(Clone, PartialEq, prost::Message)]
-struct State {
-    #[prost(bool, tag = "1")]
-    enabled: bool,
-    #[prost(uint64, tag = "2")]
-    revision: u64,
-}
 
 /// The auth store.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,16 +99,6 @@ pub(crate) fn failed() -> Refusal {
 /// What etcd says to those who ask for a token that nobody needs.
 pub(crate) fn not_enabled() -> Refusal {
     precondition("etcdserver: authentication is not enabled")
-}
-
-/// The rows of the auth store, for backups.
-pub(crate) fn rows(snapshot: &dyn Snapshot) -> impl Iterator<Item = (Bytes, Bytes)> + '_ {
-    snapshot.scan(Family::Meta, ROWS.0, Some(ROWS.1))
-}
-
-/// Whether a row belongs to the auth store.
-pub(crate) fn is_row(key: &[u8]) -> bool {
-    key >= ROWS.0 && key < ROWS.1
 }
 
 impl Auth {

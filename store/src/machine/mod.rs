@@ -9,6 +9,7 @@ pub(crate) mod codec;
 pub(crate) mod compaction;
 pub(crate) mod hash;
 pub(crate) mod lease;
+pub(crate) mod load;
 mod pending;
 pub(crate) mod permission;
 pub(crate) mod range;
@@ -44,6 +45,7 @@ use auth::Auth;
 use codec::{FORMAT, HEADER_KEY};
 use hash::{Milestones, Sum};
 use lease::{Leases, Times};
+use load::Loader;
 use pending::Pending;
 use tokens::Tokens;
 use view::View;
@@ -152,6 +154,15 @@ impl Machine {
         Machine::with(engine, Some(home))
     }
 
+    /// What loads a state into a directory that holds none yet.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn loader(dir: &Path, memory: usize, sealer: Option<Arc<Sealer>>) -> Result<Loader, Error> {
+        let home = Home { dir: dir.to_owned(), lock: None, memory, sealer };
+        Ok(Loader::new(home.engine(&compaction::current_generation(dir)?)?))
+    }
+
     /// Over an engine that no snapshot will replace.
     ///
     /// # Errors
@@ -187,6 +198,12 @@ impl Machine {
     pub(crate) fn position(&self) -> Position {
         let view = self.view();
         Position { applied: view.header().applied.clone(), membership: view.header().membership.clone() }
+    }
+
+    /// Whether it holds a state that no log led to, which belongs to no group yet.
+    pub(crate) fn loaded(&self) -> bool {
+        let view = self.view();
+        view.header().applied.is_empty() && view.snapshot().get(Family::Meta, HEADER_KEY).is_some()
     }
 
     /// Applies entries in order, writes them as one batch where they allow it, then tells watchers. One caller at a time.

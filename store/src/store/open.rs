@@ -204,16 +204,17 @@ fn attend(
 
 /// A state that no group wrote, from a backup, becomes that of a new group of this one member.
 fn adopt(config: &Config, identity: &Identity, machine: &Machine) -> Result<(), Error> {
-    let restored = machine.view().revision() > 1 && machine.position().applied.is_empty();
-    if !restored {
+    if !machine.loaded() {
         return Ok(());
     }
     let nodes = match &config.bootstrap {
         Bootstrap::New if identity.cluster_id.is_none() => BTreeMap::from([(identity.member_id, own_node(config))]),
-        Bootstrap::Static { members, token } => founding::nodes(members, token),
+        // Others would begin with nothing, and be the majority.
+        Bootstrap::Static { members, token } if members.len() == 1 => founding::nodes(members, token),
         _ => {
-            let text = "the data directory holds a restored backup: it can only begin a cluster of its own, with \
-                        `raftsman up` or `--initial-cluster-state new`";
+            let text = "the data directory holds a state that was restored or imported: it can only begin a cluster of its \
+                        own, with `raftsman up`, or with `--initial-cluster-state new` and itself alone in \
+                        `--initial-cluster`; others join that cluster afterwards, with empty data directories";
             return Err(Error::Invalid(text.to_owned()));
         }
     };

@@ -36,10 +36,10 @@ type Stamps = Vec<Option<(SystemTime, u64)>>;
 #[derive(Debug)]
 pub(super) struct Material {
     pub(super) files: TlsFiles,
-    /// Presented by a listener.
-    pub(super) listening: Arc<CertifiedKey>,
+    /// Presented by a listener; none where the files name no certificate.
+    pub(super) listening: Option<Arc<CertifiedKey>>,
     /// Presented to one.
-    pub(super) dialling: Arc<CertifiedKey>,
+    pub(super) dialling: Option<Arc<CertifiedKey>>,
     pub(super) clients: Option<Arc<dyn ClientCertVerifier>>,
     pub(super) servers: Option<Arc<dyn ServerCertVerifier>>,
     pub(super) revoked: Revoked,
@@ -67,9 +67,10 @@ impl Held {
 
 impl Material {
     fn read(files: &TlsFiles) -> io::Result<Self> {
-        let listening = certified(&files.cert, &files.key)?;
+        let named = !files.cert.as_os_str().is_empty();
+        let listening = named.then(|| certified(&files.cert, &files.key)).transpose()?;
         let dialling = match &files.client {
-            Some((cert, key)) => certified(cert, key)?,
+            Some((cert, key)) => Some(certified(cert, key)?),
             None => listening.clone(),
         };
         let roots = authorities(files)?;

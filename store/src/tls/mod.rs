@@ -29,7 +29,7 @@ use verify::{ClientCheck, Presented, ServerCheck};
 /// What etcd's flags say about one kind of connection, of clients or of peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// `--cert-file`.
+    /// `--cert-file`; empty for one that only dials and shows no certificate.
     pub cert: PathBuf,
     /// `--key-file`.
     pub key: PathBuf,
@@ -80,6 +80,9 @@ impl Default for TlsFiles {
 /// When the files cannot be read now.
 pub fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
     let held = Arc::new(Held::read(files)?);
+    if held.now().listening.is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a listener needs a certificate"));
+    }
     let builder = ServerConfig::builder_with_provider(suites::provider(files));
     let builder = builder.with_protocol_versions(&suites::versions(files)).map_err(io::Error::other)?;
     let demanding = files.trusted_ca.is_some() || files.client_cert_auth;

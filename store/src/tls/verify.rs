@@ -30,7 +30,7 @@ impl Presented {
         Presented { held, listening: false }
     }
 
-    fn now(&self) -> Arc<CertifiedKey> {
+    fn now(&self) -> Option<Arc<CertifiedKey>> {
         let material = self.held.now();
         if self.listening { material.listening.clone() } else { material.dialling.clone() }
     }
@@ -38,17 +38,17 @@ impl Presented {
 
 impl ResolvesServerCert for Presented {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.now())
+        self.now()
     }
 }
 
 impl ResolvesClientCert for Presented {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.now())
+        self.now()
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.now().is_some()
     }
 }
 

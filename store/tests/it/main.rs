@@ -14,6 +14,7 @@ mod golden;
 mod leaderless;
 mod members;
 mod membership;
+mod moving;
 mod ranges;
 mod replacement;
 mod single;

@@ -8,7 +8,7 @@ mod call;
 mod request;
 mod session;
 mod show;
-mod users;
+pub(crate) mod users;
 mod words;
 
 use std::collections::BTreeMap;

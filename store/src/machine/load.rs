@@ -1,0 +1,117 @@
+//! A state that no log led to, from what another store held. It becomes the state of a new group when its directory is
+//! opened first.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use proto::authpb::{Role, User};
+use proto::mvccpb::KeyValue;
+
+use crate::Error;
+use crate::engine::{Batch, Engine, Family};
+use crate::machine::codec::{self, Header};
+use crate::machine::record::{self, Record};
+use crate::machine::{auth, lease, view};
+
+/// Bytes written together, about.
+const TOGETHER_BYTES: usize = 1 << 20;
+
+/// See the module. What is loaded is durable once `finish` has returned.
+pub(crate) struct Loader {
+    engine: Arc<dyn Engine>,
+    batch: Batch,
+    bytes: usize,
+    /// The newest of each key in the batch.
+    latest: HashMap<Bytes, Record>,
+    /// Whether anything was written before.
+    written: bool,
+    /// Checksum over every change, as apply carries it along.
+    hash: u32,
+    leases: HashSet<i64>,
+    /// Keys that end with a lease.
+    attached: HashMap<Bytes, i64>,
+}
+
+impl Loader {
+    /// Into an engine that is empty.
+    pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
+        Loader {
+            engine,
+            batch: Batch::default(),
+            bytes: 0,
+            latest: HashMap::new(),
+            written: false,
+            hash: 0,
+            leases: HashSet::new(),
+            attached: HashMap::new(),
+        }
+    }
+
+    /// A lease, and what is left of it; 0: all.
+    pub(crate) fn lease(&mut self, id: i64, ttl: i64, remaining: i64) {
+        self.leases.insert(id);
+        self.batch.put(Family::Lease, lease::row(id, &[]), lease::words(ttl, remaining));
+    }
+
+    /// A row of the auth store as it lay there; false where it is none.
+    pub(crate) fn auth_row(&mut self, row: Bytes, value: Bytes) -> bool {
+        let known = auth::is_row(&row);
+        if known {
+            self.batch.put(Family::Meta, row, value);
+        }
+        known
+    }
+
+    /// The auth store in etcd's words.
+    pub(crate) fn auth(&mut self, enabled: bool, revision: u64, users: &[User], roles: &[Role]) {
+        for (row, value) in auth::written(enabled, revision, users, roles) {
+            self.batch.put(Family::Meta, row, value);
+        }
+    }
+
+    /// A change; those of one key come in the order in which they were made.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn change(&mut self, kv: KeyValue, deleted: bool, position: u32) -> Result<(), Error> {
+        let key = kv.key.clone();
+        if kv.lease == 0 {
+            self.attached.remove(&key);
+        } else {
+            self.attached.insert(key.clone(), kv.lease);
+        }
+        let before = self.latest.remove(&key).or_else(|| {
+            let found = self.written.then(|| view::latest(&*self.engine.snapshot(), &key));
+            found.flatten()
+        });
+        let record = Record::after(before.as_ref(), kv, deleted, position);
+        let row = record::write(&mut self.batch, before, &record);
+        self.hash = record.hashed(&row, self.hash);
+        self.bytes += 2 * row.len();
+        self.latest.insert(key, record);
+        if self.bytes >= TOGETHER_BYTES {
+            self.latest.clear();
+            (self.bytes, self.written) = (0, true);
+            self.engine.write(std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
+    }
+
+    /// Ends it with what the machine knows of itself, but for the checksum.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn finish(mut self, header: Header) -> Result<(), Error> {
+        for (key, id) in self.attached {
+            if self.leases.contains(&id) {
+                self.batch.put(Family::Lease, lease::row(id, &key), Bytes::new());
+            }
+        }
+        let header = Header { hash: self.hash, ..header };
+        self.batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
+        self.engine.write(self.batch)?;
+        Ok(self.engine.flush()?)
+    }
+}

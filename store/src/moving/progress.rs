@@ -1,0 +1,61 @@
+//! What is said while something takes long, and whether it is to end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::moving::Problem;
+
+/// Between two lines about the same work.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// See the module; clones share everything.
+#[derive(Clone)]
+pub struct Progress {
+    tell: Arc<dyn Fn(&str) + Send + Sync>,
+    told: Arc<Mutex<Instant>>,
+    /// Cancelled, all work ends and leaves nothing behind.
+    pub stop: CancellationToken,
+}
+
+impl Progress {
+    /// Lines go to `tell`.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Progress { tell: Arc::new(tell), told: Arc::new(Mutex::new(Instant::now())), stop: CancellationToken::new() }
+    }
+
+    pub(super) fn say(&self, text: &str) {
+        *self.told.lock() = Instant::now();
+        (self.tell)(text);
+    }
+
+    /// Some of the work is done: told now and then.
+    ///
+    /// # Errors
+    /// When the work is to end.
+    pub(super) fn at(&self, what: &str, done: u64, all: u64) -> Result<(), Problem> {
+        if self.stop.is_cancelled() {
+            return Err(stopped());
+        }
+        let mut told = self.told.lock();
+        if told.elapsed() >= EVERY {
+            *told = Instant::now();
+            (self.tell)(&format!("{what}: {done} of {all}"));
+        }
+        Ok(())
+    }
+
+    /// Does something that waits for others, or ends.
+    ///
+    /// # Errors
+    /// When the work is to end.
+    pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+        self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(stopped()))
+    }
+}
+
+fn stopped() -> Problem {
+    Problem::Failed("stopped on request; nothing was changed".to_owned())
+}
