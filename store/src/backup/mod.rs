@@ -20,9 +20,9 @@ use archive::{Reader, Writer};
 use crate::Error;
 use crate::api::{Epoch, Revision};
 use crate::engine::rocks;
-use crate::machine::{Machine, auth};
 use crate::machine::codec::Header;
 use crate::machine::view::View;
+use crate::machine::{Machine, auth};
 use crate::store::CONTEXTS;
 
 /// Added to the revision: the old group may have written on after the backup.

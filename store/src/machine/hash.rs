@@ -96,7 +96,8 @@ impl View {
         let mut hash = crc32c::crc32c(b"key");
         for mut record in self.history(0).take_while(|record| record.kv.mod_revision <= revision) {
             let Place { revision: main, position } = record.place();
-            let superseded = record.next.is_some_and(|next| next <= compacted);
+            // Of what is compacted, that counts which can be seen at the revision shown.
+            let superseded = record.next.is_some_and(|next| next <= revision);
             if main <= compacted && (record.deleted || superseded) {
                 continue;
             }
@@ -122,12 +123,15 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
+    use prost::Message;
     use proto::command::Command;
     use proto::command::command::Request;
     use proto::etcdserverpb as pb;
+    use proto::mvccpb::KeyValue;
 
     use super::{Sum, Verdict, judge};
     use crate::engine::memory::Memory;
+    use crate::machine::codec;
     use crate::machine::{Body, Entry, Machine};
 
     fn apply(machine: &Machine, request: Request) {
@@ -159,6 +163,27 @@ mod tests {
         apply(&one, put("d", "1"));
         assert_ne!(one.view().hash(), then);
         assert_eq!(one.view_at(then.revision).expect("readable").hash(), then, "the past stays what it was");
+    }
+
+    #[test]
+    fn of_what_is_compacted_that_counts_which_is_still_seen() {
+        let machine = machine(&[put("a", "1"), put("b", "1"), put("a", "2")]);
+        apply(&machine, Request::Compact(pb::CompactionRequest { revision: 3, physical: false }));
+        let rows = [("b", "1", 3, 1, 3), ("a", "2", 2, 2, 4)];
+        let by_hand = rows.into_iter().fold(crc32c::crc32c(b"key"), |hash, (key, value, create, version, revision)| {
+            let kv = KeyValue {
+                key: key.into(),
+                value: value.into(),
+                create_revision: create,
+                mod_revision: revision,
+                version,
+                lease: 0,
+            };
+            let hash = crc32c::crc32c_append(hash, &codec::revision_key(revision, 0, false));
+            crc32c::crc32c_append(hash, &kv.encode_to_vec())
+        });
+        assert_eq!(machine.view().hash().hash, by_hand, "etcd leaves the first value of a out");
+        assert_ne!(machine.view_at(3).expect("readable").hash().hash, by_hand);
     }
 
     #[test]
