@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRawIteratorWithThreadMode, Options, ReadOptions, WriteBatch, WriteOptions,
+    DBCompressionType, DBRawIteratorWithThreadMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
     checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
@@ -17,6 +17,8 @@ use crate::lock::Lock;
 
 /// Memory of a database that is looked at once, bytes.
 pub(crate) const SMALL: usize = 8 << 20;
+/// Bytes of a block of rows: few enough to read for one of them, enough that a range costs few of them.
+const BLOCK_BYTES: usize = 16 << 10;
 /// Bytes of a block of an index or a filter, which are read and forgotten like others: those of a large state alone would
 /// fill the memory.
 const METADATA_BLOCK_BYTES: usize = 4096;
@@ -43,20 +45,22 @@ impl Deref for Owned {
 
 impl Rocks {
     /// Opens the database in a directory, making it when absent; keeps the lock as long as it is open. `memory`: bytes
-    /// for writes that are not flushed, and as many as that for blocks that were read, are half of it each. The first is
-    /// also how much log a restart replays.
+    /// for blocks that were read and for writes that are not flushed; these begin to be at a quarter of it, and take
+    /// their place from the blocks.
     ///
     /// # Errors
     /// When the disk fails or the files are damaged.
     pub(crate) fn open(dir: &Path, lock: Option<Lock>, memory: usize) -> Result<Self, Broken> {
-        let cache = Cache::new_lru_cache(memory / 2);
-        let families =
-            Family::ALL.map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(&cache, memory / 2)));
+        let cache = Cache::new_lru_cache(memory);
+        let unflushed = memory / 4;
+        let families = Family::ALL
+            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, unflushed)));
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
-        options.set_db_write_buffer_size(memory / 2);
+        let unflushed = WriteBufferManager::new_write_buffer_manager_with_cache(unflushed, false, cache.clone());
+        options.set_write_buffer_manager(&unflushed);
         options.set_max_background_jobs(2);
         options.set_keep_log_file_num(2);
         options.set_max_open_files(512);
@@ -65,9 +69,10 @@ impl Rocks {
     }
 }
 
-fn family_options(cache: &Cache, write_buffer: usize) -> Options {
+fn family_options(family: Family, cache: &Cache, write_buffer: usize) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
+    blocks.set_block_size(BLOCK_BYTES);
     blocks.set_bloom_filter(10.0, false);
     blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
     blocks.set_partition_filters(true);
@@ -77,7 +82,14 @@ fn family_options(cache: &Cache, write_buffer: usize) -> Options {
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // What will soon be written again is not worth it.
+    let none = DBCompressionType::None;
+    options.set_compression_per_level(&[none, none, DBCompressionType::Lz4]);
+    if family == Family::Latest {
+        // A new key is told from those in memory without a search.
+        options.set_memtable_prefix_bloom_ratio(0.05);
+        options.set_memtable_whole_key_filtering(true);
+    }
     options.set_write_buffer_size(write_buffer);
     options
 }

@@ -15,7 +15,7 @@ pub(crate) async fn follow(
     told: watch::Sender<Leadership>,
     cancel: CancellationToken,
 ) {
-    let mut metrics = raft.metrics();
+    let (mut metrics, mut news) = (raft.metrics(), raft.server_metrics());
     let mut ticking = true;
     loop {
         let now = metrics.borrow_watched().clone();
@@ -32,8 +32,10 @@ pub(crate) async fn follow(
             acting: leads && own,
         };
         told.send_if_modified(|held| std::mem::replace(held, leadership.clone()) != leadership);
+        // One that leads waits for its own first entry; otherwise entries change nothing here.
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { break },
+            changed = metrics.changed(), if leads && !own => if changed.is_err() { break },
+            changed = news.changed() => if changed.is_err() { break },
             () = cancel.cancelled() => break,
         }
     }

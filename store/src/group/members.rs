@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::api::{Member, MemberId};
 use crate::group::{Group, Leader, failure, parse_failure};
-use crate::raft::types::Types;
+use crate::raft::types::{StoredMembership, Types};
 
 /// A learner that lacks at most so many entries is promoted.
 const CAUGHT_UP: u64 = 100;
@@ -339,8 +339,9 @@ fn duty(now: &RaftMetrics<Types>, silence: Duration) -> Option<Duty> {
 
 /// While this member leads: finishes changes of the membership and promotes learners, until told to end.
 pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
-    let mut metrics = group.raft.metrics();
+    let (mut metrics, mut news) = (group.raft.metrics(), group.raft.server_metrics());
     loop {
+        let settled = settled(&metrics.borrow_watched().membership_config);
         if duty(&metrics.borrow_watched().clone(), group.silence()).is_some() {
             let _changing = group.changing.lock().await;
             // Another change may have come before this one.
@@ -359,10 +360,17 @@ pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
             }
         }
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { return },
+            changed = metrics.changed(), if !settled => if changed.is_err() { return },
+            changed = news.changed() => if changed.is_err() { return },
             () = cancel.cancelled() => return,
         }
     }
+}
+
+/// Whether nobody is on the way in or out: until that changes, no entry makes a duty.
+fn settled(stored: &StoredMembership) -> bool {
+    let voters: BTreeSet<MemberId> = stored.voter_ids().collect();
+    stored.get_joint_config().len() == 1 && stored.nodes().all(|(id, node)| voters.contains(id) || node.learner)
 }
 
 /// Failure of a call as an answer.

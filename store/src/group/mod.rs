@@ -107,14 +107,15 @@ impl Group {
 
     /// The leader, waiting for one if there is none.
     pub(crate) async fn leader(&self) -> Result<Leader, Error> {
-        let mut metrics = self.raft.metrics();
+        let (all, mut metrics) = (self.raft.metrics(), self.raft.server_metrics());
         let found = async {
             loop {
                 // Copied out at once: a held reference would stop the core.
-                let now = metrics.borrow_watched().clone();
-                if let Err(fatal) = &now.running_state {
+                let fatal = all.borrow_watched().running_state.clone().err();
+                if let Some(fatal) = fatal {
                     return Err(Error::Stopped(fatal.to_string()));
                 }
+                let now = metrics.borrow_watched().clone();
                 if now.state == ServerState::Leader {
                     return Ok(Leader::Me);
                 }

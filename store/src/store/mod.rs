@@ -381,7 +381,8 @@ impl Store {
 
     /// Why the store has failed for good, or was removed from its group: the process must end. Pending while all is well.
     pub async fn failed(&self) -> Error {
-        let mut metrics = self.inner.group.raft.metrics();
+        // The core tells of its end in the first; only the second is quiet as long as entries come and go.
+        let (metrics, mut news) = (self.inner.group.raft.metrics(), self.inner.group.raft.server_metrics());
         let mut removal = self.inner.removal.clone();
         loop {
             if let Some(why) = removal.borrow_and_update().clone() {
@@ -391,7 +392,7 @@ impl Store {
                 return open::stopped(fatal);
             }
             let goes_on = tokio::select! {
-                changed = metrics.changed() => changed.is_ok(),
+                changed = news.changed() => changed.is_ok() || metrics.borrow_watched().running_state.is_err(),
                 Ok(()) = removal.changed() => true,
             };
             if !goes_on {
