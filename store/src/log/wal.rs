@@ -24,6 +24,8 @@ pub type Durable = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// Appends waiting for the writer at most; a further one waits for room.
 const QUEUE_MAX: usize = 4096;
+/// Records that nobody waits for are written once there are so many.
+const HELD_MAX: usize = 64;
 
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +50,9 @@ pub struct Log {
     /// Why the writer failed; set once.
     failed: Arc<OnceLock<String>>,
     jobs: Option<SyncSender<Job>>,
-    /// Held while a call takes effect and is queued: memory and disk see the same order.
-    order: Mutex<()>,
+    /// Held while a call takes effect and is queued: memory and disk see the same order. What nobody waits for goes along
+    /// with what somebody does: a sync of its own would double those of a client that is alone.
+    held: Mutex<Vec<Record>>,
     writer: Option<JoinHandle<()>>,
     syncs: Arc<Durations>,
     /// Bytes of an entry at most.
@@ -88,8 +91,8 @@ impl Log {
         let writer = thread
             .spawn(move || writer.run(&queue, &told, &written))
             .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
-        let (order, jobs, writer) = (Mutex::new(()), Some(jobs), Some(writer));
-        Ok(Log { contents, reader, failed, jobs, order, writer, syncs, entry_max })
+        let (held, jobs, writer) = (Mutex::default(), Some(jobs), Some(writer));
+        Ok(Log { contents, reader, failed, jobs, held, writer, syncs, entry_max })
     }
 
     /// How long its syncs to disk take.
@@ -201,7 +204,7 @@ impl Log {
         if let Some(why) = self.failed.get() {
             return Err(Error::Failed(why.clone()));
         }
-        let _order = self.order.lock();
+        let mut held = self.held.lock();
         let mut contents = self.contents.lock();
         let mut next = contents.next_index();
         for record in &records {
@@ -216,6 +219,14 @@ impl Log {
             contents.take(record.clone(), None).map_err(Error::Failed)?;
         }
         drop(contents);
+        held.extend(records);
+        if durable.is_none() && held.len() < HELD_MAX {
+            return Ok(());
+        }
+        self.send(std::mem::take(&mut *held), durable)
+    }
+
+    fn send(&self, records: Vec<Record>, durable: Option<Durable>) -> Result<(), Error> {
         let jobs = self.jobs.as_ref().expect("open until dropped");
         jobs.send(Job { records, durable }).map_err(|_| Error::Failed("its writer has ended".to_owned()))
     }
@@ -223,6 +234,11 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
+        let held = std::mem::take(&mut *self.held.lock());
+        if !held.is_empty() {
+            // Fails when the writer has, and then there is nothing left to write.
+            let _ = self.send(held, None);
+        }
         drop(self.jobs.take());
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();

@@ -21,8 +21,6 @@ use crate::log::wal::Durable;
 
 /// Appends merged into one write at most.
 const GROUP_MAX: usize = 1024;
-/// Appends that nobody waits for are held back until there are so many.
-const HELD_MAX: usize = 64;
 
 /// One append: its records, and whom to call once they are on disk.
 pub(super) struct Job {
@@ -85,32 +83,20 @@ impl<D: Disk> Writer<D> {
 
     /// Works until the log is dropped. After a failure it writes nothing more and tells everyone.
     pub(super) fn run(mut self, jobs: &Receiver<Job>, failed: &OnceLock<String>, contents: &Mutex<Contents>) {
-        let mut group = Vec::new();
-        while let Ok(job) = jobs.recv() {
-            group.push(job);
+        while let Ok(first) = jobs.recv() {
+            let mut group = vec![first];
             group.extend(jobs.try_iter().take(GROUP_MAX - 1));
-            // What nobody waits for goes with the next that somebody does: a sync of its own would double those of a
-            // client that is alone.
-            if group.len() >= HELD_MAX || group.iter().any(|job| job.durable.is_some()) {
-                self.commit(std::mem::take(&mut group), failed, contents);
-            }
-        }
-        if !group.is_empty() {
-            self.commit(group, failed, contents);
-        }
-    }
-
-    fn commit(&mut self, group: Vec<Job>, failed: &OnceLock<String>, contents: &Mutex<Contents>) {
-        if failed.get().is_none() {
-            match self.write(&group) {
-                Ok(places) => settle(&mut contents.lock(), &group, places),
-                Err(error) => {
-                    failed.get_or_init(|| error.to_string());
+            if failed.get().is_none() {
+                match self.write(&group) {
+                    Ok(places) => settle(&mut contents.lock(), &group, places),
+                    Err(error) => {
+                        failed.get_or_init(|| error.to_string());
+                    }
                 }
             }
-        }
-        for durable in group.into_iter().filter_map(|job| job.durable) {
-            durable(failed.get().map_or(Ok(()), |why| Err(Error::Failed(why.clone()))));
+            for durable in group.into_iter().filter_map(|job| job.durable) {
+                durable(failed.get().map_or(Ok(()), |why| Err(Error::Failed(why.clone()))));
+            }
         }
     }
 
