@@ -53,6 +53,7 @@ pub(super) struct Members {
 struct Member {
     process: Child,
     client: u16,
+    data: PathBuf,
     /// What it was started with.
     command: Command,
 }
@@ -76,11 +77,12 @@ impl Members {
         let mut running = Members { members: Vec::new() };
         for (at, (client, peer)) in clients.iter().zip(&peers).enumerate() {
             let log = std::fs::File::create(dir.join(format!("m{at}.log")))?;
+            let data = dir.join(format!("m{at}"));
             let mut command = Command::new(&program.path);
             command
                 .args(&program.words)
                 .arg(format!("--name=m{at}"))
-                .arg(format!("--data-dir={}", dir.join(format!("m{at}")).display()))
+                .arg(format!("--data-dir={}", data.display()))
                 .arg(format!("--listen-client-urls={}", url(client)))
                 .arg(format!("--advertise-client-urls={}", url(client)))
                 .arg(format!("--listen-peer-urls={}", url(peer)))
@@ -91,7 +93,7 @@ impl Members {
                 .stdout(log.try_clone()?)
                 .stderr(log);
             let process = command.spawn().with_context(|| program.path.display().to_string())?;
-            running.members.push(Member { process, client: *client, command });
+            running.members.push(Member { process, client: *client, data, command });
         }
         running.await_writes().with_context(|| format!("{}: see the logs in {}", program.version, dir.display()))?;
         Ok(running)
@@ -161,6 +163,8 @@ impl Drop for Members {
         for member in &mut self.members {
             let _ = member.process.kill();
             let _ = member.process.wait();
+            // Logs stay; the data would fill disks.
+            let _ = std::fs::remove_dir_all(&member.data);
         }
     }
 }

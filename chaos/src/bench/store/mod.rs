@@ -88,8 +88,8 @@ pub(crate) fn run(options: Options, binary: &Path) -> anyhow::Result<()> {
     if let Some(out) = &pair.options.out {
         pair.write(out, &machine)?;
     }
-    std::fs::remove_dir_all(&pair.options.dir)?;
-    measured
+    let measured = measured.with_context(|| format!("logs of the members are in {}", pair.options.dir.display()));
+    measured.and_then(|()| Ok(std::fs::remove_dir_all(&pair.options.dir)?))
 }
 
 impl Pair {
