@@ -62,7 +62,15 @@ mod tests {
     fn a_case_that_fails_is_named_and_the_next_one_runs() {
         let cases: [Case<u32>; 2] = [
             Case { name: "a", about: "", asked: false, run: |_| anyhow::bail!("no") },
-            Case { name: "b", about: "", asked: false, run: |ran| Ok(*ran += 1) },
+            Case {
+                name: "b",
+                about: "",
+                asked: false,
+                run: |ran| {
+                    *ran += 1;
+                    Ok(())
+                },
+            },
         ];
         let (mut ran, chosen) = (0, cases.iter().collect::<Vec<_>>());
         assert_eq!(run(&chosen, &mut ran).expect_err("one fails").to_string(), "not measured: a");

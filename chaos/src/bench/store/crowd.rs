@@ -10,7 +10,7 @@ use crate::bench::probe;
 use crate::bench::store::members::Members;
 use crate::bench::store::puts::Work;
 use crate::bench::store::wire::Connection;
-use crate::bench::store::{Pair, ranges};
+use crate::bench::store::{Column, Pair, ranges};
 
 const READERS: usize = 10;
 /// What is read: so many keys, with so much in each. Units: bytes.
@@ -29,10 +29,7 @@ struct Measured {
     seconds: f64,
 }
 
-/// A column of a measurement: what it is called, and where it lies.
-type Column = (&'static str, fn(&Measured) -> f64);
-
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<Measured>] = &[
     ("all have read, s", |measured| measured.seconds),
     ("memory at its peak, MiB", |measured| measured.peak_mib),
     ("a writer's p99 ms alone", |measured| measured.alone_ms),
@@ -89,9 +86,6 @@ pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
         of_ours.push(measure(&ours)?);
         of_etcd.push(measure(&etcd).context("etcd")?);
     }
-    for (what, figure) in COLUMNS {
-        let case = "10 clients read 200 MB";
-        pair.row(case, what, of_ours.iter().map(figure).collect(), of_etcd.iter().map(figure).collect());
-    }
+    pair.rows("10 clients read 200 MB", COLUMNS, &of_ours, &of_etcd);
     Ok(())
 }

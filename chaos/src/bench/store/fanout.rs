@@ -10,10 +10,10 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::watch_request::RequestUnion;
 
 use crate::bench::probe;
-use crate::bench::store::Pair;
 use crate::bench::store::members::Members;
 use crate::bench::store::puts::Work;
 use crate::bench::store::wire::{Connection, News};
+use crate::bench::store::{Column, Pair};
 
 const CONNECTIONS: usize = 10;
 /// On each connection, a stream each.
@@ -133,10 +133,7 @@ fn measure(members: &Members, prefix: &str, stalled: usize) -> anyhow::Result<Me
     })
 }
 
-/// A column of a measurement: what it is called, and where it lies.
-type Column = (&'static str, fn(&Measured) -> f64);
-
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<Measured>] = &[
     ("events told/s", |measured| measured.rate),
     ("server cpu us/event", |measured| measured.cpu_us),
     ("memory MiB", |measured| measured.memory_mib),
@@ -157,9 +154,7 @@ pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
         }
     }
     for ((case, _), (of_ours, of_etcd)) in cases.iter().zip(&rounds) {
-        for (what, figure) in COLUMNS {
-            pair.row(case, what, of_ours.iter().map(figure).collect(), of_etcd.iter().map(figure).collect());
-        }
+        pair.rows(case, COLUMNS, of_ours, of_etcd);
     }
     let [alone, beside] = rounds;
     let kept = |alone: &[Measured], beside: &[Measured]| {

@@ -57,6 +57,9 @@ struct Pair {
     table: Table,
 }
 
+/// A column of a measurement: what it is called, and where it lies.
+type Column<M> = (&'static str, fn(&M) -> f64);
+
 /// A new case is a row and a function.
 const CASES: &[Case<Pair>] = &[
     case("put-1", "puts of 1 KiB, one member", |pair| puts::run(pair, 1, &[1, 16, 128, 1000])),
@@ -150,6 +153,13 @@ impl Pair {
     fn quote(&mut self, who: &str, lines: &[String]) {
         lines.iter().for_each(|line| println!("  {who}: {line}"));
         self.table.quotes.push((who.to_owned(), lines.join("\n")));
+    }
+
+    /// A row for each column of rounds that were measured.
+    fn rows<M>(&mut self, case: &str, columns: &[Column<M>], ours: &[M], etcd: &[M]) {
+        for (what, figure) in columns {
+            self.row(case, what, ours.iter().map(figure).collect(), etcd.iter().map(figure).collect());
+        }
     }
 
     #[expect(clippy::print_stdout, reason = "a command's output")]

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-use crate::bench::store::Pair;
 use crate::bench::store::members::Members;
+use crate::bench::store::{Column, Pair};
 
 /// The largest of its loads: the others ask for less than either server gives.
 const LOAD: &str = "--load=xl";
@@ -21,6 +21,12 @@ struct Told {
     slowest: f64,
     deviation: f64,
 }
+
+const COLUMNS: &[Column<Told>] = &[
+    ("puts/s", |told| told.rate),
+    ("the slowest, s", |told| told.slowest),
+    ("standard deviation, s", |told| told.deviation),
+];
 
 /// PURE: its words, apart from the bar that shows how far it is.
 ///
@@ -68,14 +74,7 @@ pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
     for (who, told) in [("raftsman store", &of_ours), (version.as_str(), &of_etcd)] {
         pair.quote(&format!("etcdctl check perf {LOAD}, {who}"), &told.lines);
     }
-    let figures: [(&str, fn(&Told) -> f64); 3] = [
-        ("puts/s", |told| told.rate),
-        ("the slowest, s", |told| told.slowest),
-        ("standard deviation, s", |told| told.deviation),
-    ];
-    for (what, figure) in figures {
-        pair.row("etcdctl check perf xl", what, vec![figure(&of_ours)], vec![figure(&of_etcd)]);
-    }
+    pair.rows("etcdctl check perf xl", COLUMNS, &[of_ours], &[of_etcd]);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::bench::figures::Latencies;
 use crate::bench::probe;
 use crate::bench::store::members::Members;
 use crate::bench::store::wire::Connection;
-use crate::bench::store::{Pair, calls};
+use crate::bench::store::{Column, Pair, calls};
 
 /// Connections at most: clients share them, as the goroutines of a client library do.
 const CONNECTIONS: usize = 8;
@@ -32,10 +32,7 @@ struct Measured {
     disk_ms: f64,
 }
 
-/// A column of a measurement: what it is called, and where it lies.
-type Column = (&'static str, fn(&Measured) -> f64);
-
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<Measured>] = &[
     ("puts/s", |measured| measured.rate),
     ("p50 ms", |measured| measured.p50_ms),
     ("p99 ms", |measured| measured.p99_ms),
@@ -46,7 +43,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// What says more of one client that waits for each of its puts: how far from the disk's own time it is.
-const ALONE: &[Column] = &[
+const ALONE: &[Column<Measured>] = &[
     ("the disk's own fdatasync, ms", |measured| measured.disk_ms),
     ("p50, fdatasyncs of the disk's own", |measured| measured.p50_ms / measured.disk_ms),
 ];
@@ -157,10 +154,10 @@ pub(super) fn run(pair: &mut Pair, members: usize, clients: &[usize]) -> anyhow:
             of_ours.push(measure(pair, &ours, *count, round)?);
             of_etcd.push(measure(pair, &etcd, *count, round).context("etcd")?);
         }
-        let more = if *count == 1 { ALONE } else { &[] };
-        for (what, figure) in COLUMNS.iter().chain(more) {
-            let case = format!("put, {members} members, {count} clients");
-            pair.row(&case, what, of_ours.iter().map(figure).collect(), of_etcd.iter().map(figure).collect());
+        let case = format!("put, {members} members, {count} clients");
+        pair.rows(&case, COLUMNS, &of_ours, &of_etcd);
+        if *count == 1 {
+            pair.rows(&case, ALONE, &of_ours, &of_etcd);
         }
     }
     Ok(())

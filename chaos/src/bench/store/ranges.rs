@@ -8,10 +8,10 @@ use proto::etcdserverpb as pb;
 
 use crate::bench::figures::Latencies;
 use crate::bench::probe;
-use crate::bench::store::Pair;
 use crate::bench::store::members::Members;
 use crate::bench::store::puts::Work;
 use crate::bench::store::wire::{Connection, News};
+use crate::bench::store::{Column, Pair};
 
 /// How many keys, and how often they are read in a round.
 const SIZES: [(usize, usize); 2] = [(10_000, 10), (100_000, 3)];
@@ -74,10 +74,7 @@ fn measure(members: &Members, prefix: &str, keys: usize, times: usize) -> anyhow
     Ok(Measured { p50_ms, cpu_ms: cpu.as_secs_f64() * 1e3 / times as f64, memory_mib: probe::memory(&pids) })
 }
 
-/// A column of a measurement: what it is called, and where it lies.
-type Column = (&'static str, fn(&Measured) -> f64);
-
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<Measured>] = &[
     ("p50 ms", |measured| measured.p50_ms),
     ("server cpu ms", |measured| measured.cpu_ms),
     ("memory MiB", |measured| measured.memory_mib),
@@ -96,10 +93,7 @@ pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
             of_ours.push(measure(&ours, &prefix, keys, times)?);
             of_etcd.push(measure(&etcd, &prefix, keys, times).context("etcd")?);
         }
-        for (what, figure) in COLUMNS {
-            let case = format!("range of {keys} keys");
-            pair.row(&case, what, of_ours.iter().map(figure).collect(), of_etcd.iter().map(figure).collect());
-        }
+        pair.rows(&format!("range of {keys} keys"), COLUMNS, &of_ours, &of_etcd);
     }
     Ok(())
 }

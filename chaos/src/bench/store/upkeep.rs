@@ -14,7 +14,7 @@ use crate::bench::probe;
 use crate::bench::runtime;
 use crate::bench::store::members::Members;
 use crate::bench::store::puts::Work;
-use crate::bench::store::{Pair, puts};
+use crate::bench::store::{Column, Pair, puts};
 
 /// Puts under way.
 const CLIENTS: usize = 128;
@@ -88,10 +88,7 @@ struct Measured {
     done: Done,
 }
 
-/// A column of a measurement: what it is called, and where it lies.
-type Column = (&'static str, fn(&Measured) -> f64);
-
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<Measured>] = &[
     ("p99 ms without it", |measured| measured.calm),
     ("p99 ms with it", |measured| measured.disturbed),
     ("p99 with it over that without", |measured| measured.disturbed / measured.calm),
@@ -115,10 +112,7 @@ pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
         of_ours.push(measure(&ours)?);
         of_etcd.push(measure(&etcd).context("etcd")?);
     }
-    for (what, figure) in COLUMNS {
-        let case = "128 clients beside upkeep";
-        pair.row(case, what, of_ours.iter().map(figure).collect(), of_etcd.iter().map(figure).collect());
-    }
+    pair.rows("128 clients beside upkeep", COLUMNS, &of_ours, &of_etcd);
     Ok(())
 }
 
