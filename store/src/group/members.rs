@@ -168,6 +168,10 @@ impl Group {
         to: impl Into<ChangeMembers<MemberId, peer::Node>>,
         retain: bool,
     ) -> Result<(), Error> {
+        // One at a time: openraft refuses the next, and says so to the operator, until the last is committed.
+        let settled = |now: &RaftMetrics<Types>| now.membership_config == now.committed_membership_config;
+        let last = self.raft.wait(Some(self.patience)).metrics(settled, "the last change of the membership").await;
+        last.map_err(|_| Error::NoLeader)?;
         let done = tokio::time::timeout(self.patience, self.raft.change_membership(to, retain)).await;
         let index = done.map_err(|_| Error::Unknown)?.map_err(changed)?.log_id.index;
         // Whoever looks next sees it: openraft panics when a leader that removed itself is asked for a further change.
