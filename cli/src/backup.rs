@@ -9,9 +9,11 @@ use control::cluster::backup::Keys;
 use control::pki::files::Folder;
 use http_body_util::BodyExt;
 use store::backup::{self, Manifest};
+use store::config::KeySource;
 
 use crate::access::{Access, Output};
 use crate::exit::{Failure, say};
+use crate::flags::AtRest;
 use crate::sealed::{self, Source};
 use crate::show;
 
@@ -56,6 +58,8 @@ pub(crate) enum BackupCommand {
         /// Must not exist yet, or be empty
         #[arg(long, value_name = "NEW")]
         data_dir: PathBuf,
+        #[command(flatten)]
+        at_rest: AtRest,
     },
 }
 
@@ -99,13 +103,15 @@ pub(crate) async fn run(command: BackupCommand) -> Result<(), Failure> {
             }
             say(&format!("{}: whole; {}", file.display(), describe(&manifest)))
         }
-        BackupCommand::Restore { file, passphrase, printed, data_dir } => {
-            let manifest = restore(&file, &passphrase, &data_dir)?;
+        BackupCommand::Restore { file, passphrase, printed, data_dir, at_rest } => {
+            let encryption = at_rest.source()?;
+            let manifest = restore(&file, &passphrase, &data_dir, encryption.as_ref())?;
             if !printed.output.is_table() {
                 return show::documents(printed.output, vec![facts(&file, &manifest)]);
             }
             say(&format!("{}: {}", data_dir.display(), describe(&manifest)))?;
-            say(&format!("start it with: raftsman up --data-dir {}", data_dir.display()))?;
+            let key = if encryption.is_some() { " and the same key" } else { "" };
+            say(&format!("start it with: raftsman up --data-dir {}{key}", data_dir.display()))?;
             say("Other servers of the old cluster join it anew, with empty data directories.")
         }
     }
@@ -193,7 +199,12 @@ fn list(dir: &Path, passphrase: &Passphrase, output: Output) -> Result<(), Failu
 }
 
 /// Made beside its name first: a directory with the name is whole.
-fn restore(file: &Path, passphrase: &Passphrase, data_dir: &Path) -> Result<Manifest, Failure> {
+fn restore(
+    file: &Path,
+    passphrase: &Passphrase,
+    data_dir: &Path,
+    encryption: Option<&KeySource>,
+) -> Result<Manifest, Failure> {
     let wrong = failed(data_dir);
     let source = open(file, passphrase)?;
     if fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -205,7 +216,7 @@ fn restore(file: &Path, passphrase: &Passphrase, data_dir: &Path) -> Result<Mani
         fs::remove_dir_all(&draft).map_err(|error| wrong(&error))?;
     }
     fs::create_dir_all(&draft).map_err(|error| wrong(&error))?;
-    let manifest = match backup::restore(source, &draft) {
+    let manifest = match backup::restore(source, &draft, encryption) {
         Ok(manifest) => manifest,
         Err(error) => {
             // Worthless, and must not be taken for a data directory.

@@ -7,6 +7,7 @@ use control::controllers::{Enabled, Failover};
 use control::registry::allocation::Ranges;
 use node::config::Engine;
 use serde::Deserialize;
+use store::config::KeySource;
 
 use crate::exit::Failure;
 
@@ -81,16 +82,50 @@ pub(crate) struct ServerFlags {
     /// 300 s that every pod tolerates there; other tolerations are honoured by both [default: fast]
     #[arg(long, env = "RAFTSMAN_FAILOVER", value_enum)]
     failover: Option<FailoverName>,
+    /// Keys of 256 bits, one a line: the first encrypts the state in the data directory, all decrypt [default: not encrypted]
+    #[arg(long, env = "RAFTSMAN_ENCRYPTION_KEY_FILE", value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
+    /// Passphrases instead, one a line
+    #[arg(long, env = "RAFTSMAN_ENCRYPTION_PASSPHRASE_FILE", value_name = "FILE")]
+    encryption_passphrase_file: Option<PathBuf>,
     /// YAML file with the same settings
     #[arg(long, env = "RAFTSMAN_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
 }
 
+/// What encrypts a data directory.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct AtRest {
+    /// Keys of 256 bits, one a line: the first encrypts the data directory
+    #[arg(long, env = "RAFTSMAN_ENCRYPTION_KEY_FILE", value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
+    /// Passphrases instead, one a line
+    #[arg(long, env = "RAFTSMAN_ENCRYPTION_PASSPHRASE_FILE", value_name = "FILE")]
+    encryption_passphrase_file: Option<PathBuf>,
+}
+
+impl AtRest {
+    /// Where the key comes from; none where nothing is to be encrypted.
+    ///
+    /// # Errors
+    /// When both are named.
+    pub(crate) fn source(self) -> Result<Option<KeySource>, Failure> {
+        match (self.encryption_key_file, self.encryption_passphrase_file) {
+            (Some(_), Some(_)) => {
+                Err(Failure::usage("--encryption-key-file and --encryption-passphrase-file: name one of them"))
+            }
+            (key, passphrase) => Ok(key.map(KeySource::KeyFile).or(passphrase.map(KeySource::PassphraseFile))),
+        }
+    }
+}
+
 /// What a server runs with.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
+    /// What encrypts the state in it.
+    pub(crate) encryption: Option<KeySource>,
     pub(crate) name: String,
     pub(crate) api: SocketAddr,
     pub(crate) api_advertise: SocketAddr,
@@ -148,7 +183,12 @@ impl ServerFlags {
         };
         let controllers = self.controllers.or(file.controllers).map(Enabled::new).transpose();
         let controllers = controllers.map_err(|why| Failure::usage(format!("--controllers: {why}")))?;
+        let at_rest = AtRest {
+            encryption_key_file: self.encryption_key_file.or(file.encryption_key_file),
+            encryption_passphrase_file: self.encryption_passphrase_file.or(file.encryption_passphrase_file),
+        };
         Ok(Settings {
+            encryption: at_rest.source()?,
             ranges,
             controllers: controllers.unwrap_or_default(),
             failover: match self.failover.or(file.failover).unwrap_or(FailoverName::Fast) {

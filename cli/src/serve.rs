@@ -154,7 +154,7 @@ async fn serve(
         bootstrap,
         force_new: false,
         remove_dead_after: None,
-        encryption: None,
+        encryption: settings.encryption.clone(),
         heartbeat_interval: HEARTBEAT,
         election_timeout: ELECTION,
         snapshot_entries: SNAPSHOT_ENTRIES,

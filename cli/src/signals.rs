@@ -1,4 +1,4 @@
-//! The signals that end a server.
+//! The signals that end a server, and the one that asks it to begin something anew.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -22,5 +22,20 @@ impl Ends {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// SIGHUP, which ends a process that does not ask for it.
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    pub(crate) fn new() -> Result<Hangups, Failure> {
+        let heard = signal(SignalKind::hangup()).map_err(|error| Failure::failed(format!("signals: {error}")))?;
+        Ok(Hangups(heard))
+    }
+
+    /// Waits for one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

@@ -22,7 +22,7 @@ use crate::etcd_flags::security::Tls;
 use crate::etcd_flags::settings::{Settings, settings};
 use crate::etcd_flags::urls;
 use crate::exit::{Failure, say};
-use crate::signals::Ends;
+use crate::signals::{Ends, Hangups};
 
 /// Bytes of the log between snapshots, where entries are large.
 const SNAPSHOT_BYTES: u64 = 256 << 20;
@@ -85,6 +85,7 @@ fn connections(files: u64, listeners: usize) -> usize {
 async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
     foreign(&settings.data_dir)?;
     let mut ends = Ends::new()?;
+    let mut hangups = settings.encryption.as_ref().map(|_| Hangups::new()).transpose()?;
     let config = config(settings)?;
     let options = options(settings, files)?;
     let tls = tls(&settings.clients_tls, settings, "client")?;
@@ -107,9 +108,14 @@ async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
     let urls: Vec<String> = settings.clients.iter().map(ToString::to_string).collect();
     say(&format!("ready: {} serves clients at {}", settings.name, urls.join(",")))?;
     ready::tell();
-    let failure = tokio::select! {
-        () = ends.asked() => None,
-        error = store.failed() => Some(error),
+    let failure = loop {
+        tokio::select! {
+            () = ends.asked() => break None,
+            error = store.failed() => break Some(error),
+            () = hung_up(&mut hangups) => {
+                store.rotate_data_key();
+            }
+        }
     };
     if let Some(error) = failure {
         // What is on disk is no longer known: nothing may be acknowledged from here on.
@@ -117,6 +123,14 @@ async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
     }
     store.shutdown().await;
     Ok(())
+}
+
+/// A signal that asks for another data key; never, where nothing is encrypted.
+async fn hung_up(hangups: &mut Option<Hangups>) {
+    match hangups {
+        Some(hangups) => hangups.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Where what is served.

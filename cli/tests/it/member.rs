@@ -121,6 +121,13 @@ impl Member {
         process.wait().expect("ended");
     }
 
+    /// As an operator asks for another data key.
+    pub(crate) fn hang_up(&self) {
+        let id = self.process.as_ref().expect("started").id();
+        let id = nix::unistd::Pid::from_raw(i32::try_from(id).expect("an id"));
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGHUP).expect("told");
+    }
+
     /// etcd's own command line, asking this member over plain HTTP.
     pub(crate) fn etcdctl(&self, arguments: &[&str]) -> Output {
         self.etcdctl_over("http", arguments)

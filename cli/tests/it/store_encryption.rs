@@ -2,12 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
 
-use crate::member::{Member, store_command, text};
+use crate::member::{Member, http, store_command, text};
+use crate::process::PATIENCE;
 
-/// No words, and not compressible: LZ4 leaves them as they are.
+/// What every value has in it. A table that is compressed has it at least once as it is.
+const MARK: &str = "kX9wV2mB4nR8tY1pL6sD3fG5hJ0";
+
 fn value(number: usize) -> String {
-    format!("Zq7{number:03}-kX9wV2mB4nR8tY1pL6sD3fG5hJ0-{number:03}")
+    format!("Zq7{number:03}-{MARK}-{number:03}")
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -22,20 +27,25 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// The directories of a data directory in which some of the values lie as they are.
 fn plain(dir: &Path) -> Vec<String> {
-    let seen = |path: &PathBuf| {
-        let bytes = fs::read(path).unwrap_or_default();
-        (0..60).any(|number| {
-            let value = value(number);
-            bytes.windows(value.len()).any(|part| part == value.as_bytes())
-        })
-    };
-    let top = |path: PathBuf| {
-        let below = path.strip_prefix(dir).expect("below it").components().next().expect("a name");
+    let mut grep = Command::new("grep");
+    let found = grep.args(["-rlaF", "-e", MARK]).arg(dir).output().expect("grep is there");
+    let top = |line: &str| {
+        let below = Path::new(line).strip_prefix(dir).expect("below it").components().next().expect("a name");
         below.as_os_str().to_string_lossy().into_owned()
     };
-    let mut found: Vec<String> = files(dir).into_iter().filter(seen).map(top).collect();
+    let mut found: Vec<String> = text(&found.stdout).lines().map(top).collect();
+    found.sort();
     found.dedup();
     found
+}
+
+/// Every file of a member's directory, with what is in it.
+fn contents(member: &Member) -> Vec<(PathBuf, Vec<u8>)> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(&path).expect("read");
+        (path, bytes)
+    };
+    files(&member.data_dir()).into_iter().map(read).collect()
 }
 
 fn put_all(member: &Member) {
@@ -89,17 +99,14 @@ fn no_value_lies_on_the_disk_and_the_right_key_alone_opens_it() {
     assert!(sealed.terminate());
     assert_eq!(plain(&sealed.data_dir()), [""; 0], "ended");
 
-    let before: Vec<_> =
-        files(&sealed.data_dir()).into_iter().map(|path| (fs::read(&path).expect("read"), path)).collect();
+    let before = contents(&sealed);
     write(8);
     let said = in_vain(&flags);
     assert!(said.contains("does not open the data directory") && said.contains("operator.key"), "{said}");
     assert!(!said.contains("0808") && !said.contains("0707"), "{said}");
     let said = in_vain(&flags[..flags.len() - 1]);
     assert!(said.contains("is encrypted; name its key with --encryption-key-file"), "{said}");
-    let after: Vec<_> =
-        files(&sealed.data_dir()).into_iter().map(|path| (fs::read(&path).expect("read"), path)).collect();
-    assert!(before == after, "nothing was touched");
+    assert!(before == contents(&sealed), "nothing was touched");
     write(7);
     sealed.start(&flags);
     holds_all(&sealed);
@@ -108,4 +115,117 @@ fn no_value_lies_on_the_disk_and_the_right_key_alone_opens_it() {
 
 fn mode(found: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777
+}
+
+/// What `/metrics` says of a number.
+fn gauge(member: &Member, name: &str) -> Option<u64> {
+    let (_, page) = http(member.client, "GET", "/metrics", "");
+    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+fn until(what: &str, member: &Member, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "{what}: not in time\n{}", member.said());
+    }
+}
+
+#[test]
+fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
+    let mut member = Member::new();
+    let key = member.dir.path().join("operator.key");
+    let line = |byte: u8| format!("{byte:02x}").repeat(32) + "\n";
+    fs::write(&key, line(1)).expect("written");
+    let mut flags = member.flags("http");
+    flags.extend(["--snapshot-count=20".to_owned(), format!("--encryption-key-file={}", key.display())]);
+    member.start(&flags);
+    put_all(&member);
+    assert_eq!(gauge(&member, "raftsman_store_data_keys "), Some(1));
+
+    fs::write(&key, line(2) + &line(1)).expect("written");
+    until("the new key is seen", &member, || member.said().contains("a new data key encrypts from now on"));
+    // It writes on: entries under the old key leave the log as they always do.
+    let mut number = 0;
+    until("the old data key is forgotten", &member, || {
+        member.ok(&["put", "more", &format!("{number}")]);
+        number += 1;
+        member.said().contains("nothing is encrypted under an older data key any more")
+    });
+    assert_eq!(gauge(&member, "raftsman_store_data_keys "), Some(1));
+    holds_all(&member);
+    fs::write(&key, line(2)).expect("written");
+    member.kill();
+    member.start(&flags);
+    holds_all(&member);
+    assert_eq!(member.ok(&["get", "more"]), format!("more\n{}\n", number - 1));
+
+    // On request, and killed in the middle of it.
+    let before = fs::read(member.data_dir().join("keys")).expect("read");
+    member.hang_up();
+    until("another data key", &member, || fs::read(member.data_dir().join("keys")).expect("read").len() > before.len());
+    member.kill();
+    member.start(&flags);
+    holds_all(&member);
+    until("the tables follow", &member, || member.said().contains("encrypted under the newest data key"));
+    holds_all(&member);
+    assert_eq!(plain(&member.data_dir()), [""; 0]);
+    assert!(member.terminate());
+}
+
+#[test]
+fn a_member_that_is_behind_gets_a_snapshot_with_its_keys() {
+    let (mut first, mut second, mut third) = (Member::new(), Member::new(), Member::new());
+    let key = first.dir.path().join("operator.key");
+    fs::write(&key, "0a".repeat(32)).expect("written");
+    let cluster = |members: &[&Member]| {
+        let urls = (0..).zip(members).map(|(number, member)| format!("m{number}=http://127.0.0.1:{}", member.peer));
+        format!("--initial-cluster={}", urls.collect::<Vec<_>>().join(","))
+    };
+    let flags = |member: &Member, name: &str, cluster: &str, state: &str, key: &Path| {
+        let mut flags = member.flags("http");
+        flags.extend([
+            format!("--name={name}"),
+            cluster.to_owned(),
+            format!("--initial-cluster-state={state}"),
+            "--snapshot-count=20".to_owned(),
+            format!("--encryption-key-file={}", key.display()),
+        ]);
+        flags
+    };
+    let plainly: Vec<String> = {
+        let mut flags = flags(&first, "m0", &cluster(&[&first]), "new", &key);
+        flags.pop();
+        flags
+    };
+    // From a cluster that is not encrypted, member by member.
+    first.start(&plainly);
+    put_all(&first);
+    let added = |by: &Member, new: &Member, name: &str| {
+        by.ok(&["member", "add", name, &format!("--peer-urls=http://127.0.0.1:{}", new.peer)]);
+    };
+    added(&first, &second, "m1");
+    let two = cluster(&[&first, &second]);
+    second.start(flags(&second, "m1", &two, "existing", &key));
+    holds_all(&second);
+    assert_eq!(plain(&second.data_dir()), [""; 0], "what came as it is was encrypted");
+
+    let own = id(&first, "m0");
+    second.ok(&["member", "remove", &own]);
+    // From the second to the third: under the second's data keys.
+    until("it leads alone", &second, || second.etcdctl(&["put", "alone", "1"]).status.success());
+    added(&second, &third, "m2");
+    let late = format!("--initial-cluster=m1=http://127.0.0.1:{},m2=http://127.0.0.1:{}", second.peer, third.peer);
+    third.start(flags(&third, "m2", &late, "existing", &key));
+    holds_all(&third);
+    assert!(gauge(&third, "raftsman_store_data_keys ").is_some_and(|keys| keys >= 2), "its own and the sender's");
+    assert_eq!(plain(&third.data_dir()), [""; 0]);
+    third.kill();
+    third.start(flags(&third, "m2", &late, "existing", &key));
+    holds_all(&third);
+}
+
+fn id(member: &Member, name: &str) -> String {
+    let listed = member.ok(&["member", "list"]);
+    let line = listed.lines().find(|line| line.contains(&format!(", {name}, "))).expect("it is listed");
+    line.split(',').next().expect("an id").to_owned()
 }

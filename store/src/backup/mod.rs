@@ -19,10 +19,12 @@ use archive::{Reader, Writer};
 
 use crate::Error;
 use crate::api::{Epoch, Revision};
+use crate::config::KeySource;
 use crate::engine::rocks;
 use crate::machine::codec::Header;
 use crate::machine::view::View;
 use crate::machine::{Machine, auth};
+use crate::seal::vault::Vault;
 use crate::store::CONTEXTS;
 
 /// Added to the revision: the old group may have written on after the backup.
@@ -114,16 +116,18 @@ pub(crate) fn write(
 }
 
 /// Reads a backup to its end and makes a data directory of it, which must not hold a store yet; it becomes the store of a
-/// new group when it is first opened.
+/// new group when it is first opened, with the same `encryption`.
 ///
 /// # Errors
 /// When the file is damaged, or the disk fails: the directory is worthless then.
-pub fn restore(source: impl Read, data_dir: &Path) -> Result<Manifest, BackupError> {
+pub fn restore(source: impl Read, data_dir: &Path, encryption: Option<&KeySource>) -> Result<Manifest, BackupError> {
     let mut reader = Reader::new(source)?;
     let content = |what: &str| BackupError::Content(what.to_owned());
     let first = reader.record()?.ok_or_else(|| content("it is empty"))?;
     let manifest: Manifest = serde_json::from_slice(&first).map_err(|error| BackupError::Content(error.to_string()))?;
-    let mut loader = Machine::loader(&data_dir.join("state"), rocks::SMALL, None)?;
+    let vault = Vault::open(data_dir, encryption)?;
+    let sealer = vault.map(|vault| vault.sealer().clone());
+    let mut loader = Machine::loader(&data_dir.join("state"), rocks::SMALL, sealer)?;
     for _ in 0..manifest.leases {
         let record = reader.record()?.ok_or_else(|| content("leases are missing"))?;
         let word = |at: usize| record.get(at..at + 8).map(|word| i64::from_be_bytes(word.try_into().expect("eight")));
@@ -181,7 +185,7 @@ pub fn manifest(source: impl Read) -> Result<Manifest, BackupError> {
 /// # Errors
 /// As `restore`, and when the store that comes up holds something else than the backup says.
 pub fn verify(source: impl Read, scratch: &Path) -> Result<Manifest, BackupError> {
-    let manifest = restore(source, scratch)?;
+    let manifest = restore(source, scratch, None)?;
     let machine = Machine::open(&scratch.join("state"), None, rocks::SMALL)?;
     let view = machine.view();
     let found = view.range(&[0], &[0]).count() as u64;

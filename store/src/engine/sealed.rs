@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
-use crate::seal::Sealer;
+use crate::seal::{Keyring, Sealer};
 
 /// Rows that are looked at in a step of sealing anew, and their bytes, about.
 const STEP_ROWS: usize = 512;
@@ -42,8 +42,8 @@ fn place(family: Family, key: &[u8]) -> Vec<u8> {
 }
 
 /// What is altered or cannot be opened is lost data: nobody may go on with a part of it.
-fn open(sealer: &Sealer, family: Family, key: &[u8], unit: &[u8], out: &mut Vec<u8>) {
-    if let Err(error) = sealer.open_into(&place(family, key), unit, out) {
+fn open(sealer: &Sealer, ring: &Keyring, family: Family, key: &[u8], unit: &[u8], out: &mut Vec<u8>) {
+    if let Err(error) = sealer.open_into(ring, &place(family, key), unit, out) {
         panic!("the state machine's database failed: a value of {} cannot be decrypted: {error}", family.name());
     }
 }
@@ -51,12 +51,14 @@ fn open(sealer: &Sealer, family: Family, key: &[u8], unit: &[u8], out: &mut Vec<
 struct Opened {
     inner: Arc<dyn Snapshot>,
     sealer: Arc<Sealer>,
+    /// Of that moment: it shows what was there, also once keys of then are forgotten.
+    ring: Arc<Keyring>,
 }
 
 impl Opened {
     fn value(&self, family: Family, key: &[u8], unit: &[u8]) -> Bytes {
         let mut value = Vec::new();
-        open(&self.sealer, family, key, unit, &mut value);
+        open(&self.sealer, &self.ring, family, key, unit, &mut value);
         value.into()
     }
 }
@@ -77,7 +79,7 @@ impl Snapshot for Opened {
     fn visit(&self, family: Family, from: &[u8], to: Option<&[u8]>, each: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
         let mut value = Vec::new();
         self.inner.visit(family, from, to, &mut |key, unit| {
-            open(&self.sealer, family, key, unit, &mut value);
+            open(&self.sealer, &self.ring, family, key, unit, &mut value);
             each(key, &value)
         });
     }
@@ -85,7 +87,9 @@ impl Snapshot for Opened {
 
 impl Engine for Sealed {
     fn snapshot(&self) -> Arc<dyn Snapshot> {
-        Arc::new(Opened { inner: self.inner.snapshot(), sealer: self.sealer.clone() })
+        // The keys after: what was written has them.
+        let inner = self.inner.snapshot();
+        Arc::new(Opened { inner, sealer: self.sealer.clone(), ring: self.sealer.ring() })
     }
 
     fn write(&self, batch: Batch) -> Result<(), Broken> {
@@ -120,7 +124,7 @@ impl Engine for Sealed {
 
     fn reseal(&self, family: Family, from: &[u8]) -> Result<Option<Bytes>, Broken> {
         let _writing = self.writing.lock();
-        let (snapshot, current) = (self.inner.snapshot(), self.sealer.current());
+        let (snapshot, current, ring) = (self.inner.snapshot(), self.sealer.current(), self.sealer.ring());
         let (mut batch, mut rows, mut bytes) = (Batch::default(), 0, 0);
         let (mut next, mut value, mut failure) = (None, Vec::new(), None);
         snapshot.visit(family, from, None, &mut |key, unit| {
@@ -130,7 +134,7 @@ impl Engine for Sealed {
             }
             (rows, bytes) = (rows + 1, bytes + unit.len());
             if Sealer::key_of(unit) != Ok(current) {
-                open(&self.sealer, family, key, unit, &mut value);
+                open(&self.sealer, &ring, family, key, unit, &mut value);
                 match self.seal(family, key, &value) {
                     Ok(sealed) => batch.put(family, Bytes::copy_from_slice(key), sealed),
                     Err(error) => failure = Some(error),
@@ -196,7 +200,7 @@ mod tests {
             batch.put(Family::History, number.to_be_bytes().to_vec(), format!("value {number}"));
         }
         sealed.write(batch).expect("written");
-        let old = sealer.current();
+        let (old, before) = (sealer.current(), sealed.snapshot());
         sealer.rotate_in_tests();
         let (mut from, mut steps) = (Bytes::new(), 1);
         while let Some(next) = sealed.reseal(Family::History, &from).expect("sealed anew") {
@@ -207,6 +211,8 @@ mod tests {
             assert_eq!(Sealer::key_of(&unit), Ok(sealer.current()));
         }
         assert_ne!(old, sealer.current());
+        sealer.forget_in_tests();
+        assert_eq!(before.get(Family::History, &[0; 4]).as_deref(), Some(&b"value 0"[..]), "who still looks at it");
         let view = sealed.snapshot();
         assert_eq!(view.get(Family::History, &1299_u32.to_be_bytes()).as_deref(), Some(&b"value 1299"[..]));
     }

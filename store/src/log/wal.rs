@@ -1,5 +1,6 @@
 //! `Log`: appends return at once and call back when they are on disk; reads of what is new come from memory.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -55,8 +56,7 @@ pub struct Log {
     held: Mutex<Vec<Record>>,
     writer: Option<JoinHandle<()>>,
     syncs: Arc<Durations>,
-    /// Bytes of an entry at most.
-    entry_max: usize,
+    sealing: Sealing,
 }
 
 impl Log {
@@ -73,7 +73,7 @@ impl Log {
     /// # Errors
     /// As `open`, and when there are records that are not encrypted so.
     pub(crate) fn open_sealed<D: Disk>(disk: D, options: Options, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
-        let sealing = Sealing(sealer);
+        let sealing = Sealing::new(sealer);
         let smallest = SEGMENT_HEADER_BYTES + (size_of(PAYLOAD_BYTES_MAX) + size_of(0)) as u64;
         assert!(cfg!(test) || options.segment_bytes >= smallest, "a segment must hold the largest record");
         let disk = Arc::new(disk);
@@ -81,8 +81,8 @@ impl Log {
         let standing = contents.standing();
         let syncs = Arc::new(Durations::default());
         let (contents, reader) = (Arc::new(Mutex::new(contents)), reader(disk.clone(), sealing.clone()));
-        let entry_max = PAYLOAD_BYTES_MAX - 8 - sealing.overhead();
-        let writer = Writer::open(disk, tail, standing, options.segment_bytes, Arc::clone(&syncs), sealing)?;
+        let told = Arc::clone(&syncs);
+        let writer = Writer::open(disk, tail, standing, options.segment_bytes, told, sealing.clone())?;
         let written = contents.clone();
         let failed = Arc::new(OnceLock::new());
         let told = failed.clone();
@@ -92,7 +92,7 @@ impl Log {
             .spawn(move || writer.run(&queue, &told, &written))
             .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
         let (held, jobs, writer) = (Mutex::default(), Some(jobs), Some(writer));
-        Ok(Log { contents, reader, failed, jobs, held, writer, syncs, entry_max })
+        Ok(Log { contents, reader, failed, jobs, held, writer, syncs, sealing })
     }
 
     /// How long its syncs to disk take.
@@ -105,7 +105,8 @@ impl Log {
     /// # Errors
     /// When an index is not the next one, an entry is too large, or the log has failed.
     pub fn append(&self, entries: Vec<(u64, Bytes)>, durable: Durable) -> Result<(), Error> {
-        if let Some((index, data)) = entries.iter().find(|(_, data)| data.len() > self.entry_max) {
+        let most = PAYLOAD_BYTES_MAX - 8 - self.sealing.overhead();
+        if let Some((index, data)) = entries.iter().find(|(_, data)| data.len() > most) {
             return Err(Error::Failed(format!("entry {index} has {} bytes, too many for the log", data.len())));
         }
         self.submit(entries.into_iter().map(|(index, data)| Record::Entry { index, data }).collect(), Some(durable))
@@ -168,6 +169,20 @@ impl Log {
             entries.push((index, data));
         }
         Ok(entries)
+    }
+
+    /// Ends the segment that is written, so that it can be given up before it is full.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub fn roll(&self) -> Result<(), Error> {
+        self.submit(vec![Record::Seal], None)
+    }
+
+    /// The data keys that its records lie under, where it is encrypted; also those of records that are no longer needed but
+    /// not gone yet.
+    pub(crate) fn data_keys(&self) -> BTreeSet<u64> {
+        self.sealing.used()
     }
 
     /// Bytes of its entries.

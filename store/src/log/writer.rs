@@ -67,7 +67,7 @@ impl<D: Disk> Writer<D> {
             Some(tail) => (tail.sequence, tail.end, tail.segments, false),
         };
         let name = segment::name(sequence);
-        let mut spare = Spare::open(disk.clone(), segment_bytes, sealing.0.is_some())?;
+        let mut spare = Spare::open(disk.clone(), segment_bytes, sealing.seals())?;
         let file = if fresh {
             segments.push_back(Segment::new(sequence));
             spare.take(sequence)?
@@ -104,6 +104,11 @@ impl<D: Disk> Writer<D> {
     fn write(&mut self, group: &[Job]) -> Result<Vec<Place>, Error> {
         let (mut buffer, mut places) = (BytesMut::new(), Vec::new());
         for record in group.iter().flat_map(|job| &job.records) {
+            if matches!(record, Record::Seal) {
+                self.roll(&mut buffer)?;
+                places.push(Place { sequence: self.sequence, offset: self.end });
+                continue;
+            }
             let room = self.segment_bytes.saturating_sub(self.end + buffer.len() as u64);
             // The seal must always fit behind the last record.
             if room < (size_of(self.sealing.payload_len(record)) + size_of(0)) as u64 {
@@ -173,6 +178,7 @@ impl<D: Disk> Writer<D> {
         {
             let name = segment::name(oldest.sequence);
             self.spare.give(&name).map_err(|source| Error::Io { path: self.disk.describe(&name), source })?;
+            self.sealing.forget(oldest.sequence);
             self.segments.pop_front();
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::api::Revision;
 use crate::engine::rocks::{self, Rocks};
 use crate::engine::sealed::Sealed;
-use crate::engine::{Batch, Family, Snapshot};
+use crate::engine::{Batch, Engine, Family, Snapshot};
 use crate::machine::auth::Auth;
 use crate::machine::codec::SCRUBBED_KEY;
 use crate::machine::lease::Leases;
@@ -20,6 +20,8 @@ use crate::machine::view::{View, at};
 use crate::machine::{Machine, Position};
 use crate::seal::Sealer;
 
+/// Bytes that are copied as one batch, about.
+const TOGETHER_BYTES: usize = 1 << 20;
 /// The file that names the current generation.
 const CURRENT: &str = "CURRENT";
 
@@ -100,6 +102,29 @@ impl Machine {
 }
 
 impl Machine {
+    /// Copies what lies in a directory as it is into another one that does not exist yet, encrypted.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn encrypt(plain: &Path, to: &Path, sealer: &Arc<Sealer>) -> Result<(), Error> {
+        let source = Rocks::open(plain, None, rocks::SMALL)?;
+        let target = Sealed::over(Arc::new(Rocks::open(to, None, rocks::SMALL)?), Some(sealer));
+        let view = source.snapshot();
+        for family in Family::ALL {
+            let (mut batch, mut bytes) = (Batch::default(), 0);
+            for (key, value) in view.scan(family, b"", None) {
+                bytes += key.len() + value.len();
+                batch.put(family, key, value);
+                if bytes >= TOGETHER_BYTES {
+                    bytes = 0;
+                    target.write(std::mem::take(&mut batch))?;
+                }
+            }
+            target.write(batch)?;
+        }
+        Ok(target.flush()?)
+    }
+
     /// Encrypts a bounded number of values anew that lie under an older data key, from a place on; answers where to go on.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::machine::{Machine, Position};
 use crate::raft::apply::parse_position;
 use crate::raft::types::{Meta, Snapshot};
+use crate::seal::Keyring;
 use crate::seal::vault::Vault;
 
 /// A directory with a whole copy of the state machine.
@@ -19,12 +20,19 @@ pub(crate) struct Checkpoint {
     dir: PathBuf,
     /// Removed with its last holder.
     passing: AtomicBool,
+    /// The data keys that it may lie under.
+    keys: Option<Arc<Keyring>>,
 }
 
 impl Checkpoint {
     /// A directory that goes when nobody holds it any more.
     pub(crate) fn passing(dir: PathBuf) -> Self {
-        Checkpoint { dir, passing: AtomicBool::new(true) }
+        Checkpoint { dir, passing: AtomicBool::new(true), keys: None }
+    }
+
+    /// The data keys that it may lie under; none where it is not encrypted.
+    pub(crate) fn keys(&self) -> Option<&Arc<Keyring>> {
+        self.keys.as_ref()
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -49,6 +57,8 @@ pub(crate) struct Checkpoints {
     home: PathBuf,
     number: AtomicU64,
     current: Mutex<Option<Snapshot>>,
+    /// Held while the machine is copied to be the current snapshot: of two copies the later one stays.
+    taking: Mutex<()>,
     /// The keys of what lies there.
     pub(crate) vault: Option<Arc<Vault>>,
     /// Held while a snapshot is received.
@@ -77,11 +87,18 @@ impl Checkpoints {
             fs::remove_dir_all(home.join(format!("snapshot-{number}")))?;
         }
         let number = AtomicU64::new(newest.unwrap_or(0));
-        let this = Checkpoints { home, number, current: Mutex::default(), vault, receiving: Arc::default() };
+        let this = Checkpoints {
+            home,
+            number,
+            current: Mutex::default(),
+            taking: Mutex::default(),
+            vault,
+            receiving: Arc::default(),
+        };
         if let Some(number) = newest {
             let dir = this.home.join(format!("snapshot-{number}"));
             let position = this.position_in(&dir)?;
-            *this.current.lock() = Some(snapshot(dir, &position)?);
+            *this.current.lock() = Some(this.snapshot(dir, &position)?);
         }
         Ok(this)
     }
@@ -129,6 +146,26 @@ impl Checkpoints {
         Ok(())
     }
 
+    fn snapshot(&self, dir: PathBuf, position: &Position) -> io::Result<Snapshot> {
+        let (last_log_id, last_membership) = parse_position(position)?;
+        // Those of now: what was copied before was sealed with some of them.
+        let keys = self.vault.as_ref().map(|vault| vault.ring());
+        let checkpoint = Checkpoint { dir, passing: AtomicBool::new(false), keys };
+        Ok(Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: Arc::new(checkpoint) })
+    }
+
+    /// Encrypts a copy that another member sent as it is; the copy goes.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn encrypted(&self, plain: Checkpoint) -> io::Result<Checkpoint> {
+        let Some(vault) = &self.vault else { return Ok(plain) };
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let dir = self.home.join(format!("encrypted-{number}"));
+        Machine::encrypt(plain.dir(), &dir, vault.sealer()).map_err(io::Error::other)?;
+        Ok(Checkpoint::passing(dir))
+    }
+
     /// Copies the machine; the copy goes with its last holder.
     ///
     /// # Errors
@@ -137,7 +174,7 @@ impl Checkpoints {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let dir = self.home.join(format!("copy-{number}"));
         let position = machine.checkpoint(&dir).map_err(io::Error::other)?;
-        let taken = snapshot(dir, &position)?;
+        let taken = self.snapshot(dir, &position)?;
         taken.snapshot.passing.store(true, Ordering::Relaxed);
         Ok(taken)
     }
@@ -147,13 +184,14 @@ impl Checkpoints {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn take(&self, machine: &Machine) -> io::Result<Snapshot> {
+        let _taking = self.taking.lock();
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let draft = self.home.join(format!("draft-{number}"));
         let position = machine.checkpoint(&draft).map_err(io::Error::other)?;
         let dir = self.home.join(format!("snapshot-{number}"));
         fs::rename(&draft, &dir)?;
         fs::File::open(&self.home)?.sync_all()?;
-        let taken = snapshot(dir, &position)?;
+        let taken = self.snapshot(dir, &position)?;
         let mut current = self.current.lock();
         // A slow build must not replace what was installed meanwhile.
         if let Some(held) = current.as_ref().filter(|held| held.meta.last_log_id > taken.meta.last_log_id) {
@@ -165,10 +203,4 @@ impl Checkpoints {
         }
         Ok(taken)
     }
-}
-
-fn snapshot(dir: PathBuf, position: &Position) -> io::Result<Snapshot> {
-    let (last_log_id, last_membership) = parse_position(position)?;
-    let checkpoint = Checkpoint { dir, passing: AtomicBool::new(false) };
-    Ok(Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: Arc::new(checkpoint) })
 }

@@ -1,5 +1,6 @@
 //! The write-ahead log as openraft wants it: appends return at once and are acknowledged when they are on disk.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -53,6 +54,19 @@ impl Journal {
     /// The last entry, if any, behind which there are more than so many bytes of newer ones.
     pub(crate) fn last_but(&self, bytes: u64) -> Option<u64> {
         self.log.last_but(bytes)
+    }
+
+    /// The data keys that its records lie under.
+    pub(crate) fn data_keys(&self) -> BTreeSet<u64> {
+        self.log.data_keys()
+    }
+
+    /// Ends the segment that is written.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub(crate) fn roll(&self) -> io::Result<()> {
+        self.log.roll().map_err(failed)
     }
 
     /// Entries in `from..to`; an error when one of them is missing.

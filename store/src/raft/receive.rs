@@ -20,8 +20,6 @@ use crate::raft::wire::{self, invalid};
 /// Why a snapshot is not taken.
 const SEALED: &str = "the snapshot is encrypted: start this member with the others' --encryption-key-file or \
                       --encryption-passphrase-file, and an empty data directory";
-const PLAIN: &str = "the snapshot is not encrypted, as this member's data are to be: members of one cluster are all encrypted \
-                     or none is";
 
 /// How far a snapshot has come.
 enum Stage {
@@ -77,13 +75,13 @@ impl Transfer {
         };
         let keys = manifest.keys.clone();
         match (&self.checkpoints.vault, keys.is_empty()) {
-            (None, true) => {}
+            // Encrypted once it is here.
+            (_, true) => {}
             (Some(vault), false) => {
                 let vault = vault.clone();
                 tokio::task::spawn_blocking(move || vault.adopt(&keys)).await.map_err(io::Error::other)??;
             }
             (None, false) => return Err(invalid(SEALED)),
-            (Some(_), true) => return Err(invalid(PLAIN)),
         }
         let (dir, files) = (self.checkpoints.incoming(), manifest.files.clone());
         let places = tokio::task::spawn_blocking(move || keep(&dir, &files)).await.map_err(io::Error::other)??;
@@ -100,12 +98,15 @@ impl Transfer {
     ) -> io::Result<peer::Vote> {
         let vote = wire::required_vote(manifest.vote.as_ref())?;
         receive(missing, parts, self.checkpoints.incoming()).await?;
-        let incoming = Arc::new(Checkpoint::passing(self.checkpoints.received()?));
-        let (checkpoints, held) = (self.checkpoints.clone(), incoming.clone());
-        // What the files say counts, not what the manifest says of them.
-        let position =
-            tokio::task::spawn_blocking(move || checkpoints.position_in(held.dir())).await.map_err(io::Error::other)?;
-        let (last_log_id, last_membership) = parse_position(&position?)?;
+        let incoming = Checkpoint::passing(self.checkpoints.received()?);
+        let (checkpoints, plain) = (self.checkpoints.clone(), manifest.keys.is_empty());
+        let read = tokio::task::spawn_blocking(move || {
+            let held = if plain { checkpoints.encrypted(incoming)? } else { incoming };
+            // What the files say counts, not what the manifest says of them.
+            checkpoints.position_in(held.dir()).map(|position| (Arc::new(held), position))
+        });
+        let (incoming, position) = read.await.map_err(io::Error::other)??;
+        let (last_log_id, last_membership) = parse_position(&position)?;
         let snapshot = Snapshot { meta: Meta { last_log_id, last_membership }, snapshot: incoming };
         let answer = self.raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
         Ok(wire::vote(&answer.vote))

@@ -42,7 +42,7 @@ pub(crate) async fn send(
         last_log_id: snapshot.meta.last_log_id.as_ref().map(wire::log_id),
         membership: Some(wire::stored_membership(&snapshot.meta.last_membership)),
         files: files.clone(),
-        keys: vault.map(|vault| vault.wrapped()).transpose()?.unwrap_or_default().into(),
+        keys: vault.zip(held.keys()).map(|(vault, ring)| vault.wrapped(ring)).transpose()?.unwrap_or_default().into(),
     };
     let (queue, parts) = mpsc::channel(AHEAD);
     queue.try_send(peer::SnapshotPart { part: Some(Part::Manifest(manifest)) }).map_err(io::Error::other)?;

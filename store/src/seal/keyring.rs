@@ -34,7 +34,7 @@ pub(super) struct DataKey {
 
 /// Data keys; the first is this member's, and the one that runs are derived from.
 #[derive(Clone)]
-pub(super) struct Keyring {
+pub(crate) struct Keyring {
     keys: Vec<Arc<DataKey>>,
 }
 

@@ -20,5 +20,6 @@ mod tests;
 pub(crate) mod unit;
 pub(crate) mod vault;
 
+pub(crate) use keyring::Keyring;
 pub(crate) use sealer::Sealer;
 pub(crate) use unit::OVERHEAD;

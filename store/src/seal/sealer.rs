@@ -31,7 +31,7 @@ struct Run {
 
 /// See the module. Clones of its `Arc` see the same keys.
 pub(crate) struct Sealer {
-    ring: RwLock<Keyring>,
+    ring: RwLock<Arc<Keyring>>,
     run: RwLock<Arc<Run>>,
     /// Ciphers of runs that were opened, by where they come from.
     ready: RwLock<HashMap<Origin, Arc<Cipher>>>,
@@ -61,11 +61,11 @@ impl Sealer {
     /// When the system gives no randomness.
     pub(super) fn new(ring: Keyring) -> Result<Self, NoRandom> {
         let run = RwLock::new(begin(&ring)?);
-        Ok(Sealer { ring: RwLock::new(ring), run, ready: RwLock::default() })
+        Ok(Sealer { ring: RwLock::new(Arc::new(ring)), run, ready: RwLock::default() })
     }
 
     /// The data keys.
-    pub(super) fn ring(&self) -> Keyring {
+    pub(crate) fn ring(&self) -> Arc<Keyring> {
         self.ring.read().clone()
     }
 
@@ -79,7 +79,7 @@ impl Sealer {
             *self.run.write() = begin(&ring)?;
         }
         self.ready.write().retain(|origin, _| ring.find(origin.key).is_some());
-        *held = ring;
+        *held = Arc::new(ring);
         Ok(())
     }
 
@@ -115,17 +115,23 @@ impl Sealer {
     /// As `Refused` says.
     pub(crate) fn open(&self, place: &[u8], unit: &[u8]) -> Result<Vec<u8>, Refused> {
         let mut out = Vec::new();
-        self.open_into(place, unit, &mut out)?;
+        self.open_into(&self.ring(), place, unit, &mut out)?;
         Ok(out)
     }
 
-    /// What is in a unit, into a buffer.
+    /// What is in a unit, into a buffer, by the keys that were held when it was there.
     ///
     /// # Errors
     /// As `Refused` says.
-    pub(crate) fn open_into(&self, place: &[u8], unit: &[u8], out: &mut Vec<u8>) -> Result<(), Refused> {
+    pub(crate) fn open_into(
+        &self,
+        ring: &Keyring,
+        place: &[u8],
+        unit: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
         let unit = Unit::parse(unit)?;
-        self.cipher(unit.origin)?.open(&unit, place, out)
+        self.cipher(ring, unit.origin)?.open(&unit, place, out)
     }
 
     /// The id of the data key that a unit is sealed under.
@@ -136,7 +142,7 @@ impl Sealer {
         Ok(Unit::parse(unit)?.origin.key)
     }
 
-    fn cipher(&self, origin: Origin) -> Result<Arc<Cipher>, Refused> {
+    fn cipher(&self, ring: &Keyring, origin: Origin) -> Result<Arc<Cipher>, Refused> {
         let now = self.run.read().cipher.clone();
         if now.origin == origin {
             return Ok(now);
@@ -144,7 +150,7 @@ impl Sealer {
         if let Some(cipher) = self.ready.read().get(&origin) {
             return Ok(cipher.clone());
         }
-        let key = self.ring.read().find(origin.key).cloned().ok_or(Refused::Unknown(origin.key))?;
+        let key = ring.find(origin.key).ok_or(Refused::Unknown(origin.key))?;
         let cipher = Arc::new(Cipher::derive(&key.secret, origin));
         let mut ready = self.ready.write();
         if ready.len() >= READY_MAX {

@@ -203,7 +203,7 @@ fn another_first_key_wraps_and_seals_from_then_on_and_the_old_one_may_go() {
     let again = open(&data, Some(&source)).expect("the new key alone").expect("keys");
     assert_eq!(again.sealer().open(b"p", &unit), Ok(b"v".to_vec()));
     assert_eq!((again.count(), again.sealer().current()), (2, vault.sealer().current()));
-    again.forget_old().expect("written");
+    assert_eq!(again.forget_older().expect("written"), 1);
     assert_eq!(again.sealer().open(b"p", &unit), Err(Refused::Unknown(Sealer::key_of(&unit).expect("a unit"))));
     // At a start it is the same.
     fs::write(source.path(), format!("{}\n{}\n", hex(3), hex(2))).expect("written");
@@ -220,7 +220,7 @@ fn members_with_one_key_open_each_others_units_and_no_others() {
     let (_third, foreign, others) = place(&hex(9));
     let from = open(&data, Some(&source)).expect("new").expect("keys");
     let unit = from.sealer().seal(b"p", b"v").expect("sealed");
-    let wrapped = from.wrapped().expect("wrapped");
+    let wrapped = from.wrapped(&from.ring()).expect("wrapped");
     let to = open(&theirs, Some(&same)).expect("new").expect("keys");
     let own = to.sealer().current();
     to.adopt(&wrapped).expect("the same key");

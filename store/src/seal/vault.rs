@@ -2,10 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -27,6 +27,8 @@ pub(crate) struct Vault {
     source: KeySource,
     sealer: Arc<Sealer>,
     held: Mutex<Held>,
+    /// How often other members brought theirs.
+    adopted: AtomicU64,
 }
 
 /// What wraps the ring, and the file that it is from as it was then.
@@ -35,11 +37,12 @@ struct Held {
     stamp: Stamp,
 }
 
-type Stamp = Option<(SystemTime, u64)>;
+/// Which file it is, when anything of it was changed last, and its size.
+type Stamp = Option<(u64, i64, i64, u64)>;
 
 fn stamp(path: &Path) -> Stamp {
     let found = fs::metadata(path).ok()?;
-    Some((found.modified().ok()?, found.len()))
+    Some((found.ino(), found.ctime(), found.ctime_nsec(), found.len()))
 }
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
@@ -113,14 +116,20 @@ impl Vault {
         };
         let ring = match opened {
             Some((ring, true)) => ring,
-            // Another key comes first by now: it wraps from here on, and what is written has a new data key.
-            Some((ring, false)) => ring.led_by(data_key().map_err(|error| failed(&path, error))?),
-            None => Keyring::new(data_key().map_err(|error| failed(&path, error))?),
+            other => {
+                let new = data_key().map_err(|error| failed(&path, error))?;
+                // Another key comes first by now: it wraps from here on, and what is written has a new data key.
+                let ring = match other {
+                    Some((ring, _)) => ring.led_by(new),
+                    None => Keyring::new(new),
+                };
+                write(&path, &ring, &first).map_err(|error| failed(&path, error))?;
+                ring
+            }
         };
-        write(&path, &ring, &first).map_err(|error| failed(&path, error))?;
         let sealer = Arc::new(Sealer::new(ring).map_err(|error| failed(&path, error))?);
         let held = Mutex::new(Held { operator: first, stamp: seen });
-        Ok(Some(Arc::new(Vault { path, source: source.clone(), sealer, held })))
+        Ok(Some(Arc::new(Vault { path, source: source.clone(), sealer, held, adopted: AtomicU64::new(0) })))
     }
 
     /// What seals and opens.
@@ -128,13 +137,23 @@ impl Vault {
         &self.sealer
     }
 
-    /// The data keys for another member, which holds the same operator's key.
+    /// The data keys that are held now.
+    pub(crate) fn ring(&self) -> Arc<Keyring> {
+        self.sealer.ring()
+    }
+
+    /// Data keys for another member, which holds the same operator's key.
     ///
     /// # Errors
     /// When the system gives no randomness.
-    pub(crate) fn wrapped(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn wrapped(&self, ring: &Keyring) -> io::Result<Vec<u8>> {
         let nonce = random().map_err(io::Error::other)?;
-        Ok(self.sealer.ring().wrap(&self.held.lock().operator, nonce))
+        Ok(ring.wrap(&self.held.lock().operator, nonce))
+    }
+
+    /// How often other members' data keys were taken.
+    pub(crate) fn adopted(&self) -> u64 {
+        self.adopted.load(Ordering::SeqCst)
     }
 
     /// Takes the data keys of another member, to open what it sealed. Blocks.
@@ -143,6 +162,7 @@ impl Vault {
     /// When the operator's file does not open them, or the disk fails.
     pub(crate) fn adopt(&self, wrapped: &[u8]) -> io::Result<()> {
         let held = self.held.lock();
+        self.adopted.fetch_add(1, Ordering::SeqCst);
         let operators = operators(&self.source, Some(wrapped)).map_err(io::Error::other)?;
         let theirs = Keyring::unwrap(wrapped, &operators).map_err(|_| {
             io::Error::other(format!(
@@ -169,6 +189,8 @@ impl Vault {
         if found == held.stamp {
             return Ok(false);
         }
+        // Once: what is wrong with it is not said again until it has changed again.
+        held.stamp = found;
         let wrapped = self.sealer.ring().wrap(&held.operator, random().map_err(io::Error::other)?);
         let operators = operators(&self.source, Some(&wrapped)).map_err(io::Error::other)?;
         let Some(first) = operators.into_iter().next() else { return Err(io::Error::other("no key in it")) };
@@ -176,10 +198,9 @@ impl Vault {
             let ring = self.sealer.ring().led_by(data_key()?);
             write(&self.path, &ring, &first)?;
             self.sealer.take(ring).map_err(io::Error::other)?;
-            *held = Held { operator: first, stamp: found };
+            held.operator = first;
             return Ok(true);
         }
-        held.stamp = found;
         Ok(false)
     }
 
@@ -194,15 +215,19 @@ impl Vault {
         self.sealer.take(ring).map_err(io::Error::other)
     }
 
-    /// Forgets all data keys but the one that seals, under which everything lies by now. Blocks.
+    /// Forgets all data keys but the one that seals, under which everything lies by now; answers how many. Blocks.
     ///
     /// # Errors
     /// When the disk fails.
-    pub(crate) fn forget_old(&self) -> io::Result<()> {
+    pub(crate) fn forget_older(&self) -> io::Result<usize> {
         let held = self.held.lock();
-        let ring = self.sealer.ring().alone();
-        write(&self.path, &ring, &held.operator)?;
-        self.sealer.take(ring).map_err(io::Error::other)
+        let older = self.count() - 1;
+        if older > 0 {
+            let ring = self.sealer.ring().alone();
+            write(&self.path, &ring, &held.operator)?;
+            self.sealer.take(ring).map_err(io::Error::other)?;
+        }
+        Ok(older)
     }
 
     /// How many data keys are held.

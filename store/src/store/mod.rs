@@ -4,6 +4,7 @@ mod auth;
 mod founding;
 mod identity;
 mod open;
+mod rotation;
 mod serving;
 mod survivor;
 #[cfg(test)]
@@ -83,6 +84,7 @@ struct Inner {
     tidying: Arc<Semaphore>,
     /// Compacts by itself.
     compacts: AtomicBool,
+    keys: Option<rotation::Keys>,
     tasks: TaskTracker,
     calls: TaskTracker,
     ends: Ends,

@@ -11,8 +11,8 @@ use prost::Message;
 use proto::peer;
 use proto::peer::peer_server::PeerServer;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::sync::watch;
+use tokio::sync::{Notify, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +46,7 @@ use crate::raft::types::Raft;
 use crate::seal::vault::Vault;
 use crate::store::founding;
 use crate::store::identity::{self, Identity};
+use crate::store::rotation::{Keys, Rotation};
 use crate::store::survivor;
 use crate::store::{Inner, Store, scrub};
 
@@ -96,7 +97,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 15 * config.election_timeout;
-    let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout, vault };
+    let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout, vault: vault.clone() };
     let (journal, settings) = (Journal::new(log), Arc::new(raft_config(&config)?));
     let raft = Raft::new(id, settings, network, journal.clone(), state).await.map_err(stopped)?;
     let space = Space::new(config.name.clone(), config.data_dir.clone());
@@ -105,6 +106,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
     let datagrams = Arc::new(Datagrams::new(group.clone()));
+    let held = checkpoints.clone();
     let (ours, counts, heard) = (group.clone(), lessor.clone(), datagrams.clone());
     let service = Service { group: ours, machine: machine.clone(), checkpoints, lessor: counts, datagrams: heard };
     listen(&config, id, cluster, service, &tasks, &cancel).await?;
@@ -115,6 +117,12 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     attend(&group, &machine, &syncs, &config, &tasks, &cancel);
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
+    let asked = Arc::new(Notify::new());
+    if let Some(vault) = vault.clone() {
+        let (machine, journal, asked) = (machine.clone(), journal.clone(), asked.clone());
+        let rotation = Rotation { vault, machine, checkpoints: held, journal, asked };
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(rotation.tend()));
+    }
 
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
     let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });
@@ -131,6 +139,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         quota,
         tidying,
         compacts: AtomicBool::new(false),
+        keys: vault.map(|vault| Keys { vault, asked }),
         lanes,
         tasks,
         calls,

@@ -184,6 +184,19 @@ impl Store {
         }
     }
 
+    /// A new data key encrypts from soon on, and everything that lies on the disk follows. False where nothing is encrypted.
+    pub fn rotate_data_key(&self) -> bool {
+        let Some(keys) = &self.inner.keys else { return false };
+        keys.asked.notify_one();
+        true
+    }
+
+    /// How many data keys are held; more than one while what lies under older ones is encrypted anew. 0 where nothing is
+    /// encrypted.
+    pub fn data_keys(&self) -> usize {
+        self.inner.keys.as_ref().map_or(0, |keys| keys.vault.count())
+    }
+
     /// What etcd's Status tells of this member.
     pub(crate) fn status(&self) -> pb::StatusResponse {
         let now = self.inner.group.raft.metrics().borrow_watched().clone();

@@ -206,7 +206,7 @@ async fn users_are_part_of_backups_and_of_snapshots() {
     store.shutdown().await;
 
     let new = place("b", &[]);
-    store::backup::restore(file.as_slice(), &new.config.data_dir).expect("whole");
+    store::backup::restore(file.as_slice(), &new.config.data_dir, None).expect("whole");
     let store = open(&new).await;
     // What it was restored from is in no log entry: the second member gets it by a snapshot.
     let second = place("c", &[&new]);

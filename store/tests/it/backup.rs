@@ -31,7 +31,7 @@ async fn a_backup_becomes_a_group_that_others_join() {
     assert!(refused.is_err_and(|error| error.to_string().contains("block 1 at byte")));
 
     let new = place("b", &[]);
-    backup::restore(file.as_slice(), &new.config.data_dir).expect("whole");
+    backup::restore(file.as_slice(), &new.config.data_dir, None).expect("whole");
     let store = open(&new).await;
     assert_eq!(get(&store, "k07").await.expect("read").as_deref(), Some("new"));
     assert!(store.revision() > last + 1_000_000);

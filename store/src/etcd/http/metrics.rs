@@ -95,5 +95,8 @@ fn state(front: &Front, out: &mut String) {
     gauge("etcd_debugging_mvcc_compact_revision", "What was compacted last.", compacted, out);
     let (streams, leases) = (front.calls.open("/etcdserverpb.Watch/Watch"), front.store.leases().len());
     gauge("etcd_debugging_mvcc_watch_stream_total", "Streams of watches that are open.", streams, out);
+    let keys = front.store.data_keys();
+    let help = "Data keys of what is encrypted at rest: more than one while that is encrypted anew.";
+    gauge("raftsman_store_data_keys", help, keys, out);
     gauge("raftsman_store_leases", "Leases.", leases, out);
 }
