@@ -150,7 +150,7 @@ fn parse<P: Parser>(words: impl Iterator<Item = OsString>) -> P {
 async fn import(flags: ImportFlags) -> Result<(), Failure> {
     let origin = match flags.snapshot_file {
         Some(file) => Origin::File(file),
-        None => Origin::Etcd(flags.from.access()?),
+        None => Origin::Etcd(Box::new(flags.from.access()?)),
     };
     let key = flags.encryption_key_file.map(KeySource::KeyFile);
     let encryption = key.or(flags.encryption_passphrase_file.map(KeySource::PassphraseFile));

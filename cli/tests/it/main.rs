@@ -18,6 +18,7 @@ mod store_encryption;
 mod store_flags;
 mod store_hostile;
 mod store_http;
+mod store_moving;
 mod store_replace;
 mod store_tls;
 mod usage;

@@ -66,6 +66,10 @@ impl Interceptor for Badge {
 
 /// What a call's failure means for the whole.
 pub(super) fn problem(doing: &str, status: &Status) -> Problem {
+    // Nothing was answered: the connection broke, or never was one.
+    if let Some(broken) = std::error::Error::source(status) {
+        return Problem::Unreachable(format!("{doing}: {}", reason(broken)));
+    }
     let text = format!("{doing}: {}", status.message());
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded => Problem::Unreachable(text),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::moving::client::{Client, problem};
 use crate::moving::compare::{differ, shown};
 use crate::moving::database::{Change, Changes, EtcdDatabase, Facts};
 use crate::moving::file::DatabaseFile;
-use crate::moving::import::{failed, snapshot};
+use crate::moving::import::{blocking, failed, snapshot};
 use crate::moving::keeper::Keeper;
 use crate::moving::plan::{Kept, Plan, operation};
 use crate::moving::replay::Replay;
@@ -143,8 +144,8 @@ impl Way<'_> {
                 self.to.kv().compact(request).await.map_err(|status| problem("no compaction", &status))?;
             }
             moved.lines.extend(users::write(self.to, facts).await?);
-            let target = snapshot(self.to, &self.scratch.join("target.db"), self.progress).await?;
-            moved.lines.extend(self.same(&kept, &target)?);
+            let target = Arc::new(snapshot(self.to, &self.scratch.join("target.db"), self.progress).await?);
+            moved.lines.extend(self.same(&kept, &target).await?);
             moved.lines.extend(self.hash().await?);
             Ok(())
         };
@@ -191,7 +192,7 @@ impl Way<'_> {
     }
 
     /// Compares both databases, change by change.
-    fn same(&self, kept: &Kept, target: &EtcdDatabase<DatabaseFile>) -> Result<Vec<String>, Problem> {
+    async fn same(&self, kept: &Kept, target: &Arc<EtcdDatabase<DatabaseFile>>) -> Result<Vec<String>, Problem> {
         let (facts, theirs) = (self.facts(), &target.facts);
         if (facts.revision, facts.compacted) != (theirs.revision, theirs.compacted) {
             return differ(format!(
@@ -200,7 +201,8 @@ impl Way<'_> {
             ));
         }
         let (mut changes, mut places) = (0, 0_u64);
-        let also = Kept::of(target.changes()?, theirs.compacted)?;
+        let read = target.clone();
+        let also = blocking(move || Ok(Kept::of(read.changes()?, read.facts.compacted)?)).await?;
         let (mut ours, mut there) = (Groups::of(&self.source, kept)?, Groups::of(target, &also)?);
         loop {
             let (one, other) = match (ours.next().transpose()?, there.next().transpose()?) {
@@ -212,6 +214,8 @@ impl Way<'_> {
                 }
             };
             changes += one.len() as u64;
+            // Leases are kept alive by the same task.
+            tokio::task::yield_now().await;
             if one == other {
                 continue;
             }
@@ -263,8 +267,9 @@ impl Way<'_> {
         let work = async {
             self.write(&newest, &known).await?;
             moved.lines.extend(users::write(self.to, facts).await?);
-            let target = snapshot(self.to, &self.scratch.join("target.db"), self.progress).await?;
-            let there = Newest::of(target.changes()?)?;
+            let target = Arc::new(snapshot(self.to, &self.scratch.join("target.db"), self.progress).await?);
+            let read = target.clone();
+            let there = blocking(move || Ok(Newest::of(read.changes()?)?)).await?;
             for (key, held) in &newest.by_key {
                 if there.by_key.get(key).is_none_or(|there| there.value != held.value) {
                     return differ(format!("the key {}", shown(key)));

@@ -33,7 +33,7 @@ const STEP: u64 = 1024;
 #[derive(Clone, Debug)]
 pub enum Origin {
     /// An etcd that runs.
-    Etcd(Access),
+    Etcd(Box<Access>),
     /// `etcdctl snapshot save`'s file, or an etcd's `member/snap/db`.
     File(PathBuf),
 }

@@ -3,6 +3,7 @@
 //! Real etcds are asked where there is one: `ETCD_BIN`, else `etcd` on the path. A recorded snapshot is always there.
 
 mod peer;
+mod reached;
 mod recorded;
 
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ async fn an_etcd_moves_here_and_to_another_etcd_and_is_the_same_revision_by_revi
     let old = old.logged_in("root", "secret").await;
 
     let places = founders(&["a"]);
-    let moved = import(Origin::Etcd(old.access()), &places[0]).await.expect("imported");
+    let moved = import(Origin::Etcd(Box::new(old.access())), &places[0]).await.expect("imported");
     let told = moved.lines.join("\n");
     for line in ["HashKV", "changes, as a watch gives them", "keys at revision", "authentication is on"] {
         assert!(told.contains(line), "{line}: {told}");
@@ -104,7 +105,7 @@ async fn others_join_what_was_imported_and_hold_the_same() {
     let old = etcd.peer().await;
     peer::fill(&old).await;
     let places = founders(&["a"]);
-    import(Origin::Etcd(old.access()), &places[0]).await.expect("imported");
+    import(Origin::Etcd(Box::new(old.access())), &places[0]).await.expect("imported");
     let store = open(&places[0]).await;
     let (second, joined) = peer::joined(&store, &places[0]).await;
     let ours = served(&joined, &old).await;

@@ -24,6 +24,11 @@ fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (dir, file)
 }
 
+/// The newest of them as a file.
+pub(super) fn snapshot() -> (tempfile::TempDir, PathBuf) {
+    written(&unpacked(RECORDED[1].1))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_etcds_of_all_versions_wrote_arrives() {
     for (version, packed) in RECORDED {
@@ -59,7 +64,7 @@ async fn what_etcds_of_all_versions_wrote_arrives() {
     }
 }
 
-async fn served_at(store: &store::Store) -> String {
+pub(super) async fn served_at(store: &store::Store) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let endpoint = listener.local_addr().expect("an address").to_string();
     store.serve_etcd(listener, None, store::etcd::Options::default());
