@@ -38,9 +38,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 64 MiB segments, 16 MiB in memory.
+    /// 64 MiB segments, 8 MiB in memory.
     fn default() -> Self {
-        Options { segment_bytes: 64 << 20, resident_bytes: 16 << 20 }
+        Options { segment_bytes: 64 << 20, resident_bytes: 8 << 20 }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::api::{Occurrence, Revision};
 /// Events at most.
 const EVENTS_MAX: usize = 1 << 16;
 /// Bytes of keys and values at most.
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 8 << 20;
 /// The newest events keep what readers noted about them.
 const NOTES_MAX: usize = 256;
 /// Bytes of wanted events at once, about: whole revisions are never cut.
