@@ -68,6 +68,10 @@ GIGABYTES ?= 20
 bench-store-large: build ## A state of GIGABYTES (20) in the memory of few: needs a quarter more of disk and about 10 minutes
 	@ETCD_BIN="$$(scripts/etcd)" "$(RELEASE)/raftsman-chaos" bench-store large --gigabytes $(GIGABYTES) --out docs/bench --page large
 
+.PHONY: fuzz
+fuzz: $(ROCKSDB) ## Mutate inputs of every parser of bytes from outside for longer than the tests do (FUZZ_SECONDS each)
+	@FUZZ_SECONDS="$(or $(FUZZ_SECONDS),20)" cargo test --locked -p store --lib -- any_bytes --nocapture --test-threads=2
+
 .PHONY: lint
 lint: $(ROCKSDB) ## rustfmt, clippy with warnings as errors, cargo-deny
 	@cargo fmt --all --check

@@ -11,6 +11,8 @@ pub mod durations;
 mod engine;
 pub mod error;
 pub mod etcd;
+#[cfg(test)]
+mod fuzz;
 mod group;
 mod lanes;
 pub mod listener;

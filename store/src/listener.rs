@@ -7,18 +7,19 @@ pub use greeting::Greeting;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -39,6 +40,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// A peer that says nothing is asked by the kernel whether it is still there, so long after its last word and so often:
 /// HTTP/1 does not ask by itself.
 const ALIVE_SECONDS: u32 = 30;
+/// What Go's servers say to HTTP on a port for TLS.
+const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 /// Before accepting again when the system would not: it is out of something that others must give back.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -161,10 +164,33 @@ async fn connection<S: Answering>(stream: TcpStream, door: &Door<S>, leaving: &C
     stream.set_nodelay(true)?;
     keep_alive(&stream)?;
     let Some(tls) = &door.tls else { return speak(stream, None, door, leaving).await };
-    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await??;
+    let shaken = tokio::time::timeout(HANDSHAKE, shake(tls, stream)).await.map_err(io::Error::from);
+    let stream = shaken.flatten().inspect_err(rejected)?;
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).filter(|_| door.names);
     let name = shown.and_then(crate::tls::common_name).map(|name| ClientName(name.into()));
     speak(stream, name, door, leaving).await
+}
+
+/// The handshake. Whoever speaks HTTP without it is told so in the clear, as Go's servers do.
+async fn shake(tls: &TlsAcceptor, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    stream.peek(&mut first).await?;
+    // Methods begin with a capital letter, handshakes with a number.
+    if first[0].is_ascii_uppercase() {
+        stream.write_all(PLAIN_HTTP).await?;
+        stream.shutdown().await?;
+        return Err(io::Error::other("a client sent an HTTP request to an HTTPS server"));
+    }
+    tls.accept(stream).await
+}
+
+/// Tells the operator why somebody is not let in, once a second at most: whoever tries again and again fills no disk.
+fn rejected(error: &io::Error) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if LAST.swap(now, Ordering::Relaxed) != now {
+        tracing::warn!(%error, "a connection was rejected");
+    }
 }
 
 /// Has the kernel find out about a peer that went without a word.

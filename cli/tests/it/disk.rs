@@ -130,15 +130,20 @@ async fn a_torn_tail_is_cut_and_any_other_damage_refuses_with_what_to_do() {
 
 /// The library that fails a sync; none where no C compiler is.
 fn failing_sync(dir: &Path) -> Option<PathBuf> {
-    let (source, library) = (dir.join("failing_sync.c"), dir.join("failing_sync.so"));
-    fs::write(&source, include_str!("../../../chaos/src/world/failing_sync.c")).expect("written");
+    preloaded(dir, "failing_sync", include_str!("../../../chaos/src/world/failing_sync.c"))
+}
+
+/// A library to be preloaded, from its source; none where no C compiler is.
+pub(crate) fn preloaded(dir: &Path, name: &str, text: &str) -> Option<PathBuf> {
+    let (source, library) = (dir.join(format!("{name}.c")), dir.join(format!("{name}.so")));
+    fs::write(&source, text).expect("written");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
     match compiler.output() {
         Ok(output) if output.status.success() => Some(library),
         Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
         Err(_) => {
-            println!("skipped: a failed fsync: no C compiler");
+            println!("skipped: {name}: no C compiler");
             None
         }
     }

@@ -79,6 +79,20 @@ impl Member {
         arguments: impl IntoIterator<Item = S>,
         environment: &[(&str, String)],
     ) {
+        let ready = self.begin_with(arguments, environment);
+        assert!(ready.recv_timeout(PATIENCE).is_ok(), "not ready\n{}", self.said());
+    }
+
+    /// Starts it, whatever becomes of it.
+    pub(crate) fn begin<S: AsRef<OsStr>>(&mut self, arguments: impl IntoIterator<Item = S>) {
+        drop(self.begin_with(arguments, &[]));
+    }
+
+    fn begin_with<S: AsRef<OsStr>>(
+        &mut self,
+        arguments: impl IntoIterator<Item = S>,
+        environment: &[(&str, String)],
+    ) -> mpsc::Receiver<()> {
         let log = File::create(self.dir.path().join("stderr.txt")).expect("a log");
         let mut command = self.files.map_or_else(store_command, limited);
         command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
@@ -93,7 +107,7 @@ impl Member {
                 }
             }
         });
-        assert!(ready.recv_timeout(PATIENCE).is_ok(), "not ready\n{}", self.said());
+        ready
     }
 
     /// The process that runs.

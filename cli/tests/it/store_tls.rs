@@ -2,19 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+};
 
-use crate::member::{Member, text};
+use crate::member::{Member, raw, text};
 
 /// An authority, with its certificate in a file.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    path: PathBuf,
+pub(crate) struct Authority {
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    pub(crate) path: PathBuf,
 }
 
-fn authority(dir: &Path, name: &str) -> Authority {
+pub(crate) fn authority(dir: &Path, name: &str) -> Authority {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate().expect("a key");
     let path = dir.join(format!("{name}.pem"));
@@ -23,9 +26,21 @@ fn authority(dir: &Path, name: &str) -> Authority {
 }
 
 /// Writes a certificate for loopback and its key; answers their paths.
-fn pair(authority: &Authority, dir: &Path, file: &str, name: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn pair(authority: &Authority, dir: &Path, file: &str, name: &str) -> (PathBuf, PathBuf) {
+    pair_with(authority, dir, file, name, |_| {})
+}
+
+/// The same with something else about it.
+pub(crate) fn pair_with(
+    authority: &Authority,
+    dir: &Path,
+    file: &str,
+    name: &str,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (PathBuf, PathBuf) {
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
     params.distinguished_name.push(DnType::CommonName, name);
+    change(&mut params);
     let key = KeyPair::generate().expect("a key");
     let (cert, secret) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
     std::fs::write(&cert, params.signed_by(&key, &authority.issuer).expect("signed").pem()).expect("written");
@@ -86,4 +101,53 @@ fn a_certificate_that_nobody_signed_is_made_once() {
     assert!(member.terminate());
     member.start(&flags);
     assert_eq!(std::fs::read(&made).expect("kept"), before);
+}
+
+#[test]
+fn who_is_not_let_in_is_told_why_and_so_is_the_operator() {
+    let mut member = Member::new();
+    let dir = member.dir.path().to_owned();
+    let one = authority(&dir, "one");
+    let (cert, key) = pair(&one, &dir, "server", "server");
+    let client = pair(&one, &dir, "client", "alice");
+    let expired = |params: &mut CertificateParams| {
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    };
+    let late = pair_with(&one, &dir, "late", "alice", expired);
+    let mut flags = member.flags("https");
+    flags.extend([
+        format!("--cert-file={}", cert.display()),
+        format!("--key-file={}", key.display()),
+        format!("--trusted-ca-file={}", one.path.display()),
+        "--client-cert-auth".to_owned(),
+    ]);
+    member.start(&flags);
+    let (status, said) = raw(member.client, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!((status, said.as_str()), (400, "Client sent an HTTP request to an HTTPS server.\n"));
+    let told = |member: &Member, why: &str| {
+        let said = member.said();
+        assert!(said.contains("a connection was rejected") && said.contains(why), "{why}: {said}");
+        // One line a second at most: what comes next is to be told too.
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    };
+    told(&member, "HTTP request to an HTTPS server");
+    let (done, said) = puts(&member, &one.path, Some(&late));
+    assert!(!done, "an expired certificate: {said}");
+    told(&member, "invalid peer certificate: certificate expired");
+    let (done, said) = puts(&member, &one.path, None);
+    assert!(!done, "no certificate: {said}");
+    told(&member, "peer sent no certificates");
+    assert!(puts(&member, &one.path, Some(&client)).0, "others are served");
+
+    pair_with(&one, &dir, "server", "server", expired);
+    let (done, said) = puts(&member, &one.path, Some(&client));
+    assert!(!done && said.contains("certificate has expired or is not yet valid"), "{said}");
+    let elsewhere = |params: &mut CertificateParams| {
+        params.subject_alt_names = vec![SanType::IpAddress("192.0.2.1".parse().expect("an address"))];
+    };
+    pair_with(&one, &dir, "server", "server", elsewhere);
+    let (done, said) = puts(&member, &one.path, Some(&client));
+    assert!(!done && said.contains("certificate is valid for 192.0.2.1, not 127.0.0.1"), "{said}");
+    pair(&one, &dir, "server", "server");
+    assert!(puts(&member, &one.path, Some(&client)).0, "{}", member.said());
 }

@@ -151,14 +151,10 @@ pub fn restore(source: impl Read, data_dir: &Path, encryption: Option<&KeySource
     if keys != manifest.keys {
         return Err(BackupError::Content(format!("{keys} keys instead of {}", manifest.keys)));
     }
-    let revision = manifest.revision + REVISIONS_ABOVE;
-    let header = Header {
-        revision,
-        compacted: revision,
-        time_ms: manifest.time_ms,
-        epoch_base: manifest.epoch + EPOCHS_ABOVE,
-        ..Header::new()
-    };
+    let beyond = || content("its revision or its epoch cannot be");
+    let revision = manifest.revision.checked_add(REVISIONS_ABOVE).ok_or_else(beyond)?;
+    let epoch_base = manifest.epoch.checked_add(EPOCHS_ABOVE).ok_or_else(beyond)?;
+    let header = Header { revision, compacted: revision, time_ms: manifest.time_ms, epoch_base, ..Header::new() };
     loader.finish(header)?;
     Ok(manifest)
 }
@@ -193,4 +189,24 @@ pub fn verify(source: impl Read, scratch: &Path) -> Result<Manifest, BackupError
         return Err(BackupError::Content(format!("the store that came up has {found} keys of {}", manifest.keys)));
     }
     Ok(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_cannot_be_are_refused() {
+        for (revision, epoch) in [(i64::MAX, 1), (1, u64::MAX)] {
+            let manifest =
+                Manifest { cluster_id: 1, revision, epoch, time_ms: 0, keys: 0, leases: 0, auth: 0, extra: ().into() };
+            let mut bytes = Vec::new();
+            let mut writer = archive::Writer::new(&mut bytes).expect("memory");
+            writer.record(&serde_json::to_vec(&manifest).expect("plain data")).expect("memory");
+            writer.finish().expect("memory");
+            let dir = tempfile::tempdir().expect("a directory");
+            let refused = restore(bytes.as_slice(), dir.path()).expect_err("refused").to_string();
+            assert!(refused.contains("cannot be"), "{refused}");
+        }
+    }
 }

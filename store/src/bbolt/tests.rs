@@ -130,3 +130,61 @@ proptest! {
         prop_assert!(read(&bytes[..left], "key").is_err());
     }
 }
+
+/// Makes both pages of meta data whole, so that what they lead to is looked at.
+fn whole(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for at in [0, super::PAGE_BYTES] {
+        if let Some(body) = bytes.get_mut(at + 16..at + 80) {
+            body[..4].copy_from_slice(&super::page::MAGIC.to_le_bytes());
+            body[4..8].copy_from_slice(&super::page::VERSION.to_le_bytes());
+            let sum = super::page::checksum(&body[..56]);
+            body[56..].copy_from_slice(&sum.to_le_bytes());
+            bytes[at + 8] |= 4;
+        }
+    }
+    bytes
+}
+
+/// A database whose pages lead to the next one more than once each: followed in full, it would never end.
+fn doubled() -> Vec<u8> {
+    let pages = 3 + 31;
+    let mut bytes = [super::meta(0, 3, pages + 1), super::meta(1, 3, pages + 1)].map(|mut page| {
+        page.resize(super::PAGE_BYTES, 0);
+        page
+    });
+    let mut file = bytes.iter_mut().flat_map(|page| page.drain(..)).collect::<Vec<u8>>();
+    file.resize(3 * super::PAGE_BYTES, 0);
+    for page in 3..pages {
+        let mut branch = super::header(page, super::page::BRANCH, 4, 0).to_vec();
+        for _ in 0..4 {
+            // A key of no bytes, and a page.
+            branch.extend([0; 8]);
+            branch.extend((page + 1).to_le_bytes());
+        }
+        branch.resize(super::PAGE_BYTES, 0);
+        file.extend(branch);
+    }
+    file.extend(super::header(pages, super::LEAF, 0, 0));
+    file.resize((usize::try_from(pages).expect("few") + 1) * super::PAGE_BYTES, 0);
+    file
+}
+
+#[test]
+fn pages_that_are_shared_do_not_multiply() {
+    let refused = read(&doubled(), "key").expect_err("it is damaged");
+    assert_eq!(refused.to_string(), "its pages lead in a circle");
+}
+
+#[test]
+fn files_of_any_bytes_are_read_or_refused() {
+    let keys: Keys = (0..40_u8).map(|number| (vec![number; 9], vec![number; 60])).collect();
+    let seeds = vec![written(&[("key", keys.clone()), ("meta", Keys::new())]), written(&[]), doubled()];
+    crate::fuzz::bear("bbolt", seeds, |bytes| {
+        let told = |bytes: &[u8]| match (read(bytes, "key"), read(bytes, "meta")) {
+            (Ok(one), Ok(other)) => format!("{} and {}", one.is_empty(), other.is_empty()),
+            (Err(damage), _) | (_, Err(damage)) => damage.to_string(),
+        };
+        format!("{} {}", told(bytes), told(&whole(bytes)))
+    });
+}

@@ -96,4 +96,18 @@ mod tests {
         assert_eq!(refused("http://a:1/x"), "URL must not contain a path: http://a:1/x");
         assert_eq!(parse_all::<&str>([]), Err("no valid URLs given".to_owned()));
     }
+
+    #[test]
+    fn texts_of_any_bytes_are_urls_or_refused() {
+        let seeds = ["http://127.0.0.1:2380", "https://[::1]:2380", "unix://a:1", "http://a:1/x?y#z"];
+        crate::fuzz::bear("urls", seeds.iter().map(|text| text.as_bytes().to_vec()).collect(), |bytes| {
+            match String::from_utf8_lossy(bytes).parse::<Url>() {
+                Ok(url) => {
+                    assert_eq!(url.to_string().parse::<Url>().as_ref(), Ok(&url), "it is read as it is shown");
+                    format!("a URL, {}", url.tls)
+                }
+                Err(refused) => refused.split(':').next().unwrap_or_default().to_owned(),
+            }
+        });
+    }
 }

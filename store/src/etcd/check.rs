@@ -232,4 +232,33 @@ mod tests {
         };
         assert_eq!((operations(&around(5), 8), operations(&around(6), 8).is_err()), (Ok(()), true));
     }
+
+    #[test]
+    fn requests_of_any_bytes_are_looked_at() {
+        let put = pb::PutRequest { key: "k".into(), value: "v".into(), lease: 7, ..Default::default() };
+        let op = |request| pb::RequestOp { request: Some(request) };
+        let nested = pb::TxnRequest { success: vec![op(Request::RequestPut(put))], ..Default::default() };
+        let range = pb::RangeRequest { key: "a".into(), range_end: "b".into(), revision: 3, ..Default::default() };
+        let (compare, failure) = (vec![pb::Compare::default()], vec![op(Request::RequestRange(range.clone()))]);
+        let txn = pb::TxnRequest { compare, success: vec![op(Request::RequestTxn(nested))], failure };
+        let delete = pb::DeleteRangeRequest { key: "a".into(), range_end: vec![0].into(), prev_kv: true };
+        let of = |kind: u8, bytes: Vec<u8>| [vec![kind], bytes].concat();
+        let seeds = vec![of(0, txn.encode_to_vec()), of(1, range.encode_to_vec()), of(2, delete.encode_to_vec())];
+        crate::fuzz::bear("requests", seeds, |bytes| {
+            let Some((kind, bytes)) = bytes.split_first() else { return String::new() };
+            let prefix = Bytes::from_static(b"/registry/");
+            let undecoded = |_| "no message".to_owned();
+            match kind % 3 {
+                0 => pb::TxnRequest::decode(bytes).map_or_else(undecoded, |read| {
+                    let (reads, local) = (reads_only(&read), serializable(&read));
+                    assert!(txn_cost(&read) == 0 || !reads, "what writes costs something");
+                    format!("{:?} {reads} {local} {}", super::txn(&read, 128), touches(&read, &prefix))
+                }),
+                1 => pb::RangeRequest::decode(bytes)
+                    .map_or_else(undecoded, |read| format!("{:?} {:?}", super::range(&read), stream(&read))),
+                _ => pb::DeleteRangeRequest::decode(bytes)
+                    .map_or_else(undecoded, |read| format!("{:?} {}", super::delete(&read), deletes(&read, &prefix))),
+            }
+        });
+    }
 }

@@ -11,6 +11,9 @@ use crate::log::record::Record;
 use crate::log::sealing::Sealing;
 use crate::log::segment::{self, Found};
 
+/// No log comes this far; what says so is damaged.
+const INDEX_MAX: u64 = u64::MAX >> 1;
+
 /// What the log holds.
 #[derive(Debug)]
 pub(super) struct Contents {
@@ -48,6 +51,11 @@ impl Contents {
 
     /// Takes a record's effect; says what is wrong with one that cannot follow the others. `place`: where it lies already.
     pub(super) fn take(&mut self, record: Record, place: Option<Place>) -> Result<(), String> {
+        if let Record::Entry { index, .. } | Record::PurgeUpto { index, .. } = &record
+            && *index > INDEX_MAX
+        {
+            return Err(format!("an entry {index} cannot be"));
+        }
         match record {
             Record::Entry { index, data } => {
                 // Behind removed segments the first entry may lie above the purge that is known so far: a later

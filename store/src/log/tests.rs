@@ -1,5 +1,6 @@
 //! The log against a model, and against files that a crash or a bad disk left.
 
+mod any;
 mod faulty;
 
 use std::collections::BTreeMap;

@@ -146,4 +146,22 @@ mod tests {
             prop_assert_eq!(parse_index_key(&index_key(&a, x)), Some((Bytes::from(a), x)));
         }
     }
+
+    #[test]
+    fn rows_of_any_bytes_are_keys_or_none() {
+        let seeds =
+            vec![index_key(b"a\0b", 7).to_vec(), index_key(b"", -1).to_vec(), index_key(&[0, 0, 0xff], 0).to_vec()];
+        crate::fuzz::bear("keys", seeds, |bytes| {
+            let (key, end) = bytes.split_at(bytes.len() / 2);
+            let bounds = bounds(key, end);
+            assert_eq!(within(&bounds, &bounds.0), bounds.1.as_ref().is_none_or(|to| to > &bounds.0));
+            match parse_index_key(bytes) {
+                Some((key, revision)) => {
+                    assert_eq!(index_key(&key, revision), bytes, "one row is one key");
+                    format!("a key, {}", key.is_empty())
+                }
+                None => "none".to_owned(),
+            }
+        });
+    }
 }

@@ -191,6 +191,12 @@ impl Interceptor for Address {
     }
 }
 
+/// Refuses what speaks for the group's log without naming the member that is meant, as every member does.
+pub(crate) fn names_a_member(metadata: &MetadataMap) -> Result<(), Status> {
+    let named = metadata.contains_key(TO);
+    named.then_some(()).ok_or_else(|| Status::failed_precondition("a call that names no member: it is of none"))
+}
+
 /// Refuses calls that mean another member or another group: addresses get reused, ids never.
 #[derive(Clone)]
 pub(crate) struct Doorkeeper {

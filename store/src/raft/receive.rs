@@ -1,5 +1,6 @@
 //! Receiving a snapshot: what an earlier attempt left is kept, nothing counts before every checksum holds.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -119,13 +120,21 @@ async fn next(parts: &mut Streaming<peer::SnapshotPart>) -> io::Result<Option<Pa
     Ok(part.transpose().map_err(io::Error::other)?.and_then(|part| part.part))
 }
 
-/// Keeps what a directory already holds of a manifest, removes everything else there, and says what is missing.
-fn keep(dir: &Path, files: &[peer::SnapshotFile]) -> io::Result<Vec<u32>> {
+/// Names that mean a file of the directory, each one and no other.
+fn named(files: &[peer::SnapshotFile]) -> io::Result<()> {
+    let mut seen = HashSet::new();
     for file in files {
-        if Path::new(&file.name).components().count() != 1 || file.name.starts_with('.') {
+        let plain = file.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+        if !plain || file.name.is_empty() || file.name.starts_with('.') || !seen.insert(&file.name) {
             return Err(invalid(format!("a snapshot with a file called {:?}", file.name)));
         }
     }
+    Ok(())
+}
+
+/// Keeps what a directory already holds of a manifest, removes everything else there, and says what is missing.
+fn keep(dir: &Path, files: &[peer::SnapshotFile]) -> io::Result<Vec<u32>> {
+    named(files)?;
     fs::create_dir_all(dir)?;
     let held = list(dir)?;
     for file in held.iter().filter(|file| !files.contains(file)) {
@@ -209,7 +218,33 @@ mod tests {
         assert_eq!(keep(to.path(), &files).expect("kept"), [1, 2]);
         let left: Vec<_> = list(to.path()).expect("listed").into_iter().map(|file| file.name).collect();
         assert_eq!(left, ["1.sst"]);
-        let outside = peer::SnapshotFile { name: "../x".to_owned(), ..peer::SnapshotFile::default() };
-        assert!(keep(to.path(), &[outside]).is_err());
+        for name in ["../x", "..", ".", "", "/", "/x", "a/b", "a/", "a\0b", ".hidden", "a b"] {
+            let outside = peer::SnapshotFile { name: name.to_owned(), ..peer::SnapshotFile::default() };
+            assert!(keep(to.path(), &[outside]).is_err(), "{name:?}");
+        }
+        let twice = vec![files[0].clone(), peer::SnapshotFile { size: 9, ..files[0].clone() }];
+        assert!(keep(to.path(), &twice).is_err(), "one of them would be lost");
+    }
+
+    #[test]
+    fn manifests_of_any_bytes_name_files_of_their_directory_alone() {
+        let file = |name: &str| peer::SnapshotFile { name: name.to_owned(), size: 7, crc32c: 9 };
+        let manifest =
+            peer::SnapshotManifest { files: vec![file("000012.sst"), file("CURRENT")], ..Default::default() };
+        let part = peer::SnapshotPart { part: Some(Part::Manifest(manifest)) };
+        crate::fuzz::bear("snapshot-manifest", vec![prost::Message::encode_to_vec(&part)], |bytes| {
+            let Ok(part) = <peer::SnapshotPart as prost::Message>::decode(bytes) else {
+                return "no message".to_owned();
+            };
+            let Some(Part::Manifest(manifest)) = part.part else { return "no manifest".to_owned() };
+            if let Err(refused) = named(&manifest.files) {
+                return refused.to_string();
+            }
+            let inside = |name: &String| Path::new("/dir").join(name).parent() == Some(Path::new("/dir"));
+            assert!(manifest.files.iter().all(|file| inside(&file.name)));
+            let vote = wire::required_vote(manifest.vote.as_ref()).is_ok();
+            let membership = manifest.membership.as_ref().map(|held| wire::parse_stored_membership(held).is_ok());
+            format!("{vote} {membership:?}")
+        });
     }
 }

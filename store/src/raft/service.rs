@@ -17,6 +17,7 @@ use crate::group::members::told;
 use crate::group::{Group, failure};
 use crate::machine::Machine;
 use crate::raft::checkpoint::Checkpoints;
+use crate::raft::peers::names_a_member;
 use crate::raft::{heal, receive, wire};
 
 /// The peers' service of one member.
@@ -43,6 +44,7 @@ impl Peer for Service {
     type AppendStream = Answers;
 
     async fn append(&self, request: Request<Streaming<peer::AppendRequest>>) -> Result<Response<Answers>, Status> {
+        names_a_member(request.metadata())?;
         if !self.group.agreement.takes_entries() {
             return Err(Status::unavailable("this member gets its state anew"));
         }
@@ -56,6 +58,7 @@ impl Peer for Service {
     }
 
     async fn heartbeat(&self, request: Request<peer::AppendRequest>) -> Result<Response<peer::AppendResponse>, Status> {
+        names_a_member(request.metadata())?;
         let request = wire::parse_append(request.into_inner()).map_err(bad)?;
         let answer = self.group.raft.append_entries(request).await.map_err(stopped)?;
         if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
@@ -65,6 +68,7 @@ impl Peer for Service {
     }
 
     async fn vote(&self, request: Request<peer::VoteRequest>) -> Result<Response<peer::VoteResponse>, Status> {
+        names_a_member(request.metadata())?;
         let request = request.into_inner();
         let asked = wire::parse_ask(&request).map_err(bad)?;
         let raft = &self.group.raft;
@@ -78,6 +82,7 @@ impl Peer for Service {
         &self,
         request: Request<Streaming<peer::SnapshotPart>>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        names_a_member(request.metadata())?;
         let (raft, checkpoints) = (self.group.raft.clone(), self.checkpoints.clone());
         Ok(Response::new(Box::pin(receive::answers(raft, checkpoints, request.into_inner())?)))
     }
@@ -86,6 +91,7 @@ impl Peer for Service {
         &self,
         request: Request<peer::TransferRequest>,
     ) -> Result<Response<peer::TransferResponse>, Status> {
+        names_a_member(request.metadata())?;
         let request = request.into_inner();
         let from = wire::required_vote(request.from.as_ref()).map_err(bad)?;
         let last = request.last_log_id.as_ref().map(wire::parse_log_id);

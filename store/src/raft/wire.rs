@@ -177,3 +177,49 @@ pub(crate) fn parse_voted(response: &peer::VoteResponse) -> io::Result<VoteRespo
         last_log_id: response.last_log_id.as_ref().map(parse_log_id),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_any_bytes_are_read_or_refused() {
+        let id = Some(peer::LogId { term: 3, index: 9 });
+        let voters = peer::Voters { ids: vec![1, 2] };
+        let nodes = [(1, peer::Node::default()), (2, peer::Node::default())].into();
+        let held = peer::Membership { configs: vec![voters], nodes, log_id: id };
+        let entry = |payload| peer::Entry { log_id: id, payload }.encode_to_vec();
+        let command = entry(Some(peer::entry::Payload::Command(Bytes::from_static(b"command"))));
+        let vote = Some(peer::Vote { term: 3, voted_for: 1, committed: true });
+        let entries = vec![command.clone().into()];
+        let append = peer::AppendRequest { vote, prev_log_id: id, entries, leader_commit: id };
+        let ask = peer::VoteRequest { vote, last_log_id: id, leadership_transfer: true, pre_vote: false };
+        let of = |kind: u8, bytes: Vec<u8>| [vec![kind], bytes].concat();
+        let seeds = vec![
+            of(0, command),
+            of(0, entry(Some(peer::entry::Payload::Membership(held.clone())))),
+            of(1, append.encode_to_vec()),
+            of(2, ask.encode_to_vec()),
+            of(3, held.encode_to_vec()),
+        ];
+        crate::fuzz::bear("peers", seeds, |bytes| {
+            let Some((kind, bytes)) = bytes.split_first() else { return String::new() };
+            let told =
+                |result: io::Result<()>| result.map_or_else(|error| error.to_string(), |()| format!("read {kind}"));
+            let undecoded = |_| "no message".to_owned();
+            match kind % 4 {
+                0 => told(parse_entry(Bytes::copy_from_slice(bytes)).and_then(|read| {
+                    let written = super::entry(&read);
+                    assert_eq!(parse_entry(written).map(|again| again.log_id).ok(), Some(read.log_id));
+                    Ok(())
+                })),
+                1 => {
+                    peer::AppendRequest::decode(bytes).map_or_else(undecoded, |read| told(parse_append(read).map(drop)))
+                }
+                2 => peer::VoteRequest::decode(bytes).map_or_else(undecoded, |read| told(parse_ask(&read).map(drop))),
+                _ => peer::Membership::decode(bytes)
+                    .map_or_else(undecoded, |read| told(parse_stored_membership(&read).map(drop))),
+            }
+        });
+    }
+}

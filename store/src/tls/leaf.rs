@@ -44,3 +44,24 @@ pub(super) fn is_for(certificate: &CertificateDer<'_>, host: &str) -> bool {
     let Ok(name) = ServerName::try_from(host) else { return false };
     ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn certificates_and_lists_of_any_bytes_are_read_or_refused() {
+        let mut params = CertificateParams::new(vec!["a.example".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+        params.distinguished_name.push(DnType::CommonName, "alice");
+        let made = params.self_signed(&KeyPair::generate().expect("a key")).expect("signed");
+        let list = b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n".to_vec();
+        crate::fuzz::bear("certificates", vec![made.der().to_vec(), made.pem().into_bytes(), list], |bytes| {
+            let certificate = CertificateDer::from(bytes);
+            let (name, number) = (common_name(&certificate), serial(&certificate));
+            let (for_host, list) = (is_for(&certificate, "a.example"), revoked(bytes));
+            format!("{} {} {for_host} {}", name.is_some(), number.is_some(), list.is_ok())
+        });
+    }
+}

@@ -226,4 +226,42 @@ mod tests {
         let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
         assert!(read(&kind, &deep).is_err(), "depth is bounded");
     }
+
+    #[test]
+    fn bodies_of_any_bytes_are_messages_or_refused() {
+        let kinds = [
+            ("KV", "Range"),
+            ("KV", "Txn"),
+            ("Watch", "Watch"),
+            ("Lease", "LeaseGrant"),
+            ("Auth", "RoleGrantPermission"),
+        ];
+        let kinds =
+            kinds.map(|(service, name)| method(&format!("etcdserverpb.{service}"), name).expect("described").input());
+        let seeds = [
+            r#"0{"key":"YQ==","range_end":"AA==","limit":"5","sort_order":"DESCEND","serializable":true}"#,
+            r#"1{"compare":[{"target":"VALUE","result":2,"key":"YQ==","value":"Yg=="}],"success":[{"requestPut":{"key":"YQ=="}}]}"#,
+            r#"2{"createRequest":{"key":"YQ==","filters":["NOPUT",1],"startRevision":-1}} {"cancelRequest":{"watchId":"1"}}"#,
+            r#"3{"TTL":1e2,"ID":"9223372036854775807","x":[null,{"y":"\u00e9\ud83d\ude00"}]}"#,
+            r#"4{"name":"r","perm":{"permType":"READWRITE","key":"YQ","rangeEnd":"_-8="}}"#,
+        ];
+        let seeds = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
+        crate::fuzz::bear("gateway-json", seeds, |bytes| {
+            let Some((first, body)) = bytes.split_first() else { return String::new() };
+            let kind = &kinds[usize::from(first % 5)];
+            let found = read(kind, body);
+            if let Ok(Found::Message(framed, length)) = &found {
+                assert!(*length <= body.len());
+                assert!(Scan::default().whole(&body[..*length]), "what is a message is whole");
+                let message = unframe(&mut BytesMut::from(&framed[..])).expect("whole");
+                let written = write(kind, message).expect("what was read is written");
+                let again = read(kind, &written).expect("and read again");
+                assert_eq!(again, Ok::<_, String>(Found::Message(framed.clone(), written.len())).expect("so"));
+            }
+            match found {
+                Ok(Found::Message(framed, _)) => format!("a message, {}", framed.len() > HEAD_BYTES),
+                other => format!("{other:?}"),
+            }
+        });
+    }
 }
