@@ -66,7 +66,6 @@ pub(super) struct Wire {
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) kind: u8,
-    pub(super) flags: u8,
     pub(super) stream: u32,
     pub(super) payload: Vec<u8>,
 }
@@ -111,10 +110,10 @@ impl Wire {
                 let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
                 if self.arrived.len() >= 9 + length {
                     let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                    let (kind, flags) = (head[3], head[4]);
+                    let kind = head[3];
                     let payload = self.arrived[9..9 + length].to_vec();
                     self.arrived.drain(..9 + length);
-                    return Some(Arrived { kind, flags, stream, payload });
+                    return Some(Arrived { kind, stream, payload });
                 }
             }
             match self.stream.read(&mut chunk) {
