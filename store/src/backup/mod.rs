@@ -205,7 +205,7 @@ mod tests {
             writer.record(&serde_json::to_vec(&manifest).expect("plain data")).expect("memory");
             writer.finish().expect("memory");
             let dir = tempfile::tempdir().expect("a directory");
-            let refused = restore(bytes.as_slice(), dir.path()).expect_err("refused").to_string();
+            let refused = restore(bytes.as_slice(), dir.path(), None).expect_err("refused").to_string();
             assert!(refused.contains("cannot be"), "{refused}");
         }
     }
