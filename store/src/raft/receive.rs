@@ -25,7 +25,11 @@ const SEALED: &str = "the snapshot is encrypted: start this member with the othe
 /// How far a snapshot has come.
 enum Stage {
     Begun(Streaming<peer::SnapshotPart>),
-    Wanting { parts: Streaming<peer::SnapshotPart>, manifest: peer::SnapshotManifest, missing: Vec<peer::SnapshotFile> },
+    Wanting {
+        parts: Streaming<peer::SnapshotPart>,
+        manifest: Box<peer::SnapshotManifest>,
+        missing: Vec<peer::SnapshotFile>,
+    },
     Done,
 }
 
@@ -88,7 +92,7 @@ impl Transfer {
         let places = tokio::task::spawn_blocking(move || keep(&dir, &files)).await.map_err(io::Error::other)??;
         let missing = places.iter().map(|place| manifest.files[*place as usize].clone()).collect();
         let wanted = peer::SnapshotWanted { files: places };
-        Ok((Answer::Wanted(wanted), Stage::Wanting { parts, manifest, missing }))
+        Ok((Answer::Wanted(wanted), Stage::Wanting { parts, manifest: Box::new(manifest), missing }))
     }
 
     async fn finish(

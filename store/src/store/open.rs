@@ -117,13 +117,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     attend(&group, &machine, &syncs, &config, &tasks, &cancel);
     tasks.spawn(datagrams.clone().run(cancel.clone()));
     tasks.spawn(scrub(machine.clone(), cancel.clone()));
-    let asked = Arc::new(Notify::new());
-    if let Some(vault) = vault.clone() {
-        let (machine, journal, asked) = (machine.clone(), journal.clone(), asked.clone());
-        let rotation = Rotation { vault, machine, checkpoints: held, journal, asked };
-        tasks.spawn(cancel.clone().run_until_cancelled_owned(rotation.tend()));
-    }
-
+    let keys = vault.map(|vault| exchange_keys(vault, (&machine, &journal), held, &tasks, &cancel));
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
     let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });
     let (quota, tidying) = (Quota::default(), Arc::new(Semaphore::new(1)));
@@ -139,7 +133,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         quota,
         tidying,
         compacts: AtomicBool::new(false),
-        keys: vault.map(|vault| Keys { vault, asked }),
+        keys,
         lanes,
         tasks,
         calls,
@@ -151,6 +145,21 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         return Err(error);
     }
     Ok(store)
+}
+
+/// Lets keys be exchanged while it runs; answers who is asked for it.
+fn exchange_keys(
+    vault: Arc<Vault>,
+    (machine, journal): (&Machine, &Journal),
+    checkpoints: Arc<Checkpoints>,
+    tasks: &TaskTracker,
+    cancel: &CancellationToken,
+) -> Keys {
+    let keys = Keys { vault: vault.clone(), asked: Arc::new(Notify::new()) };
+    let (machine, journal, asked) = (machine.clone(), journal.clone(), keys.asked.clone());
+    let rotation = Rotation { vault, machine, checkpoints, journal, asked };
+    tasks.spawn(cancel.clone().run_until_cancelled_owned(rotation.tend()));
+    keys
 }
 
 /// What makes it a member of its group: who leads, who belongs to it, leases while it leads. Answers the news of who leads,
