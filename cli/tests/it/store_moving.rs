@@ -21,7 +21,7 @@ fn done(arguments: &[&str]) -> String {
 #[test]
 fn data_goes_from_a_file_or_from_who_serves_it_into_a_directory_and_out_again() {
     let mut source = Member::new();
-    source.start(&source.flags("http"));
+    source.start(source.flags("http"));
     for value in ["1", "2", "3"] {
         source.ok(&["put", "a", value]);
     }
@@ -42,10 +42,10 @@ fn data_goes_from_a_file_or_from_who_serves_it_into_a_directory_and_out_again() 
     let said = done(&["import", "--endpoints", &from, "--data-dir", &second]);
     assert!(said.contains("HashKV at revision 4"), "{said}");
 
-    one.start(&one.flags("http"));
+    one.start(one.flags("http"));
     assert_eq!(one.ok(&["get", "a", "--rev=3"]), "a\n2\n");
     let mut target = Member::new();
-    target.start(&target.flags("http"));
+    target.start(target.flags("http"));
     let (from, to) = (format!("127.0.0.1:{}", one.client), format!("127.0.0.1:{}", target.client));
     let said = done(&["export", "--endpoints", &from, "--to", &to]);
     assert!(said.contains("the same at the same revisions"), "{said}");
