@@ -1,12 +1,14 @@
 //! Who leads, told to everyone who acts on it.
 
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Epoch, Leadership};
-use crate::raft::types::{Membership, Raft};
+use crate::raft::types::{Membership, Raft, Types};
 
 /// Follows the Raft core until it ends or is told to. `epoch_base` is added to terms.
 pub(crate) async fn follow(
@@ -18,7 +20,7 @@ pub(crate) async fn follow(
     let (mut metrics, mut news) = (raft.metrics(), raft.server_metrics());
     let mut ticking = true;
     loop {
-        let now = metrics.borrow_watched().clone();
+        let Some(now) = fresh(&mut metrics, &news).await else { break };
         let needed = !alone(now.state, now.membership_config.membership());
         if std::mem::replace(&mut ticking, needed) != needed {
             raft.runtime_config().tick(needed);
@@ -40,6 +42,26 @@ pub(crate) async fn follow(
         }
     }
     told.send_replace(Leadership::default());
+}
+
+/// What the core says of itself, once it includes the news: that is told first. None when the core has ended.
+pub(super) async fn fresh(
+    metrics: &mut WatchReceiverOf<Types, RaftMetrics<Types>>,
+    news: &WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+) -> Option<RaftMetrics<Types>> {
+    loop {
+        let (now, told) = (metrics.borrow_watched().clone(), news.borrow_watched().clone());
+        let includes = now.running_state.is_err()
+            || (now.vote == told.vote
+                && now.state == told.state
+                && now.current_leader == told.current_leader
+                && now.membership_config == told.membership_config
+                && now.committed_membership_config == told.committed_membership_config);
+        if includes {
+            return Some(now);
+        }
+        metrics.changed().await.ok()?;
+    }
 }
 
 /// Whether nobody is there to be told that this member leads, or to lose a leadership to. Raft's clock, which ticks a

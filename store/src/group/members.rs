@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::api::{Member, MemberId};
+use crate::group::leadership::fresh;
 use crate::group::{Group, Leader, failure, parse_failure};
 use crate::raft::types::{StoredMembership, Types};
 
@@ -345,8 +346,9 @@ fn duty(now: &RaftMetrics<Types>, silence: Duration) -> Option<Duty> {
 pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
     let (mut metrics, mut news) = (group.raft.metrics(), group.raft.server_metrics());
     loop {
-        let settled = settled(&metrics.borrow_watched().membership_config);
-        if duty(&metrics.borrow_watched().clone(), group.silence()).is_some() {
+        let Some(now) = fresh(&mut metrics, &news).await else { return };
+        let settled = settled(&now.membership_config);
+        if duty(&now, group.silence()).is_some() {
             let _changing = group.changing.lock().await;
             // Another change may have come before this one.
             let now = metrics.borrow_watched().clone();

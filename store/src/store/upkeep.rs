@@ -118,14 +118,19 @@ impl Store {
     async fn mind_quota(&self) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut given_back = 0;
         loop {
             tick.tick().await;
             let machine = self.inner.machine.clone();
-            // Of use: what was deleted and compacted makes room before the files are rewritten.
             let Ok(size) = tokio::task::spawn_blocking(move || machine.size_in_use()).await else { return };
             let own = self.own_alarm(AlarmAction::Deactivate);
             let is_own = |held: &pb::AlarmMember| held.member_id == own.member_id && held.alarm == own.alarm;
-            let raised = self.view().header().alarms.iter().any(is_own);
+            let (raised, compacted) = (self.view().header().alarms.iter().any(is_own), self.view().header().compacted);
+            if raised && compacted > given_back && self.scrubbed().await.is_ok() {
+                // As long as nothing is written the files would keep what was compacted.
+                given_back = compacted;
+                self.tidy();
+            }
             if self.inner.quota.look(size, raised) {
                 tracing::info!(size, "there is room below the quota again: the alarm is cleared");
                 let _ = self.alarm(own).await;

@@ -83,7 +83,7 @@ async fn a_connection_beyond_the_limit_waits_until_another_one_ends() {
     let leases = |channel| async move {
         LeaseClient::new(channel).lease_leases(pb::LeaseLeasesRequest {}).await.expect("answered");
     };
-    tokio::join!(leases(one.clone()), leases(two));
+    tokio::join!(leases(one.clone()), leases(two.clone()));
     let third = async { leases(endpoint.connect().await.expect("in the end")).await };
     tokio::pin!(third);
     tokio::select! {
@@ -92,6 +92,7 @@ async fn a_connection_beyond_the_limit_waits_until_another_one_ends() {
     }
     drop(one);
     tokio::time::timeout(PATIENCE, third).await.expect("served once another one has gone");
+    drop(two);
     store.shutdown().await;
 }
 
