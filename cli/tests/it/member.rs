@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -118,6 +119,15 @@ impl Member {
     /// What it wrote to standard error.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stderr.txt")).unwrap_or_default()
+    }
+
+    /// Waits until something is so.
+    pub(crate) fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !so() {
+            assert!(Instant::now() < deadline, "{what}: not in time\n{}", self.said());
+            std::thread::yield_now();
+        }
     }
 
     /// As a service manager would end it; answers whether it ended well.

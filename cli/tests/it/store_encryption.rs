@@ -3,10 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use crate::member::{Member, http, store_command, text};
-use crate::process::PATIENCE;
 
 /// What every value has in it. A table that is compressed has it at least once as it is.
 const MARK: &str = "kX9wV2mB4nR8tY1pL6sD3fG5hJ0";
@@ -123,13 +121,6 @@ fn gauge(member: &Member, name: &str) -> Option<u64> {
     page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 
-fn until(what: &str, member: &Member, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < deadline, "{what}: not in time\n{}", member.said());
-    }
-}
-
 #[test]
 fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
     let mut member = Member::new();
@@ -143,10 +134,10 @@ fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
     assert_eq!(gauge(&member, "raftsman_store_data_keys "), Some(1));
 
     fs::write(&key, line(2) + &line(1)).expect("written");
-    until("the new key is seen", &member, || member.said().contains("a new data key encrypts from now on"));
+    member.until("the new key is seen", || member.said().contains("a new data key encrypts from now on"));
     // It writes on: entries under the old key leave the log as they always do.
     let mut number = 0;
-    until("the old data key is forgotten", &member, || {
+    member.until("the old data key is forgotten", || {
         member.ok(&["put", "more", &format!("{number}")]);
         number += 1;
         member.said().contains("nothing is encrypted under an older data key any more")
@@ -162,11 +153,11 @@ fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
     // On request, and killed in the middle of it.
     let before = fs::read(member.data_dir().join("keys")).expect("read");
     member.hang_up();
-    until("another data key", &member, || fs::read(member.data_dir().join("keys")).expect("read").len() > before.len());
+    member.until("another data key", || fs::read(member.data_dir().join("keys")).expect("read").len() > before.len());
     member.kill();
     member.start(&flags);
     holds_all(&member);
-    until("the tables follow", &member, || member.said().contains("encrypted under the newest data key"));
+    member.until("the tables follow", || member.said().contains("encrypted under the newest data key"));
     holds_all(&member);
     assert_eq!(plain(&member.data_dir()), [""; 0]);
     assert!(member.terminate());
@@ -212,7 +203,7 @@ fn a_member_that_is_behind_gets_a_snapshot_with_its_keys() {
     let own = id(&first, "m0");
     second.ok(&["member", "remove", &own]);
     // From the second to the third: under the second's data keys.
-    until("it leads alone", &second, || second.etcdctl(&["put", "alone", "1"]).status.success());
+    second.until("it leads alone", || second.etcdctl(&["put", "alone", "1"]).status.success());
     added(&second, &third, "m2");
     let late = format!("--initial-cluster=m1=http://127.0.0.1:{},m2=http://127.0.0.1:{}", second.peer, third.peer);
     third.start(flags(&third, "m2", &late, "existing", &key));
