@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "store/src/etcd/http/gateway/json.rs",
     "store/src/etcd/standing.rs",
     "store/src/group/strict.rs",
+    "store/src/group/deadlines.rs",
     "store/src/machine/alarm.rs",
     "store/src/machine/apply.rs",
     "store/src/machine/auth",

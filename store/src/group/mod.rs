@@ -4,6 +4,7 @@ pub(crate) mod agreement;
 pub(crate) mod cluster;
 pub(crate) mod datagrams;
 mod dead;
+mod deadlines;
 pub(crate) mod leadership;
 mod led;
 pub(crate) mod lessor;

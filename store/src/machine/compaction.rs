@@ -91,7 +91,7 @@ impl Machine {
         fs::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
         let engine = held.engine(&new)?;
         let view = View::new(engine.snapshot());
-        *leases = Leases::load(view.snapshot());
+        leases.replace(Leases::load(view.snapshot()));
         self.guard(Arc::new(Auth::load(view.snapshot())), Vec::new());
         *self.inner.engine.write() = engine;
         self.inner.ring.reset(view.revision());

@@ -9,6 +9,8 @@ use crate::engine::{Batch, Family, Snapshot};
 
 /// The longest time to live, seconds (etcd `server/lease/lessor.go`).
 pub(crate) const TTL_MAX: i64 = 9_000_000_000;
+/// Changes that wait for whoever counts at most: beyond them all leases are looked at.
+const CHANGES_MAX: usize = 100_000;
 
 /// One lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +53,26 @@ pub(crate) struct Leases {
     by_id: BTreeMap<i64, Lease>,
     /// Grants so far.
     grants: u64,
+    changes: Changes,
+}
+
+/// Leases of which whoever counts them down was not told yet.
+#[derive(Clone, Debug, Default)]
+enum Changes {
+    /// Nobody counts.
+    #[default]
+    Unwanted,
+    All,
+    Of(BTreeSet<i64>),
+}
+
+/// What whoever counts leases down is told: of leases that are gone, nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// These are all there are, by id.
+    All(Vec<(i64, Times)>),
+    /// These were granted, revoked or noted.
+    Of(Vec<(i64, Option<Times>)>),
 }
 
 impl Leases {
@@ -73,6 +95,41 @@ impl Leases {
         leases
     }
 
+    /// Takes the place of what is there; whoever counts goes on.
+    pub(crate) fn replace(&mut self, loaded: Leases) {
+        let changes = if matches!(self.changes, Changes::Unwanted) { Changes::Unwanted } else { Changes::All };
+        *self = Leases { changes, ..loaded };
+    }
+
+    /// From now on somebody counts them down, or nobody.
+    pub(crate) fn count(&mut self, wanted: bool) {
+        self.changes = if wanted { Changes::All } else { Changes::Unwanted };
+    }
+
+    /// What has changed since this was asked last.
+    pub(crate) fn changed(&mut self) -> Changed {
+        match &mut self.changes {
+            Changes::Unwanted => Changed::Of(Vec::new()),
+            Changes::All => {
+                self.changes = Changes::Of(BTreeSet::new());
+                Changed::All(self.by_id.iter().map(|(id, lease)| (*id, Times::of(lease))).collect())
+            }
+            Changes::Of(ids) => {
+                let times = |id: i64| (id, self.by_id.get(&id).map(Times::of));
+                Changed::Of(std::mem::take(ids).into_iter().map(times).collect())
+            }
+        }
+    }
+
+    fn note_change(&mut self, id: i64) {
+        if let Changes::Of(ids) = &mut self.changes {
+            ids.insert(id);
+            if ids.len() > CHANGES_MAX {
+                self.changes = Changes::All;
+            }
+        }
+    }
+
     pub(crate) fn get(&self, id: i64) -> Option<&Lease> {
         self.by_id.get(&id)
     }
@@ -88,6 +145,7 @@ impl Leases {
     pub(crate) fn grant(&mut self, id: i64, ttl: i64, batch: &mut Batch) {
         self.grants += 1;
         self.by_id.insert(id, Lease { ttl, grant: self.grants, ..Lease::default() });
+        self.note_change(id);
         batch.put(Family::Lease, row(id, &[]), words(ttl, 0));
     }
 
@@ -96,11 +154,13 @@ impl Leases {
         if let Some(lease) = self.by_id.get_mut(&id) {
             lease.remaining = remaining;
             batch.put(Family::Lease, row(id, &[]), words(lease.ttl, remaining));
+            self.note_change(id);
         }
     }
 
     pub(crate) fn revoke(&mut self, id: i64, batch: &mut Batch) {
         batch.delete(Family::Lease, row(id, &[]));
+        self.note_change(id);
         for key in self.by_id.remove(&id).unwrap_or_default().keys {
             batch.delete(Family::Lease, row(id, &key));
         }
@@ -134,4 +194,38 @@ pub(crate) fn words(ttl: i64, remaining: i64) -> Bytes {
     words.put_i64(ttl);
     words.put_i64(remaining);
     words.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_counts_is_told_of_what_changed_and_nobody_else_costs_memory() {
+        let (mut leases, mut batch) = (Leases::default(), Batch::default());
+        leases.grant(1, 60, &mut batch);
+        assert_eq!(leases.changed(), Changed::Of(Vec::new()), "nobody counts");
+        leases.count(true);
+        let times = |noted, grant| Times { ttl: 60, noted, grant };
+        assert_eq!(leases.changed(), Changed::All(vec![(1, times(0, 1))]));
+        leases.grant(2, 60, &mut batch);
+        leases.grant(3, 60, &mut batch);
+        leases.checkpoint(1, 40, &mut batch);
+        leases.revoke(3, &mut batch);
+        leases.attach(2, &Bytes::from_static(b"k"), &mut batch);
+        let told = vec![(1, Some(times(40, 1))), (2, Some(times(0, 2))), (3, None)];
+        assert_eq!(leases.changed(), Changed::Of(told));
+        assert_eq!(leases.changed(), Changed::Of(Vec::new()));
+        leases.replace(Leases::default());
+        assert_eq!(leases.changed(), Changed::All(Vec::new()));
+        // Somebody who does not ask is told of all of them in the end.
+        for id in 0..=i64::try_from(CHANGES_MAX).expect("small") {
+            leases.grant(id, 60, &mut batch);
+            leases.revoke(id, &mut batch);
+        }
+        assert_eq!(leases.changed(), Changed::All(Vec::new()));
+        leases.count(false);
+        leases.grant(9, 60, &mut batch);
+        assert!(matches!(leases.changes, Changes::Unwanted));
+    }
 }

@@ -44,7 +44,7 @@ pub(crate) use apply::reads_the_past;
 use auth::Auth;
 use codec::{FORMAT, HEADER_KEY};
 use hash::{Milestones, Sum};
-use lease::{Leases, Times};
+use lease::{Changed, Leases, Times};
 use load::Loader;
 use pending::Pending;
 use tokens::Tokens;
@@ -350,9 +350,14 @@ impl Machine {
         self.inner.leases.lock().get(id).map(Times::of)
     }
 
-    /// What counts all leases down, by id.
-    pub(crate) fn all_lease_times(&self) -> Vec<(i64, Times)> {
-        self.inner.leases.lock().iter().map(|(id, lease)| (id, Times::of(lease))).collect()
+    /// From now on somebody on this member counts leases down, or nobody.
+    pub(crate) fn count_leases(&self, wanted: bool) {
+        self.inner.leases.lock().count(wanted);
+    }
+
+    /// Leases that changed since this was asked last.
+    pub(crate) fn changed_leases(&self) -> Changed {
+        self.inner.leases.lock().changed()
     }
 
     /// The keys attached to a lease, with its seconds to live.
