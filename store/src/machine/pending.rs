@@ -75,7 +75,8 @@ impl Scratch<'_, '_> {
         self.pending.header.revision + i64::from(!self.changes.is_empty())
     }
 
-    fn latest(&self, key: &[u8]) -> Option<Record> {
+    /// What happened to a key last.
+    pub(crate) fn latest(&self, key: &[u8]) -> Option<Record> {
         self.latest.get(key).cloned().or_else(|| self.pending.latest(key))
     }
 
@@ -104,8 +105,9 @@ impl Scratch<'_, '_> {
         Ok(self.pending.view.clone().at(revision))
     }
 
-    pub(crate) fn put(&mut self, key: &Bytes, value: Bytes, lease: i64) {
-        let (revision, before) = (self.next_revision(), self.latest(key));
+    /// Of a key to which this happened last, as `latest` has it.
+    pub(crate) fn put(&mut self, before: Option<Record>, key: &Bytes, value: Bytes, lease: i64) {
+        let revision = self.next_revision();
         let old = before.as_ref().filter(|before| !before.deleted).map(|before| &before.kv);
         let kv = KeyValue {
             key: key.clone(),

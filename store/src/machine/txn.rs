@@ -22,28 +22,35 @@ pub(crate) fn header(scratch: &Scratch<'_, '_>) -> Option<pb::ResponseHeader> {
 }
 
 pub(crate) fn put(scratch: &mut Scratch<'_, '_>, request: &pb::PutRequest) -> Result<pb::PutResponse, Refusal> {
-    check_put(scratch, request)?;
-    let old = scratch.get(&request.key);
-    let (mut value, mut lease) = (request.value.clone(), request.lease);
-    if request.ignore_value || request.ignore_lease {
-        let old = old.as_ref().ok_or_else(|| refusal(Reason::KeyNotFound, "etcdserver: key not found"))?;
-        if request.ignore_value {
-            value = old.value.clone();
-        }
-        if request.ignore_lease {
-            lease = old.lease;
-        }
+    check_lease(scratch, request)?;
+    // The one look at the key that a put costs.
+    let before = scratch.latest(&request.key);
+    let old = before.as_ref().filter(|before| !before.deleted).map(|before| &before.kv);
+    if (request.ignore_value || request.ignore_lease) && old.is_none() {
+        return Err(no_key());
     }
-    scratch.put(&request.key, value, lease);
-    Ok(pb::PutResponse { header: header(scratch), prev_kv: old.filter(|_| request.prev_kv) })
+    let value = old.filter(|_| request.ignore_value).map_or(&request.value, |old| &old.value).clone();
+    let lease = old.filter(|_| request.ignore_lease).map_or(request.lease, |old| old.lease);
+    let prev_kv = old.filter(|_| request.prev_kv).cloned();
+    scratch.put(before, &request.key, value, lease);
+    Ok(pb::PutResponse { header: header(scratch), prev_kv })
 }
 
-fn check_put(scratch: &Scratch<'_, '_>, request: &pb::PutRequest) -> Result<(), Refusal> {
+fn no_key() -> Refusal {
+    refusal(Reason::KeyNotFound, "etcdserver: key not found")
+}
+
+fn check_lease(scratch: &Scratch<'_, '_>, request: &pb::PutRequest) -> Result<(), Refusal> {
     if request.lease != 0 && scratch.pending.leases.get(request.lease).is_none() {
         return Err(refusal(Reason::LeaseNotFound, "etcdserver: requested lease not found"));
     }
+    Ok(())
+}
+
+fn check_put(scratch: &Scratch<'_, '_>, request: &pb::PutRequest) -> Result<(), Refusal> {
+    check_lease(scratch, request)?;
     if (request.ignore_value || request.ignore_lease) && scratch.get(&request.key).is_none() {
-        return Err(refusal(Reason::KeyNotFound, "etcdserver: key not found"));
+        return Err(no_key());
     }
     Ok(())
 }
