@@ -11,6 +11,8 @@ mod member;
 mod members;
 mod node;
 mod objects;
+#[path = "../../../store/tests/it/ports.rs"]
+mod ports;
 mod process;
 mod reads;
 mod sessions;

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -11,6 +10,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
+use crate::ports::free;
 use crate::process::PATIENCE;
 
 /// `raftsman store` with nothing of etcd's in its environment.
@@ -48,10 +48,8 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new() -> Member {
-        let held: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let port = |at: usize| held[at].local_addr().expect("an address").port();
         let dir = tempfile::tempdir().expect("a directory");
-        Member { dir, client: port(0), peer: port(1), files: None, process: None }
+        Member { dir, client: free().port(), peer: free().port(), files: None, process: None }
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {

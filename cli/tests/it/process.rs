@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -11,8 +10,10 @@ use std::time::Duration;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use tempfile::TempDir;
 
+use crate::ports::free;
+
 /// How long anything awaited here may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server's place; the process lives as long as it.
 pub(crate) struct Server {
@@ -43,13 +44,9 @@ impl Server {
     }
 
     fn in_dir(name: &str, dir: TempDir) -> Server {
-        // All three are held at once, so that they differ.
-        let held: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-        let port = |at: usize| held[at].local_addr().expect("an address").port();
-        let ports = [port(0), port(1), port(2)];
         Server {
             name: name.to_owned(),
-            ports,
+            ports: [(); 3].map(|()| free().port()),
             dir,
             environment: Vec::new(),
             process: None,
@@ -217,6 +214,14 @@ impl Server {
     }
 }
 
+/// Waits until something is so, asking a server again and again.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !so() {
+        assert!(std::time::Instant::now() < deadline, "{what}: not in time");
+    }
+}
+
 /// Starts a cluster and waits until all three vote.
 pub(crate) fn three_servers(mut servers: Vec<Server>) -> Vec<Server> {
     servers[0].start(None);
@@ -224,10 +229,7 @@ pub(crate) fn three_servers(mut servers: Vec<Server>) -> Vec<Server> {
     for server in &mut servers[1..] {
         server.start(Some(&token));
     }
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while voters(&servers[2].ask_json(&["status"])) != 3 {
-        assert!(std::time::Instant::now() < deadline, "not everybody votes");
-    }
+    until("everybody votes", || voters(&servers[2].ask_json(&["status"])) == 3);
     servers
 }
 

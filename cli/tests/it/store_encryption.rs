@@ -55,7 +55,10 @@ fn put_all(member: &Member) {
 fn holds_all(member: &Member) {
     for number in [0, 30, 59] {
         let key = format!("key{number}");
-        assert_eq!(member.ok(&["get", &key]), format!("{key}\n{}\n", value(number)));
+        // While the leader changes nobody reads.
+        let found = || text(&member.etcdctl(&["get", &key]).stdout);
+        member.until("it is read", || !found().is_empty());
+        assert_eq!(found(), format!("{key}\n{}\n", value(number)));
     }
 }
 
@@ -74,6 +77,7 @@ fn no_value_lies_on_the_disk_and_the_right_key_alone_opens_it() {
     plainly.push("--snapshot-count=20".to_owned());
     member.start(&plainly);
     put_all(&member);
+    member.until("a snapshot", || plain(&member.data_dir()).contains(&"snapshots".to_owned()));
     assert!(member.terminate());
     assert_eq!(plain(&member.data_dir()), ["log", "snapshots", "state"], "without the flag they are everywhere");
 
@@ -90,6 +94,8 @@ fn no_value_lies_on_the_disk_and_the_right_key_alone_opens_it() {
     flags.extend(["--snapshot-count=20".to_owned(), format!("--encryption-key-file={}", key.display())]);
     sealed.start(&flags);
     put_all(&sealed);
+    let snapshots = sealed.data_dir().join("snapshots");
+    sealed.until("a snapshot", || fs::read_dir(&snapshots).is_ok_and(|mut entries| entries.next().is_some()));
     sealed.kill();
     assert_eq!(plain(&sealed.data_dir()), [""; 0], "killed");
     sealed.start(&flags);
@@ -192,7 +198,8 @@ fn a_member_that_is_behind_gets_a_snapshot_with_its_keys() {
     first.start(&plainly);
     put_all(&first);
     let added = |by: &Member, new: &Member, name: &str| {
-        by.ok(&["member", "add", name, &format!("--peer-urls=http://127.0.0.1:{}", new.peer)]);
+        let url = format!("--peer-urls=http://127.0.0.1:{}", new.peer);
+        by.until("it is announced", || by.etcdctl(&["member", "add", name, &url]).status.success());
     };
     added(&first, &second, "m1");
     let two = cluster(&[&first, &second]);
@@ -201,14 +208,17 @@ fn a_member_that_is_behind_gets_a_snapshot_with_its_keys() {
     assert_eq!(plain(&second.data_dir()), [""; 0], "what came as it is was encrypted");
 
     let own = id(&first, "m0");
-    second.ok(&["member", "remove", &own]);
+    // It votes a moment after it has all; before that the first one cannot go.
+    second.until("the first leaves", || second.etcdctl(&["member", "remove", &own]).status.success());
     // From the second to the third: under the second's data keys.
     second.until("it leads alone", || second.etcdctl(&["put", "alone", "1"]).status.success());
     added(&second, &third, "m2");
     let late = format!("--initial-cluster=m1=http://127.0.0.1:{},m2=http://127.0.0.1:{}", second.peer, third.peer);
     third.start(flags(&third, "m2", &late, "existing", &key));
     holds_all(&third);
-    assert!(gauge(&third, "raftsman_store_data_keys ").is_some_and(|keys| keys >= 2), "its own and the sender's");
+    third.until("its own data key and the sender's", || {
+        gauge(&third, "raftsman_store_data_keys ").is_some_and(|keys| keys >= 2)
+    });
     assert_eq!(plain(&third.data_dir()), [""; 0]);
     third.kill();
     third.start(flags(&third, "m2", &late, "existing", &key));

@@ -48,6 +48,23 @@ pub(crate) fn pair_with(
     (cert, secret)
 }
 
+/// Waits until a put succeeds: on a busy machine the first may take too long for etcdctl.
+fn served(member: &Member, what: &str, trusted: &Path, own: Option<&(PathBuf, PathBuf)>) {
+    member.until(what, || puts(member, trusted, own).0);
+}
+
+/// The flags of a member whose clients show certificates of an authority.
+fn strict(member: &Member, authority: &Authority, (cert, key): &(PathBuf, PathBuf)) -> Vec<String> {
+    let mut flags = member.flags("https");
+    flags.extend([
+        format!("--cert-file={}", cert.display()),
+        format!("--key-file={}", key.display()),
+        format!("--trusted-ca-file={}", authority.path.display()),
+        "--client-cert-auth".to_owned(),
+    ]);
+    flags
+}
+
 /// Whether a put succeeds with an authority and, perhaps, a certificate of one's own.
 fn puts(member: &Member, trusted: &Path, own: Option<&(PathBuf, PathBuf)>) -> (bool, String) {
     let shown = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
@@ -64,27 +81,20 @@ fn clients_show_certificates_and_changed_ones_hold_at_once() {
     let mut member = Member::new();
     let dir = member.dir.path().to_owned();
     let (one, other) = (authority(&dir, "one"), authority(&dir, "other"));
-    let (cert, key) = pair(&one, &dir, "server", "server");
+    let own = pair(&one, &dir, "server", "server");
     let (client, stranger) = (pair(&one, &dir, "client", "alice"), pair(&other, &dir, "stranger", "alice"));
     let banned = pair(&one, &dir, "banned", "mallory");
-    let mut flags = member.flags("https");
-    flags.extend([
-        format!("--cert-file={}", cert.display()),
-        format!("--key-file={}", key.display()),
-        format!("--trusted-ca-file={}", one.path.display()),
-        "--client-cert-auth".to_owned(),
-        "--client-cert-allowed-cn=alice,bob".to_owned(),
-        "--tls-min-version=TLS1.3".to_owned(),
-    ]);
+    let mut flags = strict(&member, &one, &own);
+    flags.extend(["--client-cert-allowed-cn=alice,bob", "--tls-min-version=TLS1.3"].map(str::to_owned));
     member.start(&flags);
-    assert!(puts(&member, &one.path, Some(&client)).0, "{}", member.said());
+    served(&member, "with a certificate", &one.path, Some(&client));
     assert!(!puts(&member, &one.path, None).0, "without a certificate");
     assert!(!puts(&member, &one.path, Some(&stranger)).0, "with one that another authority signed");
     assert!(!puts(&member, &one.path, Some(&banned)).0, "with a name that is not listed");
     assert!(!puts(&member, &other.path, Some(&client)).0, "the member's certificate is not the other authority's");
 
     pair(&other, &dir, "server", "server");
-    assert!(puts(&member, &other.path, Some(&client)).0, "the new certificate is shown: {}", member.said());
+    served(&member, "the new certificate is shown", &other.path, Some(&client));
     assert!(!puts(&member, &one.path, Some(&client)).0, "and the old one no more");
     assert!(member.terminate());
 }
@@ -97,7 +107,7 @@ fn a_certificate_that_nobody_signed_is_made_once() {
     member.start(&flags);
     let made = member.data_dir().join("fixtures/client/cert.pem");
     let before = std::fs::read(&made).expect("made");
-    assert!(puts(&member, &made, None).0, "{}", member.said());
+    served(&member, "with the certificate that was made", &made, None);
     assert!(member.terminate());
     member.start(&flags);
     assert_eq!(std::fs::read(&made).expect("kept"), before);
@@ -108,20 +118,13 @@ fn who_is_not_let_in_is_told_why_and_so_is_the_operator() {
     let mut member = Member::new();
     let dir = member.dir.path().to_owned();
     let one = authority(&dir, "one");
-    let (cert, key) = pair(&one, &dir, "server", "server");
+    let own = pair(&one, &dir, "server", "server");
     let client = pair(&one, &dir, "client", "alice");
     let expired = |params: &mut CertificateParams| {
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
     };
     let late = pair_with(&one, &dir, "late", "alice", expired);
-    let mut flags = member.flags("https");
-    flags.extend([
-        format!("--cert-file={}", cert.display()),
-        format!("--key-file={}", key.display()),
-        format!("--trusted-ca-file={}", one.path.display()),
-        "--client-cert-auth".to_owned(),
-    ]);
-    member.start(&flags);
+    member.start(strict(&member, &one, &own));
     let (status, said) = raw(member.client, "GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!((status, said.as_str()), (400, "Client sent an HTTP request to an HTTPS server.\n"));
     // The client may know before the operator: the line is waited for. One a second at most is written: what comes next is
@@ -139,7 +142,7 @@ fn who_is_not_let_in_is_told_why_and_so_is_the_operator() {
     let (done, said) = puts(&member, &one.path, None);
     assert!(!done, "no certificate: {said}");
     told(&member, "peer sent no certificates");
-    assert!(puts(&member, &one.path, Some(&client)).0, "others are served");
+    served(&member, "others are served", &one.path, Some(&client));
 
     pair_with(&one, &dir, "server", "server", expired);
     let (done, said) = puts(&member, &one.path, Some(&client));
@@ -152,5 +155,5 @@ fn who_is_not_let_in_is_told_why_and_so_is_the_operator() {
     let (done, said) = puts(&member, &one.path, Some(&client));
     assert!(!done, "the member's own is for somewhere else: {said}");
     pair(&one, &dir, "server", "server");
-    assert!(puts(&member, &one.path, Some(&client)).0, "{}", member.said());
+    served(&member, "its own is right again", &one.path, Some(&client));
 }

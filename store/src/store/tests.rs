@@ -1,6 +1,5 @@
 //! Members of a group one of which holds something else than it applied.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use proto::etcdserverpb as pb;
@@ -13,7 +12,10 @@ use crate::config::{Bootstrap, Config, Founder, Transport, Url};
 use crate::machine::{Body, Entry};
 use crate::{Error, Store};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+#[path = "../../tests/it/ports.rs"]
+mod ports;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn put(key: &str) -> pb::TxnRequest {
     let put = pb::PutRequest { key: key.to_owned().into(), value: "v".into(), ..pb::PutRequest::default() };
@@ -22,9 +24,9 @@ fn put(key: &str) -> pb::TxnRequest {
 }
 
 async fn group(count: usize) -> (Vec<Store>, Vec<TempDir>) {
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let members: Vec<Founder> =
-        (0..count).map(|number| Founder { name: format!("m{number}"), peer_urls: vec![Url::http(free())] }).collect();
+    let members: Vec<Founder> = (0..count)
+        .map(|number| Founder { name: format!("m{number}"), peer_urls: vec![Url::http(ports::free())] })
+        .collect();
     let dirs: Vec<TempDir> = members.iter().map(|_| tempfile::tempdir().expect("a directory")).collect();
     let config = |(founder, dir): (&Founder, &TempDir)| Config {
         name: founder.name.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use store::Store;
 use store::etcd::{AuthOptions, Options, Tokens};
 
-use crate::cluster::{open, place, voters};
+use crate::cluster::{caught_up, open, place, voters};
 use crate::etcd::Etcdctl;
 
 /// The cheapest hash that there is.
@@ -201,7 +201,7 @@ async fn users_are_part_of_backups_and_of_snapshots() {
     let store = open(&first).await;
     etcdctl(&store).await.guarded().await;
     let mut file = Vec::new();
-    store.barrier().await.expect("a leader");
+    caught_up(&store).await;
     store.backup(serde_json::json!({}), &mut file).expect("memory");
     store.shutdown().await;
 

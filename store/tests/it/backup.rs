@@ -4,19 +4,19 @@ use proto::etcdserverpb as pb;
 use store::api::{WatchError, WatchSpec};
 use store::{Error, backup};
 
-use crate::cluster::{get, leadership, open, place, put, voters};
+use crate::cluster::{caught_up, get, leadership, open, place, put, voters, wrote};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_becomes_a_group_that_others_join() {
     let old = place("a", &[]);
     let store = open(&old).await;
     for number in 0..50 {
-        store.txn(0, put(&format!("k{number:02}"), "old")).await.expect("written");
+        wrote(&store, &format!("k{number:02}"), "old", "written").await;
     }
     let last = store.txn(0, put("k07", "new")).await.expect("written").header.expect("a header").revision;
     let held = leadership(&store, |held| held.acting).await;
     let mut file = Vec::new();
-    store.barrier().await.expect("a leader");
+    caught_up(&store).await;
     let made = store.backup(serde_json::json!({ "words": 1 }), &mut file).expect("memory");
     store.shutdown().await;
     assert_eq!((made.keys, made.revision), (50, last));
@@ -33,7 +33,7 @@ async fn a_backup_becomes_a_group_that_others_join() {
     let new = place("b", &[]);
     backup::restore(file.as_slice(), &new.config.data_dir, None).expect("whole");
     let store = open(&new).await;
-    assert_eq!(get(&store, "k07").await.expect("read").as_deref(), Some("new"));
+    assert_eq!(get(&store, "k07").await.as_deref(), Some("new"));
     assert!(store.revision() > last + 1_000_000);
     let now = leadership(&store, |held| held.acting).await;
     assert!(now.epoch > held.epoch);
@@ -45,9 +45,9 @@ async fn a_backup_becomes_a_group_that_others_join() {
     let second = place("c", &[&new]);
     let joined = open(&second).await;
     voters(&joined, 2).await;
-    assert_eq!(get(&joined, "k33").await.expect("read").as_deref(), Some("old"), "what no log entry ever carried");
-    joined.txn(0, put("k33", "again")).await.expect("written");
-    assert_eq!(get(&store, "k33").await.expect("read").as_deref(), Some("again"));
+    assert_eq!(get(&joined, "k33").await.as_deref(), Some("old"), "what no log entry ever carried");
+    wrote(&joined, "k33", "again", "written").await;
+    assert_eq!(get(&store, "k33").await.as_deref(), Some("again"));
     joined.shutdown().await;
     store.shutdown().await;
 }

@@ -1,6 +1,5 @@
 //! Members of a group in one process: each with its own directory, certificate and port.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,8 +11,10 @@ use store::config::{Bootstrap, Config, Founder, PEER_NAME, PeerTls, Transport, U
 use store::{Error, Store};
 use tempfile::TempDir;
 
+pub(crate) use crate::ports::free;
+
 /// How long anything awaited here may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A certificate of the group's authority for its members.
 fn tls() -> PeerTls {
@@ -68,11 +69,6 @@ pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
     Place { config, _dir: dir }
 }
 
-/// An address that nobody listens at.
-pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
-}
-
 /// Places of members that begin a group together, as etcd's flags say it, and speak without TLS.
 pub(crate) fn founders(names: &[&str]) -> Vec<Place> {
     let listening: Vec<(&str, Url)> = names.iter().map(|name| (*name, Url::http(free()))).collect();
@@ -122,11 +118,38 @@ pub(crate) fn put(key: &str, value: &str) -> pb::TxnRequest {
     pb::TxnRequest { success: vec![op], ..pb::TxnRequest::default() }
 }
 
+/// Asks again while the leader changes, which it may at any time on a busy machine.
+async fn led<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, Error>) -> T {
+    let attempts = async {
+        loop {
+            match ask().await {
+                Err(Error::Unknown | Error::NoLeader) => tokio::task::yield_now().await,
+                answer => return answer,
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, attempts).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => panic!("{what}: {error}"),
+        Err(_) => panic!("{what}: not in time"),
+    }
+}
+
+/// Writes a key of a group with several members, at least once.
+pub(crate) async fn wrote(store: &Store, key: &str, value: &str, what: &str) {
+    led(what, async || store.txn(0, put(key, value)).await).await;
+}
+
+/// Waits until a member has applied all that was acknowledged before.
+pub(crate) async fn caught_up(store: &Store) {
+    led("it has a leader", async || store.barrier().await).await;
+}
+
 /// The value that a linearizable read finds.
-pub(crate) async fn get(store: &Store, key: &str) -> Result<Option<String>, Error> {
+pub(crate) async fn get(store: &Store, key: &str) -> Option<String> {
     let request = pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() };
-    let found = store.range(request).await?.kvs.into_iter().next();
-    Ok(found.map(|kv| String::from_utf8(kv.value.to_vec()).expect("text")))
+    let found = led("it is read", async || store.range(request.clone()).await).await.kvs.into_iter().next();
+    found.map(|kv| String::from_utf8(kv.value.to_vec()).expect("text"))
 }
 
 /// Waits for a state of the leadership.

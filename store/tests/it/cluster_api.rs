@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::cluster::{PATIENCE, Place, founders, free, leadership, open, open_all, plain, put, voters};
+use crate::cluster::{PATIENCE, Place, caught_up, founders, free, leadership, open, open_all, plain, voters, wrote};
 
 /// The API of a member.
 pub(crate) struct Api {
@@ -182,11 +182,11 @@ async fn a_member_moves_to_other_peer_urls() {
     let members = update(id, &moved).await.expect("moved");
     assert!(members.iter().any(|member| member.id == id && member.peer_ur_ls == [moved.to_string()]));
     stores.remove(2).shutdown().await;
-    stores[0].txn(0, put("k", "v")).await.expect("two of three write");
+    wrote(&stores[0], "k", "v", "two of three write").await;
     places[2].config.peer_listen = vec![moved.clone()];
     places[2].config.peer_advertise = vec![moved];
     let back = tokio::time::timeout(PATIENCE, open(&places[2])).await.expect("it is found at its new URL");
-    back.barrier().await.expect("a leader");
+    caught_up(&back).await;
     assert!(back.view().get(b"k").is_some());
     stores.push(back);
     for store in stores {

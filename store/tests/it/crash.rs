@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use store::{Error, Store};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cluster::{PATIENCE, Place, leadership, open, opened, place, put, voters};
+use crate::cluster::{PATIENCE, Place, caught_up, leadership, open, opened, place, put, voters};
 
 /// How long writes may fail when the leader dies, on a machine that is busy with other tests.
-const OUTAGE_MAX: Duration = Duration::from_secs(3);
+const OUTAGE_MAX: Duration = Duration::from_secs(15);
 
 pub(crate) struct Member {
     pub(crate) runtime: Runtime,
@@ -99,7 +99,7 @@ async fn a_killed_leader_takes_nothing_along_and_writes_go_on() {
     }
     members.push(Member::start(&places[at]).await);
     for member in &members {
-        member.store.barrier().await.expect("a leader");
+        caught_up(&member.store).await;
         assert_eq!(missing(&member.store, kept.iter()), Vec::<&String>::new(), "of {} acknowledged", kept.len());
     }
     for member in members {
@@ -121,7 +121,7 @@ async fn all_members_die_at_once_and_nothing_acknowledged_is_lost() {
     members.into_iter().for_each(Member::kill);
     let (a, b, c) = tokio::join!(Member::start(&places[0]), Member::start(&places[1]), Member::start(&places[2]));
     for member in [&a, &b, &c] {
-        member.store.barrier().await.expect("a leader");
+        caught_up(&member.store).await;
         assert_eq!(missing(&member.store, kept.iter()), Vec::<&String>::new(), "of {} acknowledged", kept.len());
         let now = leadership(&member.store, |held| held.leader.is_some()).await;
         assert!(now.epoch > led.epoch, "{now:?} follows {led:?}");
@@ -152,7 +152,10 @@ async fn a_dead_member_is_not_called_without_end() {
     };
     let port = tokio::time::timeout(PATIENCE, bound).await.expect("its port is free");
     let writer = members[0].write(0, Instant::now() + LOOK);
-    let mut calls = 0;
+    // The first may come late on a busy machine.
+    let first = tokio::time::timeout(PATIENCE, port.accept()).await;
+    assert!(first.is_ok_and(|taken| taken.is_ok()), "it is looked for");
+    let mut calls = 1;
     let counted = async {
         loop {
             port.accept().await.expect("a connection");
@@ -160,7 +163,6 @@ async fn a_dead_member_is_not_called_without_end() {
         }
     };
     let _ = tokio::time::timeout(LOOK, counted).await;
-    assert!(calls > 0, "it is looked for");
     assert!(calls <= CALLS_MAX, "{calls} calls in {LOOK:?}");
     writer.await.expect("no panic");
     for member in members {

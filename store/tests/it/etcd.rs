@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use proto::mvccpb::event::EventType;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -115,15 +116,26 @@ async fn etcdctl_leases_end_with_their_keys() {
     let place = place("a", &[]);
     let store = open(&place).await;
     let etcd = Etcdctl::new(&store).await;
-    let granted = etcd.ok(&["lease", "grant", "2"]).await;
-    let id = granted.split_whitespace().nth(1).expect("an id").to_owned();
-    etcd.ok(&["put", "--lease", &id, "leased", "v"]).await;
-    let left = etcd.ok(&["lease", "timetolive", &id, "--keys"]).await;
-    assert!(left.contains("granted with TTL(2s)") && left.contains("leased"), "{left}");
-    assert!(etcd.ok(&["lease", "keep-alive", "--once", &id]).await.contains("keepalived with TTL(2)"));
+    let id_of = |granted: String| granted.split_whitespace().nth(1).expect("an id").to_owned();
+    // One that outlives the calls about it, however slow they are, and one that ends.
+    let long = id_of(etcd.ok(&["lease", "grant", "600"]).await);
+    etcd.ok(&["put", "--lease", &long, "kept", "v"]).await;
+    let left = etcd.ok(&["lease", "timetolive", &long, "--keys"]).await;
+    assert!(left.contains("granted with TTL(600s)") && left.contains("kept"), "{left}");
+    assert!(etcd.ok(&["lease", "keep-alive", "--once", &long]).await.contains("keepalived with TTL(600)"));
     let mut watcher = store.watch(&store::api::WatchSpec { key: "leased".into(), ..Default::default() });
-    let batch = tokio::time::timeout(PATIENCE, watcher.next()).await.expect("in time").expect("alive");
-    assert!(batch.events[0].prev_kv.is_some() && etcd.ok(&["get", "leased"]).await.is_empty());
+    let id = id_of(etcd.ok(&["lease", "grant", "5"]).await);
+    etcd.ok(&["put", "--lease", &id, "leased", "v"]).await;
+    let deleted = async {
+        loop {
+            let batch = watcher.next().await.expect("alive");
+            if let Some(event) = batch.events.iter().find(|event| event.r#type() == EventType::Delete) {
+                return event.prev_kv.is_some();
+            }
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, deleted).await.expect("in time"));
+    assert!(etcd.ok(&["get", "leased"]).await.is_empty());
     assert!(etcd.ok(&["lease", "timetolive", &id]).await.contains("already expired"));
     let (success, text) = etcd.run(&["lease", "revoke", &id], "").await;
     assert!(!success && text.contains("etcdserver: requested lease not found"), "{text}");

@@ -4,7 +4,7 @@ use store::config::{Bootstrap, Founder, Transport, Url};
 use store::tls::self_signed;
 use store::{Error, Store};
 
-use crate::cluster::{PATIENCE, Place, founders, free, get, open, open_all, plain, put};
+use crate::cluster::{PATIENCE, Place, founders, free, get, open, open_all, plain, wrote};
 
 fn listed(places: &[&Place]) -> Vec<Founder> {
     let founder =
@@ -32,10 +32,10 @@ async fn introduced(store: &Store, count: usize) {
 async fn members_begin_a_group_together_each_on_its_own_and_find_it_again() {
     let places = founders(&["a", "b", "c"]);
     let stores = open_all(&places).await;
-    stores[0].txn(0, put("k", "v")).await.expect("written");
+    wrote(&stores[0], "k", "v", "written").await;
     for store in &stores {
         assert_eq!(store.cluster_id(), stores[0].cluster_id());
-        assert_eq!(get(store, "k").await.expect("read").as_deref(), Some("v"));
+        assert_eq!(get(store, "k").await.as_deref(), Some("v"));
         introduced(store, 3).await;
         let seen = store.members();
         let of = |name: &str| seen.iter().find(|member| member.name == name).expect("all are there");
@@ -55,7 +55,7 @@ async fn members_begin_a_group_together_each_on_its_own_and_find_it_again() {
     }
     let stores = open_all(&places).await;
     assert_eq!(stores.iter().map(Store::id).collect::<Vec<_>>(), ids);
-    assert_eq!(get(&stores[1], "k").await.expect("read").as_deref(), Some("v"));
+    assert_eq!(get(&stores[1], "k").await.as_deref(), Some("v"));
     for store in stores {
         store.shutdown().await;
     }
@@ -117,8 +117,8 @@ async fn members_speak_tls_with_files_where_their_urls_say_so() {
         place.config.bootstrap = Bootstrap::Static { members: members.clone(), token: "t".to_owned() };
     }
     let stores = open_all(&places).await;
-    stores[0].txn(0, put("k", "v")).await.expect("written");
-    assert_eq!(get(&stores[1], "k").await.expect("read").as_deref(), Some("v"));
+    wrote(&stores[0], "k", "v", "written").await;
+    assert_eq!(get(&stores[1], "k").await.as_deref(), Some("v"));
     // One that does not speak TLS gets nowhere.
     let stranger = plain("c", &Url::http(free()), Bootstrap::Join { peers: vec![urls[0].authority.clone()] });
     let opened = tokio::time::timeout(PATIENCE / 10, Store::open(stranger.config.clone())).await;

@@ -17,6 +17,7 @@ mod members;
 mod membership;
 mod moving;
 mod peers;
+mod ports;
 mod quota;
 mod ranges;
 mod replacement;

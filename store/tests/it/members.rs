@@ -7,7 +7,7 @@ use std::time::Duration;
 use store::config::{PEER_NAME, PeerTls, Transport};
 use store::{Error, Store};
 
-use crate::cluster::{PATIENCE, Place, get, leadership, open, place, put, tls_for, voters};
+use crate::cluster::{PATIENCE, Place, caught_up, get, leadership, open, place, put, tls_for, voters, wrote};
 
 async fn three() -> (Vec<Place>, Vec<Store>) {
     let first = place("a", &[]);
@@ -33,9 +33,9 @@ async fn close(stores: Vec<Store>) {
 async fn any_member_takes_writes_and_reads_what_others_wrote() {
     let (_places, stores) = three().await;
     for (number, store) in stores.iter().enumerate() {
-        store.txn(0, put("k", &number.to_string())).await.expect("written");
+        wrote(store, "k", &number.to_string(), "written").await;
         for reader in &stores {
-            assert_eq!(get(reader, "k").await.expect("read"), Some(number.to_string()));
+            assert_eq!(get(reader, "k").await, Some(number.to_string()));
         }
     }
     let revision = stores[0].revision();
@@ -81,7 +81,7 @@ async fn the_leader_goes_and_nothing_acknowledged_is_lost() {
     let back = open(&places[at]).await;
     stores.push(back);
     for store in &stores {
-        store.barrier().await.expect("a leader");
+        caught_up(store).await;
         let view = store.view();
         assert!(kept.iter().all(|key| view.get(key.as_bytes()).is_some()), "an acknowledged write is gone");
     }
@@ -94,15 +94,15 @@ async fn a_late_member_is_brought_up_by_a_snapshot() {
     first.config.snapshot_entries = 200;
     let store = open(&first).await;
     for index in 0..600 {
-        store.txn(0, put(&format!("k{index}"), "v")).await.expect("written");
+        wrote(&store, &format!("k{index}"), "v", "written").await;
     }
     let second = place("b", &[&first]);
     let late = open(&second).await;
     voters(&late, 2).await;
-    late.barrier().await.expect("a leader");
+    caught_up(&late).await;
     assert_eq!(late.view().range(b"k", b"l").count(), 600);
-    late.txn(0, put("k0", "w")).await.expect("written");
-    assert_eq!(get(&store, "k0").await.expect("read").as_deref(), Some("w"));
+    wrote(&late, "k0", "w", "written").await;
+    assert_eq!(get(&store, "k0").await.as_deref(), Some("w"));
     close(vec![late, store]).await;
 }
 
@@ -117,7 +117,7 @@ async fn leadership_moves_on_request_and_a_removed_member_is_gone() {
     let removed = stores.iter().find(|store| store.id() != to.id()).expect("two follow");
     to.member_remove(removed.id()).await.expect("removed");
     assert_eq!(to.members().len(), 2);
-    to.txn(0, put("k", "v")).await.expect("two of two write");
+    wrote(to, "k", "v", "two of two write").await;
     assert!(to.member_remove(12345).await.is_err_and(|error| error.to_string().contains("does not belong")));
     close(stores).await;
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use store::Store;
 use store::api::Member as Described;
 use store::config::Bootstrap;
+use store::{Error, Store};
 
-use crate::cluster::{PATIENCE, Place, leadership, open, place, put, voters};
+use crate::cluster::{PATIENCE, Place, leadership, open, place, voters, wrote};
 use crate::crash::{Member, down};
 use crate::gate::gated;
 
@@ -72,7 +72,7 @@ async fn a_learner_is_promoted_by_the_next_leader_when_the_first_one_died() {
     gate.open();
     let (joined, _place) = joining.join_next().await.expect("one").expect("it joins");
     voters(&joined.store, 4).await;
-    joined.store.txn(0, put("k", "v")).await.expect("three of four write");
+    wrote(&joined.store, "k", "v", "three of four write").await;
     members.push(joined);
     close(members).await;
 }
@@ -90,12 +90,18 @@ async fn a_removal_that_its_leader_died_in_is_finished_or_undone() {
         leading.kill();
         let next = leadership(&members[0].store, |held| held.epoch > epoch && held.leader.is_some()).await;
         assert!(next.leader != Some(id), "a dead member leads");
-        members[0].store.txn(0, put("k", "v")).await.expect("writes go on");
+        wrote(&members[0].store, "k", "v", "writes go on").await;
         // Finished or not, it can be asked for again, and nothing of it is in the way.
-        match members[1].store.member_remove(id).await.map_err(|error| error.to_string()) {
-            Ok(()) => {}
-            Err(why) => assert!(why.contains("does not belong to this cluster"), "{why}"),
-        }
+        let again = async {
+            loop {
+                match members[1].store.member_remove(id).await {
+                    Err(Error::Unknown | Error::NoLeader) => tokio::task::yield_now().await,
+                    done => return done.map_err(|error| error.to_string()),
+                }
+            }
+        };
+        let again = tokio::time::timeout(PATIENCE, again).await.expect("in time");
+        assert!(again.as_ref().err().is_none_or(|why| why.contains("does not belong to this cluster")), "{again:?}");
         for member in &members {
             voters(&member.store, 2).await;
             sees(&member.store, |seen| seen.len() == 2).await;
@@ -113,7 +119,7 @@ async fn a_joiner_that_died_before_it_had_caught_up_blocks_nobody() {
     runtime.spawn(async move { Store::open(config).await.map(drop) });
     sees(&members[0].store, |seen| role(seen, "d") == Some(false)).await;
     runtime.shutdown_background();
-    members[1].store.txn(0, put("k", "1")).await.expect("writes go on");
+    wrote(&members[1].store, "k", "1", "writes go on").await;
     let late = place("e", &[&places[1]]);
     members.push(Member::start(&late).await);
     voters(&members[3].store, 4).await;
@@ -149,10 +155,10 @@ async fn no_quorum_is_given_away_and_no_dead_member_is_made_leader() {
     assert!(refused.is_err_and(|why| why.contains("only 1 of 2 voters would be in reach")), "it would stop the group");
     let refused = leading.store.transfer_leader(dead_id).await.map_err(|error| error.to_string());
     assert!(refused.is_err_and(|why| why.contains("does not take over")));
-    leading.store.txn(0, put("k", "1")).await.expect("two of three write");
+    wrote(&leading.store, "k", "1", "two of three write").await;
     leading.store.member_remove(dead_id).await.expect("what is dead may go");
     voters(&alive.store, 2).await;
-    leading.store.txn(0, put("k", "2")).await.expect("two of two write");
+    wrote(&leading.store, "k", "2", "two of two write").await;
     close(vec![leading, alive]).await;
 }
 
@@ -178,7 +184,7 @@ async fn a_removed_member_is_told_and_its_directory_never_comes_back() {
     let told = tokio::time::timeout(PATIENCE, gone).await.expect("it notices").to_string();
     assert!(told.contains("was removed from the cluster"), "{told}");
     let epoch = leading.store.leadership().borrow().epoch;
-    leading.store.txn(0, put("k", "v")).await.expect("the one that stays writes");
+    wrote(&leading.store, "k", "v", "the one that stays writes").await;
     let mut led = leading.store.leadership();
     let disturbed = tokio::time::timeout(IN_VAIN, led.wait_for(|held| held.epoch != epoch)).await;
     assert!(disturbed.is_err(), "a removed member stood for election");
@@ -189,7 +195,7 @@ async fn a_removed_member_is_told_and_its_directory_never_comes_back() {
 async fn open_alone(config: store::config::Config) -> Result<(), String> {
     loop {
         match Store::open(config.clone()).await {
-            Err(store::Error::Stopped(why)) if why.contains("in use") => tokio::task::yield_now().await,
+            Err(Error::Stopped(why)) if why.contains("in use") => tokio::task::yield_now().await,
             Err(error) => return Err(error.to_string()),
             Ok(store) => {
                 store.shutdown().await;

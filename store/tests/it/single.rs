@@ -23,12 +23,12 @@ async fn a_restart_keeps_everything_and_begins_a_new_leadership() {
 
     let store = open(&place).await;
     assert_eq!(store.id(), id);
-    assert_eq!(get(&store, "k").await.expect("read").as_deref(), Some("1"));
+    assert_eq!(get(&store, "k").await.as_deref(), Some("1"));
     let after = leadership(&store, |held| held.acting).await;
     assert!(after.epoch > before.epoch, "{after:?} follows {before:?}");
     let stale = store.txn(before.epoch, put("k", "2")).await;
     assert!(matches!(stale, Err(Error::Refused(refusal)) if refusal.reason() == Reason::StaleEpoch));
-    assert_eq!(get(&store, "k").await.expect("read").as_deref(), Some("1"));
+    assert_eq!(get(&store, "k").await.as_deref(), Some("1"));
     store.shutdown().await;
 }
 

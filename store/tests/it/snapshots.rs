@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use store::Store;
 
-use crate::cluster::{PATIENCE, Place, leadership, opened, place, put, voters};
+use crate::cluster::{PATIENCE, Place, caught_up, leadership, opened, place, voters, wrote};
 use crate::crash::{Member, down};
 use crate::gate::gated;
 
@@ -30,7 +30,7 @@ fn value(key: usize) -> String {
 /// Writes more than the log keeps: who comes later needs a snapshot.
 async fn fill(store: &Store) {
     for key in 0..KEYS {
-        store.txn(0, put(&format!("k{key}"), &value(key))).await.expect("written");
+        wrote(store, &format!("k{key}"), &value(key), "written").await;
     }
 }
 
@@ -40,7 +40,7 @@ fn small(mut place: Place) -> Place {
 }
 
 async fn holds_all(store: &Store) {
-    store.barrier().await.expect("a leader");
+    caught_up(store).await;
     let view = store.view();
     for key in 0..KEYS {
         let held = view.get(format!("k{key}").as_bytes()).map(|kv| kv.value);

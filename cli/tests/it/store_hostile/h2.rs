@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::process::PATIENCE;
 
+/// Whoever takes nothing for so long does not read any more.
+const DEAF: Duration = Duration::from_secs(5);
+
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) const DATA: u8 = 0;
@@ -74,7 +77,7 @@ impl Wire {
     /// Nothing said yet.
     pub(super) fn silent(port: u16) -> Wire {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-        for set in [stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(Duration::from_secs(2)))] {
+        for set in [stream.set_read_timeout(Some(PATIENCE)), stream.set_write_timeout(Some(DEAF))] {
             set.expect("set");
         }
         Wire { stream, arrived: Vec::new() }

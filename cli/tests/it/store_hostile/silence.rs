@@ -9,8 +9,9 @@ use super::h2::{DATA, PREFACE, SETTINGS, call, frame};
 use crate::member::Member;
 use crate::process::PATIENCE;
 
-/// All of them are closed by then: handshakes take 3 s at most, first words and heads of requests 10 s.
-const WITHIN: Duration = Duration::from_secs(20);
+/// All of them are closed by then, on a busy machine too: handshakes take 3 s at most, first words and heads of requests
+/// 10 s.
+const WITHIN: Duration = Duration::from_secs(45);
 
 #[test]
 fn whoever_says_nothing_or_stops_halfway_is_cut_off() {

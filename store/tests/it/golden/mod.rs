@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::cluster::{PATIENCE, open, place};
+use crate::cluster::{PATIENCE, free, open, place};
 
 fn home() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -123,8 +123,7 @@ struct Etcd {
 
 async fn start(binary: &str) -> Etcd {
     let dir = tempfile::tempdir().expect("a directory");
-    let port = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let (client, peer) = (port(), port());
+    let (client, peer) = (free(), free());
     let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
     let process = Command::new(binary)
         .args(["--name", "a", "--data-dir"])

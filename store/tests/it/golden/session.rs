@@ -21,7 +21,7 @@ use super::show::error;
 use super::words::{Words, cut, number};
 
 /// Longer than any answer takes.
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(20);
 /// After so long without an answer there will be none.
 const QUIET: Duration = Duration::from_millis(350);
 

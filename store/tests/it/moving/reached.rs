@@ -60,7 +60,7 @@ async fn what_is_to_be_encrypted_is_encrypted_from_the_beginning() {
     places[0].config.encryption = Some(KeySource::KeyFile(keys.path().to_owned()));
     import(Origin::File(file.clone()), &places[0]).await.expect("imported");
     let store = open(&places[0]).await;
-    assert_eq!(get(&store, "a").await.expect("read").as_deref(), Some("4"));
+    assert_eq!(get(&store, "a").await.as_deref(), Some("4"));
     store.txn(0, put("more", "1")).await.expect("written");
     store.shutdown().await;
     places[0].config.encryption = None;
