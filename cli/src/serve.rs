@@ -11,7 +11,7 @@ use control::pki::{Subject, issue};
 use control::run;
 use control::server::{Clients, tls};
 use store::Store;
-use store::config::{Bootstrap, Config, PEER_NAME, PeerTls, Transport, Url};
+use store::config::{Bootstrap, Config, PEER_NAME, PeerTls, Retention, Transport, Url};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -159,6 +159,7 @@ async fn serve(
         election_timeout: ELECTION,
         snapshot_entries: SNAPSHOT_ENTRIES,
         snapshot_bytes: SNAPSHOT_BYTES,
+        retention: Retention::default(),
         memory_bytes: MEMORY_BYTES,
     };
     let store = tokio::select! {

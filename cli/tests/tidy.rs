@@ -50,6 +50,8 @@ const PURE: &[&str] = &[
     "store/src/machine/codec.rs",
     "store/src/machine/hash.rs",
     "store/src/machine/lease.rs",
+    "store/src/machine/moments.rs",
+    "store/src/machine/past.rs",
     "store/src/machine/pending.rs",
     "store/src/machine/permission.rs",
     "store/src/machine/range.rs",

@@ -13,7 +13,7 @@
 
 pub mod prometheus;
 
-/// etcd's services and messages, as a `google.protobuf.FileDescriptorSet`.
+/// etcd's services and messages, and what else clients may call, as a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!("gen/descriptors.bin");
 
 /// etcd's keys, values and events.
@@ -62,6 +62,11 @@ pub mod raftsman {
     pub mod peer {
         include!("gen/raftsman.peer.rs");
     }
+
+    /// Looking back at a store.
+    pub mod history {
+        include!("gen/raftsman.history.rs");
+    }
 }
 
-pub use raftsman::{agent, command, peer};
+pub use raftsman::{agent, command, history, peer};

@@ -42,8 +42,27 @@ pub struct Config {
     pub snapshot_bytes: u64,
     /// What the log, the tables and snapshots are encrypted under; not at all, if absent.
     pub encryption: Option<KeySource>,
+    /// How long what compaction took from clients can still be looked back at.
+    pub retention: Retention,
     /// Memory for the state's writes that are not flushed and for its blocks that were read, bytes, whatever its size.
     pub memory_bytes: usize,
+}
+
+/// What is kept of compacted history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For so long, by the clock of whoever took the writes; zero: not at all.
+    pub time: Duration,
+    /// Bytes of it at most, about; if absent, a tenth of the disk. The oldest goes first, and where the disk is nearly full
+    /// all of it does.
+    pub bytes_max: Option<u64>,
+}
+
+impl Default for Retention {
+    /// A day, in a tenth of the disk.
+    fn default() -> Self {
+        Retention { time: Duration::from_secs(24 * 3600), bytes_max: None }
+    }
 }
 
 /// Where the operator's key of what lies on disk comes from. The first key of the file encrypts, all of them decrypt; the

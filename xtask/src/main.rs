@@ -52,9 +52,10 @@ fn proto() -> anyhow::Result<()> {
     let descriptors = protox::compile(&files, [&dir]).context("the .proto files do not compile")?;
     let out = root().join("proto/src/gen");
     std::fs::create_dir_all(&out)?;
-    // What the JSON gateway goes by: etcd's own services alone, without comments.
+    // What the JSON gateway goes by: the services of clients alone, without comments.
     let mut described = descriptors.clone();
-    described.file.retain(|file| !["raftsman", "grpc"].iter().any(|ours| file.package().starts_with(ours)));
+    let inside = ["raftsman.agent", "raftsman.command", "raftsman.peer", "grpc"];
+    described.file.retain(|file| !inside.iter().any(|one| file.package().starts_with(one)));
     described.file.iter_mut().for_each(|file| file.source_code_info = None);
     std::fs::write(out.join("descriptors.bin"), described.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").out_dir(&out).compile_fds(descriptors).context("code generation failed")

@@ -8,6 +8,7 @@ const HEAD: &str = "\
 One member of a key-value store that speaks etcd's v3 API, with etcd's own flags.
 
 Usage: raftsman store [FLAGS]
+       raftsman store get|history|diff --help    the store as it was at a revision or a time
        raftsman store import --help    an etcd's data as a new data directory
        raftsman store export --help    a store's data to an etcd
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use store::config::{Founder, KeySource, Url};
+use store::config::{Founder, KeySource, Retention, Url};
 use store::etcd::compactor::AutoCompaction;
 
 use super::parse::Given;
@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) election: Duration,
     pub(crate) snapshot_entries: u64,
     pub(crate) quota_bytes: u64,
+    pub(crate) retention: Retention,
     pub(crate) memory_bytes: usize,
     pub(crate) auto_compaction: Option<AutoCompaction>,
     pub(crate) learners_max: u32,
@@ -111,6 +112,7 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
             0 => QUOTA_DEFAULT,
             bytes => bytes,
         },
+        retention: retention(given),
         memory_bytes: memory(given)?,
         auto_compaction: AutoCompaction::parse(
             given.text("auto-compaction-mode"),
@@ -265,6 +267,11 @@ fn at_least_one(given: &Given, flag: &str) -> Result<u64, String> {
 
 fn size(given: &Given, flag: &str) -> Result<usize, String> {
     usize::try_from(at_least_one(given, flag)?).map_err(|_| format!("--{flag} is too large"))
+}
+
+fn retention(given: &Given) -> Retention {
+    let bytes_max = Some(given.count("history-bytes")).filter(|bytes| *bytes > 0);
+    Retention { time: given.time("history-retention"), bytes_max }
 }
 
 fn memory(given: &Given) -> Result<usize, String> {

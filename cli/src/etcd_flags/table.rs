@@ -90,6 +90,19 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
                 "67108864",
                 "Memory for what was read of the state and for what is not on disk of it yet; not one of etcd's.",
             ),
+            taken(
+                "history-retention",
+                Time,
+                "24h",
+                "How long compacted history can still be looked back at (raftsman store get|history|diff); 0 is not at \
+                 all; not one of etcd's.",
+            ),
+            taken(
+                "history-bytes",
+                Count,
+                "0",
+                "Size of that at most, apart from the quota; 0 is a tenth of the disk; not one of etcd's.",
+            ),
             taken("max-txn-ops", Count, "128", "Operations in a transaction at most."),
             taken("max-request-bytes", Count, "1572864", "Size of a request at most."),
             taken(

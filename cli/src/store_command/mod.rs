@@ -2,6 +2,7 @@
 
 mod log;
 mod moving;
+mod past;
 mod ready;
 
 use std::ffi::OsString;
@@ -39,6 +40,9 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 /// Runs what the arguments, variables and the configuration file ask for.
 pub(crate) async fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     if let Some(done) = moving::run(&arguments).await {
+        return done;
+    }
+    if let Some(done) = past::run(&arguments).await {
         return done;
     }
     let text =
@@ -220,6 +224,7 @@ fn config(settings: &Settings) -> Result<Config, Failure> {
         election_timeout: settings.election * 2 / 3,
         snapshot_entries: settings.snapshot_entries,
         snapshot_bytes: SNAPSHOT_BYTES,
+        retention: settings.retention,
         memory_bytes: settings.memory_bytes,
     })
 }

@@ -136,13 +136,13 @@ struct SourceFlags {
 pub(super) async fn run(arguments: &[OsString]) -> Option<Result<(), Failure>> {
     let rest = || std::iter::once(OsString::from("raftsman store")).chain(arguments.iter().skip(1).cloned());
     match arguments.first()?.to_str()? {
-        "import" => Some(import(parse(rest())).await),
-        "export" => Some(export(parse(rest())).await),
+        "import" => Some(import(parsed(rest())).await),
+        "export" => Some(export(parsed(rest())).await),
         _ => None,
     }
 }
 
-fn parse<P: Parser>(words: impl Iterator<Item = OsString>) -> P {
+pub(super) fn parsed<P: Parser>(words: impl Iterator<Item = OsString>) -> P {
     // Prints help, or what is wrong, and ends with clap's codes: 0 and 2.
     P::try_parse_from(words).unwrap_or_else(|error| error.exit())
 }

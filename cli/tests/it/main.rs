@@ -22,6 +22,7 @@ mod store_flags;
 mod store_hostile;
 mod store_http;
 mod store_moving;
+mod store_past;
 mod store_peers;
 mod store_replace;
 mod store_tls;

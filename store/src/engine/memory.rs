@@ -82,5 +82,9 @@ impl Engine for Memory {
         self.size()
     }
 
+    fn size_between(&self, family: Family, from: &[u8], to: &[u8]) -> u64 {
+        self.snapshot().scan(family, from, Some(to)).map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
     fn tidy(&self) {}
 }

@@ -25,11 +25,14 @@ pub(crate) enum Family {
     Index,
     /// Leases, and the keys attached to them.
     Lease,
+    /// Key and revision → the record of its deletion, once it is compacted.
+    Gone,
 }
 
 impl Family {
     /// All of them.
-    pub(crate) const ALL: [Family; 5] = [Family::Meta, Family::Latest, Family::History, Family::Index, Family::Lease];
+    pub(crate) const ALL: [Family; 6] =
+        [Family::Meta, Family::Latest, Family::History, Family::Index, Family::Lease, Family::Gone];
 
     /// Its name on disk.
     pub(crate) fn name(self) -> &'static str {
@@ -39,6 +42,7 @@ impl Family {
             Family::History => "history",
             Family::Index => "index",
             Family::Lease => "lease",
+            Family::Gone => "gone",
         }
     }
 }
@@ -103,6 +107,8 @@ pub(crate) trait Engine: Send + Sync + 'static {
     fn size(&self) -> u64;
     /// Bytes on disk that are still of use, about.
     fn size_in_use(&self) -> u64;
+    /// Bytes on disk of the keys in `from..to`, about.
+    fn size_between(&self, family: Family, from: &[u8], to: &[u8]) -> u64;
     /// Gives space back that nothing needs any more; takes its time, while everything else goes on.
     fn tidy(&self);
     /// Seals values of a family anew that lie under an older data key, a bounded number of them; answers where to go on.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRawIteratorWithThreadMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
-    checkpoint::Checkpoint,
+    DBCompressionType, DBRawIteratorWithThreadMode, Options, Range, ReadOptions, WriteBatch, WriteBufferManager,
+    WriteOptions, checkpoint::Checkpoint,
 };
 use self_cell::self_cell;
 
@@ -215,6 +215,13 @@ impl Engine for Rocks {
         let tables: u64 = Family::ALL.into_iter().filter_map(|name| of(name).ok().flatten()).sum();
         let unflushed = self.db.property_int_value("rocksdb.cur-size-all-mem-tables").ok().flatten().unwrap_or(0);
         (tables + unflushed).min(self.size())
+    }
+
+    fn size_between(&self, name: Family, from: &[u8], to: &[u8]) -> u64 {
+        if from >= to {
+            return 0;
+        }
+        self.db.get_approximate_sizes_cf(family(&self.db, name), &[Range::new(from, to)]).into_iter().sum()
     }
 
     fn tidy(&self) {

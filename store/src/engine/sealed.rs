@@ -118,6 +118,10 @@ impl Engine for Sealed {
         self.inner.size_in_use()
     }
 
+    fn size_between(&self, family: Family, from: &[u8], to: &[u8]) -> u64 {
+        self.inner.size_between(family, from, to)
+    }
+
     fn tidy(&self) {
         self.inner.tidy();
     }

@@ -18,6 +18,7 @@ mod entry;
 mod fragment;
 mod health;
 mod held;
+mod history;
 mod http;
 mod kv;
 mod large;
@@ -41,6 +42,7 @@ use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
 use proto::health::health_server::HealthServer;
+use proto::history::history_server::HistoryServer;
 use proto::v3electionpb::election_server::ElectionServer;
 use proto::v3lockpb::lock_server::LockServer;
 use tonic::Status;
@@ -168,6 +170,7 @@ fn routes(front: &Front) -> Routes {
         .add_service(front.guard(of!(ClusterServer, cluster::Cluster { front: front.clone() })))
         .add_service(front.guard(of!(MaintenanceServer, maintenance::Maintenance { front: front.clone() })))
         .add_service(front.guard(of!(AuthServer, auth::Auth { front: front.clone() })))
+        .add_service(front.guard(of!(HistoryServer, history::History { front: front.clone() })))
         .add_service(of!(HealthServer, health::Health { front: front.clone() }));
     let (led, patience) = (front.store.led(), 3 * front.store.election_timeout());
     let calls = front.calls.clone();

@@ -10,16 +10,18 @@ use proto::command::{Command, Outcome, OutcomeBatch, Refusal};
 use proto::etcdserverpb as pb;
 use proto::peer::LogId;
 
-use crate::machine::alarm;
 use crate::machine::auth::{Auth, Effects};
 use crate::machine::lease::TTL_MAX;
 use crate::machine::pending::{Pending, readable, refusal};
+use crate::machine::{alarm, moments};
 use crate::machine::{permission, txn};
 
 /// Applies a command that was appended under a Raft term.
 pub(crate) fn command(pending: &mut Pending<'_>, term: u64, command: &Command) -> Outcome {
     let current = pending.header.epoch_base + term;
-    pending.header.time_ms = pending.header.time_ms.max(command.time_ms);
+    let time = pending.header.time_ms.max(command.time_ms);
+    moments::note(&mut pending.batch, (pending.header.time_ms, time), pending.header.revision);
+    pending.header.time_ms = time;
     let response = if command.epoch != 0 && command.epoch != current {
         let text = format!("written under leadership {}, which ended; the current one is {current}", command.epoch);
         Err(refusal(Reason::StaleEpoch, text))

@@ -6,11 +6,13 @@ use proto::etcdserverpb::AlarmMember;
 use crate::api::Revision;
 
 /// The newest layout that this program reads and the one it writes.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 /// Where the header lies in `Family::Meta`.
 pub(crate) const HEADER_KEY: &[u8] = b"header";
-/// Up to which revision compaction has removed what it may, in `Family::Meta`.
-pub(crate) const SCRUBBED_KEY: &[u8] = b"scrubbed";
+/// Up to which revision compacted deletions were taken out of the keys, in `Family::Meta`.
+pub(crate) const BURIED_KEY: &[u8] = b"buried";
+/// The first revision that can still be looked at, also beyond what compaction lets clients read, in `Family::Meta`.
+pub(crate) const FORGOTTEN_KEY: &[u8] = b"forgotten";
 
 /// What the machine knows of itself, written with every batch.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -109,6 +109,8 @@ impl Loader {
                 self.batch.put(Family::Lease, lease::row(id, &key), Bytes::new());
             }
         }
+        // What came before what is loaded never was here.
+        self.batch.put(Family::Meta, codec::FORGOTTEN_KEY, header.compacted.to_be_bytes().to_vec());
         let header = Header { hash: self.hash, ..header };
         self.batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
         self.engine.write(self.batch)?;

@@ -6,14 +6,17 @@ pub(crate) mod alarm;
 mod apply;
 pub(crate) mod auth;
 pub(crate) mod codec;
-pub(crate) mod compaction;
+pub(crate) mod generation;
 pub(crate) mod hash;
 pub(crate) mod lease;
 pub(crate) mod load;
+pub(crate) mod moments;
+mod past;
 mod pending;
 pub(crate) mod permission;
 pub(crate) mod range;
 pub(crate) mod record;
+mod scrub;
 pub(crate) mod tokens;
 mod txn;
 pub(crate) mod view;
@@ -23,14 +26,14 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use proto::command::{Command, Outcome};
 use proto::etcdserverpb as pb;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::Error;
 use crate::api::{Revision, WatchSpec};
@@ -95,6 +98,10 @@ struct Inner {
     guarded: AtomicBool,
     tokens: Tokens,
     ring: Arc<Ring>,
+    /// What is compacted before this revision is forgotten.
+    kept_from: AtomicI64,
+    /// Tells that there is something to remove.
+    compactions: Notify,
     milestones: Mutex<Milestones>,
     /// Where generations of the engine lie; none in memory.
     home: Option<Home>,
@@ -150,7 +157,7 @@ impl Machine {
         sealer: Option<Arc<Sealer>>,
     ) -> Result<Self, Error> {
         let home = Home { dir: dir.to_owned(), lock, memory, sealer };
-        let engine = home.engine(&compaction::current_generation(dir)?)?;
+        let engine = home.engine(&generation::current_generation(dir)?)?;
         Machine::with(engine, Some(home))
     }
 
@@ -160,7 +167,7 @@ impl Machine {
     /// When the disk fails.
     pub(crate) fn loader(dir: &Path, memory: usize, sealer: Option<Arc<Sealer>>) -> Result<Loader, Error> {
         let home = Home { dir: dir.to_owned(), lock: None, memory, sealer };
-        Ok(Loader::new(home.engine(&compaction::current_generation(dir)?)?))
+        Ok(Loader::new(home.engine(&generation::current_generation(dir)?)?))
     }
 
     /// Over an engine that no snapshot will replace.
@@ -191,7 +198,10 @@ impl Machine {
         let guarded = AtomicBool::new(auth.enabled);
         let (auth, tokens) = (RwLock::new(Arc::new(auth)), Tokens::default());
         let (engine, milestones) = (RwLock::new(engine), Mutex::default());
-        Ok(Machine { inner: Arc::new(Inner { engine, leases, auth, guarded, tokens, ring, milestones, home }) })
+        let kept_from = AtomicI64::new(Revision::MAX);
+        let compactions = Notify::new();
+        let inner = Inner { engine, leases, auth, guarded, tokens, ring, kept_from, compactions, milestones, home };
+        Ok(Machine { inner: Arc::new(inner) })
     }
 
     /// What was applied last.
@@ -244,6 +254,7 @@ impl Machine {
         self.guard(auth, sessions);
         if header.compacted != view.header().compacted {
             self.inner.ring.compact(header.compacted);
+            self.inner.compactions.notify_one();
         }
         batch.put(Family::Meta, HEADER_KEY, header.encode_to_vec());
         engine.write(batch)?;
@@ -373,6 +384,11 @@ impl Machine {
     /// Of these, still of use, about.
     pub(crate) fn size_in_use(&self) -> u64 {
         self.inner.engine.read().size_in_use()
+    }
+
+    /// Of these, what compaction did not give up.
+    pub(crate) fn size_for_clients(&self) -> u64 {
+        self.size_in_use().saturating_sub(self.kept_bytes())
     }
 
     /// Gives back the space of what is no longer there; blocks until it is done.

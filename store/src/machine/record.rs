@@ -17,8 +17,10 @@ const HEAD_BYTES: usize = 1 + 12 + 4 + 4 + 8;
 /// Every so many of a key's records have a row in `Family::Index`: whoever looks for one goes past so many at most.
 const STRIDE: u32 = if cfg!(test) { 4 } else { 64 };
 const DELETED: u8 = 1;
-/// A row of the history that says under which key its record lies.
+/// A row of the history that says under which key its record lies; with `DELETED` that of a deletion.
 const NEWEST: u8 = 2;
+/// The same of a deletion that is compacted: under its key and its revision in `Family::Gone`.
+const GONE: u8 = 4;
 
 /// Where in the history something lies: changes of one revision have positions in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,19 +119,28 @@ pub(crate) fn write(batch: &mut Batch, old: Option<Record>, new: &Record) -> Byt
         batch.put(Family::Index, row, position.to_vec());
     }
     let row = new.encode();
-    batch.put(Family::History, new.place().row(), newest_of(&new.kv.key));
+    let kind = if new.deleted { NEWEST | DELETED } else { NEWEST };
+    batch.put(Family::History, new.place().row(), pointer(kind, &new.kv.key));
     batch.put(Family::Latest, new.kv.key.clone(), row.clone());
     row
 }
 
-/// What removes a record that is superseded, or a deletion that nobody can see any more.
+/// What takes the deletion of a key that is still the newest of it out of the keys: it can only be looked back at.
+pub(crate) fn bury(batch: &mut Batch, deletion: &Record) {
+    let key = &deletion.kv.key;
+    batch.put(Family::Gone, codec::index_key(key, deletion.kv.mod_revision), deletion.encode());
+    batch.put(Family::History, deletion.place().row(), pointer(GONE, key));
+    batch.delete(Family::Latest, key.clone());
+}
+
+/// What removes a record that is superseded, or a deletion that was buried.
 pub(crate) fn remove(batch: &mut Batch, record: &Record) {
     batch.delete(Family::History, record.place().row());
     if record.is_milestone() {
         batch.delete(Family::Index, codec::index_key(&record.kv.key, record.kv.mod_revision));
     }
     if record.next.is_none() {
-        batch.delete(Family::Latest, record.kv.key.clone());
+        batch.delete(Family::Gone, codec::index_key(&record.kv.key, record.kv.mod_revision));
     }
 }
 
@@ -139,10 +150,10 @@ pub(crate) fn alive(row: &[u8]) -> Option<&[u8]> {
     (head[0] != DELETED).then_some(kv)
 }
 
-/// What lies in the history as long as a record is the newest of its key.
-fn newest_of(key: &[u8]) -> Bytes {
+/// What lies in the history as long as the record itself lies elsewhere.
+fn pointer(kind: u8, key: &[u8]) -> Bytes {
     let mut row = BytesMut::with_capacity(1 + key.len());
-    row.put_u8(NEWEST);
+    row.put_u8(kind);
     row.put_slice(key);
     row.freeze()
 }
@@ -152,11 +163,22 @@ pub(crate) enum Held {
     Here(Record),
     /// It is the newest of this key.
     Newest(Bytes),
+    /// It is the deletion of this key, which is compacted.
+    Gone(Bytes),
+}
+
+/// The key of a deletion that is still the newest of it, by its row in the history.
+pub(crate) fn newest_deletion(row: &[u8]) -> Option<&[u8]> {
+    row.split_first().filter(|(kind, _)| **kind == NEWEST | DELETED).map(|(_, key)| key)
 }
 
 impl Held {
     pub(crate) fn decode(row: Bytes) -> Self {
-        if row.first() == Some(&NEWEST) { Held::Newest(row.slice(1..)) } else { Held::Here(Record::decode(row)) }
+        match row.first() {
+            Some(kind) if kind & NEWEST != 0 => Held::Newest(row.slice(1..)),
+            Some(kind) if kind & GONE != 0 => Held::Gone(row.slice(1..)),
+            _ => Held::Here(Record::decode(row)),
+        }
     }
 }
 
@@ -175,7 +197,12 @@ mod tests {
         }
         assert_eq!(alive(&put.encode()), Some(&kv.encode_to_vec()[..]));
         assert_eq!(alive(&deletion.encode()), None);
-        assert!(matches!(Held::decode(newest_of(b"k")), Held::Newest(key) if key == "k"));
+        for (kind, deleted) in [(NEWEST, None), (NEWEST | DELETED, Some(&b"k"[..]))] {
+            assert!(matches!(Held::decode(pointer(kind, b"k")), Held::Newest(key) if key == "k"));
+            assert_eq!(newest_deletion(&pointer(kind, b"k")), deleted);
+        }
+        assert!(matches!(Held::decode(pointer(GONE, b"k")), Held::Gone(key) if key == "k"));
+        assert_eq!(newest_deletion(&deletion.encode()), None);
         let other = Record { previous: None, ..put.clone() };
         assert_eq!(put.hashed(&put.encode(), 1), other.hashed(&other.encode(), 1));
         assert_ne!(put.hashed(&put.encode(), 1), deletion.hashed(&deletion.encode(), 1));

@@ -29,6 +29,8 @@ enum Step {
     /// Puts when the key is at its newest version, else deletes it.
     Swap(u8, u8, bool),
     Compact(u8),
+    /// What is compacted is kept from this part of the revisions on.
+    Keep(u8),
     Scrub,
 }
 
@@ -38,6 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0_u8..6, 0_u8..6).prop_map(|(from, to)| Step::Delete(from, to)),
         2 => (0_u8..6, any::<u8>(), any::<bool>()).prop_map(|(key, value, right)| Step::Swap(key, value, right)),
         1 => any::<u8>().prop_map(Step::Compact),
+        1 => any::<u8>().prop_map(Step::Keep),
         1 => Just(Step::Scrub),
     ];
     proptest::collection::vec(step, 1..60)
@@ -85,7 +88,7 @@ fn request(step: &Step, states: &[State]) -> Option<Request> {
             let newest = states.len() as i64;
             Request::Compact(pb::CompactionRequest { revision: newest * i64::from(*part) / 255, physical: false })
         }
-        Step::Scrub => return None,
+        Step::Keep(_) | Step::Scrub => return None,
     })
 }
 
@@ -116,7 +119,7 @@ fn model(step: &Step, states: &[State]) -> Option<State> {
                 return None;
             }
         }
-        Step::Compact(_) | Step::Scrub => return None,
+        Step::Compact(_) | Step::Keep(_) | Step::Scrub => return None,
     }
     Some(state)
 }
@@ -144,6 +147,32 @@ fn check(machine: &Machine, states: &[State], compacted: i64) {
     }
 }
 
+/// What is kept can be looked at as it was, also where it is compacted.
+fn look_back(machine: &Machine, states: &[State]) {
+    let (view, newest) = (machine.view(), states.len() as i64);
+    let oldest = view.window().oldest;
+    assert!(oldest <= view.header().compacted.max(1));
+    let state = |revision: i64| &states[usize::try_from(revision).expect("positive") - 1];
+    for revision in oldest..=newest {
+        let alive = |key: &Bytes| view.then(key, revision).and_then(super::record::Record::alive);
+        let shown: Vec<KeyValue> = view.keys(b"", None).filter_map(|key| alive(&key)).collect();
+        assert_eq!(shown, state(revision).values().cloned().collect::<Vec<_>>(), "revision {revision}");
+    }
+    for key in (0..6).map(key) {
+        let of = |revision: i64| state(revision).get(&key).map(|kv| kv.mod_revision);
+        let changed: Vec<i64> =
+            (oldest + 1..=newest).rev().filter(|revision| of(*revision) != of(revision - 1)).collect();
+        let told: Vec<i64> = view.changes(&key, newest, 1000).iter().map(|record| record.kv.mod_revision).collect();
+        let newer: Vec<i64> = told.iter().copied().filter(|revision| *revision > oldest).collect();
+        assert_eq!(newer, changed, "{key:?}");
+        assert!(told.windows(2).all(|pair| pair[0] > pair[1]));
+        assert_eq!(view.changes(&key, newest, 2).len(), told.len().min(2));
+        let older: Vec<i64> =
+            view.changes(&key, newest - 1, 1000).iter().map(|record| record.kv.mod_revision).collect();
+        assert!(older.iter().eq(told.iter().filter(|revision| **revision < newest)), "{older:?} {told:?}");
+    }
+}
+
 fn walk(machine: &Machine, steps: &[Step], chunk: usize) {
     let mut states = vec![State::new()];
     let mut compacted = 0;
@@ -152,6 +181,10 @@ fn walk(machine: &Machine, steps: &[Step], chunk: usize) {
         if matches!(step, Step::Scrub) {
             machine.scrub(3).expect("the engine works");
             continue;
+        }
+        if let Step::Keep(part) = step {
+            let from = states.len() as i64 * i64::from(*part) / 255;
+            machine.inner.kept_from.store(from, std::sync::atomic::Ordering::Relaxed);
         }
         let Some(request) = request(step, &states) else { continue };
         index += 1;
@@ -170,8 +203,10 @@ fn walk(machine: &Machine, steps: &[Step], chunk: usize) {
     }
     machine.apply(&waiting).expect("the engine works");
     check(machine, &states, compacted);
+    look_back(machine, &states);
     while machine.scrub(3).expect("the engine works") {}
     check(machine, &states, compacted);
+    look_back(machine, &states);
     watch_rebuilds(machine, &states, compacted);
 }
 

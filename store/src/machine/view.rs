@@ -123,6 +123,7 @@ impl View {
             Held::Newest(key) => latest(&*self.snapshot, &key)
                 .filter(|record| record.place().row() == place)
                 .expect("the history names a key whose newest record is another one: its files are damaged"),
+            Held::Gone(key) => buried(&*self.snapshot, &key, &place),
         })
     }
 }
@@ -138,7 +139,7 @@ pub(crate) fn newest(snapshot: &dyn Snapshot, key: &[u8], revision: Revision) ->
 }
 
 /// From the newest of a key back to what was the newest at a revision.
-fn upto(snapshot: &dyn Snapshot, mut record: Record, revision: Revision) -> Option<Record> {
+pub(crate) fn upto(snapshot: &dyn Snapshot, mut record: Record, revision: Revision) -> Option<Record> {
     while record.kv.mod_revision > revision {
         if record.is_milestone() {
             // The one that lies nearest behind the revision, which may be this one.
@@ -160,10 +161,18 @@ fn milestone((row, position): &(Bytes, Bytes)) -> Option<Place> {
     Some(Place { revision, position: u32::from_be_bytes(position.as_ref().try_into().ok()?) })
 }
 
-/// What is no longer the newest of its key, unless it is compacted away.
+/// What is no longer the newest of its key, unless it is forgotten.
 pub(crate) fn at(snapshot: &dyn Snapshot, place: Place) -> Option<Record> {
     match Held::decode(snapshot.get(Family::History, &place.row())?) {
         Held::Here(record) => Some(record),
         Held::Newest(_) => None,
+        Held::Gone(key) => Some(buried(snapshot, &key, &place.row())),
     }
+}
+
+/// A deletion that is compacted, by its key and its place.
+fn buried(snapshot: &dyn Snapshot, key: &[u8], place: &[u8]) -> Record {
+    let revision = place.first_chunk().map_or(0, |revision| Revision::from_be_bytes(*revision));
+    let row = snapshot.get(Family::Gone, &codec::index_key(key, revision));
+    Record::decode(row.expect("the history names a deletion that is not there: its files are damaged"))
 }

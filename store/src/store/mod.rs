@@ -2,6 +2,7 @@
 
 mod auth;
 mod founding;
+mod history;
 mod identity;
 mod open;
 mod rotation;
@@ -27,7 +28,6 @@ use proto::command::{Command, Outcome, TxnBatch};
 use proto::etcdserverpb as pb;
 use proto::peer::change_request::Change;
 use tokio::sync::{Semaphore, broadcast, watch};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
@@ -477,24 +477,5 @@ fn unexpected(response: Response) -> Error {
     match response {
         Response::Refusal(refusal) => Error::Refused(refusal),
         _ => Error::Unknown,
-    }
-}
-
-/// Removes compacted history in small steps, whenever there is some.
-async fn scrub(machine: Machine, cancel: CancellationToken) {
-    let mut revisions = machine.revisions();
-    loop {
-        let step = machine.clone();
-        let done = tokio::task::spawn_blocking(move || step.scrub(SCRUB_STEP)).await;
-        let more = matches!(done, Ok(Ok(true)));
-        if let Ok(Err(error)) = done {
-            tracing::error!(%error, "compacted history cannot be removed");
-            return;
-        }
-        tokio::select! {
-            () = std::future::ready(()), if more => {}
-            changed = revisions.changed() => if changed.is_err() { return },
-            () = cancel.cancelled() => return,
-        }
     }
 }

@@ -44,11 +44,11 @@ use crate::raft::tls::server_tls;
 use crate::raft::trim;
 use crate::raft::types::Raft;
 use crate::seal::vault::Vault;
-use crate::store::founding;
 use crate::store::identity::{self, Identity};
 use crate::store::rotation::{Keys, Rotation};
 use crate::store::survivor;
-use crate::store::{Inner, Store, scrub};
+use crate::store::{Inner, Store};
+use crate::store::{founding, history};
 
 /// Connections of other members at most: each has a handful.
 const CONNECTIONS_MAX: usize = 256;
@@ -116,7 +116,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let (leadership, removal) = take_part(&group, &machine, &lessor, &tasks, &cancel);
     attend(&group, &machine, &syncs, &config, &tasks, &cancel);
     tasks.spawn(datagrams.clone().run(cancel.clone()));
-    tasks.spawn(scrub(machine.clone(), cancel.clone()));
+    tasks.spawn(history::tend(machine.clone(), config.retention, config.data_dir.clone(), cancel.clone()));
     let keys = vault.map(|vault| exchange_keys(vault, (&machine, &journal), held, &tasks, &cancel));
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
     let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });

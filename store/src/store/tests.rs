@@ -43,6 +43,7 @@ async fn group(count: usize) -> (Vec<Store>, Vec<TempDir>) {
         election_timeout: Duration::from_millis(500),
         snapshot_entries: 10_000,
         snapshot_bytes: 64 << 20,
+        retention: crate::config::Retention::default(),
         memory_bytes: 8 << 20,
     };
     let opened = futures_util::future::join_all(members.iter().zip(&dirs).map(config).map(Store::open)).await;

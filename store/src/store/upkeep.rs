@@ -122,7 +122,7 @@ impl Store {
         loop {
             tick.tick().await;
             let machine = self.inner.machine.clone();
-            let Ok(size) = tokio::task::spawn_blocking(move || machine.size_in_use()).await else { return };
+            let Ok(size) = tokio::task::spawn_blocking(move || machine.size_for_clients()).await else { return };
             let own = self.own_alarm(AlarmAction::Deactivate);
             let is_own = |held: &pb::AlarmMember| held.member_id == own.member_id && held.alarm == own.alarm;
             let (raised, compacted) = (self.view().header().alarms.iter().any(is_own), self.view().header().compacted);

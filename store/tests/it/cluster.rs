@@ -64,6 +64,7 @@ pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
         election_timeout: Duration::from_millis(500),
         snapshot_entries: 10_000,
         snapshot_bytes: 64 << 20,
+        retention: store::config::Retention::default(),
         memory_bytes: 64 << 20,
     };
     Place { config, _dir: dir }

@@ -1,11 +1,11 @@
 //! PURE: which path stands for which call.
 //!
 //! Source: the `google.api.http` annotations of etcd `api/etcdserverpb/rpc.proto`,
-//! `server/etcdserver/api/v3lock/v3lockpb/v3lock.proto`, `v3election/v3electionpb/v3election.proto`. All are POST, and the
-//! body is the whole message.
+//! `server/etcdserver/api/v3lock/v3lockpb/v3lock.proto`, `v3election/v3electionpb/v3election.proto`; below `history/` lies
+//! what etcd has not. All are POST, and the body is the whole message.
 
 /// A path below `/v3/`, and the call that it stands for.
-const BINDINGS: [(&str, &str); 51] = [
+const BINDINGS: [(&str, &str); 55] = [
     ("kv/range", "etcdserverpb.KV/Range"),
     ("kv/put", "etcdserverpb.KV/Put"),
     ("kv/deleterange", "etcdserverpb.KV/DeleteRange"),
@@ -57,6 +57,10 @@ const BINDINGS: [(&str, &str); 51] = [
     ("election/leader", "v3electionpb.Election/Leader"),
     ("election/observe", "v3electionpb.Election/Observe"),
     ("election/resign", "v3electionpb.Election/Resign"),
+    ("history/window", "raftsman.history.History/Window"),
+    ("history/range", "raftsman.history.History/Range"),
+    ("history/changes", "raftsman.history.History/Changes"),
+    ("history/diff", "raftsman.history.History/Diff"),
 ];
 
 /// The call of a path: its service and its method.
