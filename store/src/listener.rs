@@ -42,6 +42,8 @@ const WINDOW_BYTES: u32 = 4 << 20;
 const ALIVE_SECONDS: u32 = 30;
 /// What Go's servers say to HTTP on a port for TLS.
 const PLAIN_HTTP: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+/// When a member ends, what it has said may take so long to be written.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// Before accepting again when the system would not: it is out of something that others must give back.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -93,7 +95,7 @@ pub(crate) struct Door<S> {
 pub(crate) struct Ends {
     /// No further connections, and no further calls on those there are.
     pub(crate) leaving: CancellationToken,
-    /// At once.
+    /// At once, but for what is said already.
     pub(crate) cancel: CancellationToken,
 }
 
@@ -119,11 +121,13 @@ pub(crate) fn serve<S: Answering + Sync>(listener: TcpListener, door: Door<S>, t
             let served = async move {
                 let _permit: OwnedSemaphorePermit = permit;
                 let served = async { connection(TcpStream::from_std(stream)?, &mine, &ends.leaving).await };
+                tokio::pin!(served);
                 tokio::select! {
-                    served = served => if let Err(error) = served {
+                    served = &mut served => if let Err(error) = served {
                         tracing::debug!(%error, "a connection ended");
                     },
-                    () = ends.cancel.cancelled() => {}
+                    // What is answered by now is on its way out, and whoever waits for more is told that there is none.
+                    () = ends.cancel.cancelled() => drop(tokio::time::timeout(LAST_WORDS, served).await),
                 }
             };
             match &door.lanes {

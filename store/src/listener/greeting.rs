@@ -1,12 +1,11 @@
-//! What a connection says first, and last, bounded in time: nothing that comes later is waited for before the protocol is
-//! known, and who has not heard the end is let read it.
+//! What a connection says first, bounded in time: nothing that comes later is waited for before the protocol is known.
 //!
 //! HTTP/2 begins with 24 bytes that never change (RFC 9113, 3.4); whatever differs from them is HTTP/1 or nothing, and is
 //! bounded by the time that the head of a request may take.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,17 +14,11 @@ use tokio::time::Sleep;
 /// What HTTP/2 begins with.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long the other side of a connection that was ended may take to end it too. Whoever writes to one that is closed at
-/// once may fail before it has read what was said last.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// A connection whose first words are waited for so long and no longer.
 #[derive(Debug)]
 pub struct Greeting<S> {
     stream: S,
     waiting: Option<Waiting>,
-    /// Once nothing more is said.
-    ended: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -38,8 +31,7 @@ struct Waiting {
 impl<S> Greeting<S> {
     /// Of a connection that was just made.
     pub fn new(stream: S, patience: Duration) -> Self {
-        let waiting = Some(Waiting { seen: 0, end: Box::pin(tokio::time::sleep(patience)) });
-        Greeting { stream, waiting, ended: None }
+        Greeting { stream, waiting: Some(Waiting { seen: 0, end: Box::pin(tokio::time::sleep(patience)) }) }
     }
 }
 
@@ -68,7 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeting<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -77,21 +69,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeting<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.ended.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-        }
-        let end = this.ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        let mut unheard = [0; 1024];
-        while end.as_mut().poll(context).is_pending() {
-            let mut buffer = ReadBuf::new(&mut unheard);
-            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer));
-            if read.is_err() || buffer.filled().is_empty() {
-                break;
-            }
-        }
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
@@ -126,31 +105,6 @@ mod tests {
         }
         let read = tokio::time::timeout(3 * PATIENCE, server.read(&mut buffer)).await;
         read.map_or(io::ErrorKind::WouldBlock, |read| read.map_or_else(|error| error.kind(), |_| unreachable!()))
-    }
-
-    #[tokio::test]
-    async fn who_still_speaks_when_all_has_been_said_reads_the_last_words() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let (client, server) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
-        let (mut client, server) = (client.expect("connects"), server.expect("connects").0);
-        let ending = async {
-            let mut server = Greeting::new(server, PATIENCE);
-            server.write_all(b"last").await.expect("said");
-            server.shutdown().await.expect("ended");
-        };
-        let speaking = async {
-            for _ in 0..50 {
-                client.write_all(b"more").await.expect("it is still taken");
-                tokio::task::yield_now().await;
-            }
-            let mut heard = Vec::new();
-            client.read_to_end(&mut heard).await.expect("read");
-            assert_eq!(heard, b"last");
-            drop(client);
-        };
-        let both = tokio::time::timeout(10 * LINGER, async { tokio::join!(ending, speaking) }).await;
-        both.expect("it ends once the other side has");
     }
 
     #[tokio::test]
