@@ -2,6 +2,7 @@
 //!
 //! Reads do not fail: an engine that can no longer read what it wrote panics, and the process ends (`rocks::broken`).
 
+pub(crate) mod filling;
 #[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod rocks;

@@ -13,7 +13,6 @@ use crate::View;
 use crate::bbolt::{Bucket, Each, Plan};
 use crate::machine::auth::Auth;
 use crate::machine::codec;
-use crate::machine::record::Place;
 use crate::moving::database::StoredLease;
 
 /// Bytes in a message.
@@ -45,16 +44,14 @@ impl Contents {
     /// Every change that can still be read, as after the removal of what is compacted.
     fn changes(&self, each: &mut Each<'_>) {
         let compacted = self.view.header().compacted;
-        for mut record in self.view.history(0) {
-            let Place { revision, position } = record.place();
+        for record in self.view.history(0) {
+            let revision = record.kv.mod_revision;
             let superseded = record.next.is_some_and(|next| next <= compacted);
             if revision < compacted && (record.deleted || superseded) || revision == compacted && superseded {
                 continue;
             }
-            if record.deleted {
-                record.kv.mod_revision = 0;
-            }
-            if !each(&codec::revision_key(revision, position, record.deleted), &record.kv.encode_to_vec()) {
+            let (key, value) = record.etcds_row();
+            if !each(&key, &value) {
                 return;
             }
         }

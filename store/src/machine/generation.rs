@@ -8,17 +8,16 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::engine::filling::Filling;
 use crate::engine::rocks::{self, Rocks};
 use crate::engine::sealed::Sealed;
-use crate::engine::{Batch, Engine, Family};
+use crate::engine::{Engine, Family};
 use crate::machine::auth::Auth;
 use crate::machine::lease::Leases;
 use crate::machine::view::View;
 use crate::machine::{Machine, Position};
 use crate::seal::Sealer;
 
-/// Bytes that are copied as one batch, about.
-const TOGETHER_BYTES: usize = 1 << 20;
 /// The file that names the current generation.
 const CURRENT: &str = "CURRENT";
 
@@ -79,20 +78,14 @@ impl Machine {
     pub(crate) fn encrypt(plain: &Path, to: &Path, sealer: &Arc<Sealer>) -> Result<(), Error> {
         let source = Rocks::open(plain, None, rocks::SMALL)?;
         let target = Sealed::over(Arc::new(Rocks::open(to, None, rocks::SMALL)?), Some(sealer));
-        let view = source.snapshot();
+        let (view, mut filling) = (source.snapshot(), Filling::new(target));
         for family in Family::ALL {
-            let (mut batch, mut bytes) = (Batch::default(), 0);
             for (key, value) in view.scan(family, b"", None) {
-                bytes += key.len() + value.len();
-                batch.put(family, key, value);
-                if bytes >= TOGETHER_BYTES {
-                    bytes = 0;
-                    target.write(std::mem::take(&mut batch))?;
-                }
+                filling.batch.put(family, key, value);
+                filling.write_if_large()?;
             }
-            target.write(batch)?;
         }
-        Ok(target.flush()?)
+        Ok(filling.end()?)
     }
 
     /// Encrypts a bounded number of values anew that lie under an older data key, from a place on; answers where to go on.

@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use prost::Message;
-
 use crate::api::{MemberId, Revision, StateHash};
-use crate::machine::codec;
-use crate::machine::record::Place;
 use crate::machine::txn::first;
 use crate::machine::view::View;
 
@@ -94,19 +90,15 @@ impl View {
     pub(crate) fn hash(&self) -> StateHash {
         let (compacted, revision) = (self.header().compacted, self.revision());
         let mut hash = crc32c::crc32c(b"key");
-        for mut record in self.history(0).take_while(|record| record.kv.mod_revision <= revision) {
-            let Place { revision: main, position } = record.place();
+        for record in self.history(0).take_while(|record| record.kv.mod_revision <= revision) {
+            let main = record.kv.mod_revision;
             // Of what is compacted, that counts which can be seen at the revision shown.
             let superseded = record.next.is_some_and(|next| next <= revision);
             if main <= compacted && (record.deleted || superseded) {
                 continue;
             }
-            if record.deleted {
-                // etcd keeps the key alone.
-                record.kv.mod_revision = 0;
-            }
-            hash = crc32c::crc32c_append(hash, &codec::revision_key(main, position, record.deleted));
-            hash = crc32c::crc32c_append(hash, &record.kv.encode_to_vec());
+            let (key, value) = record.etcds_row();
+            hash = crc32c::crc32c_append(crc32c::crc32c_append(hash, &key), &value);
         }
         StateHash { hash, revision, compacted: first(compacted) }
     }

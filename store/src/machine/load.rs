@@ -10,19 +10,15 @@ use proto::authpb::{Role, User};
 use proto::mvccpb::KeyValue;
 
 use crate::Error;
-use crate::engine::{Batch, Engine, Family};
+use crate::engine::filling::Filling;
+use crate::engine::{Engine, Family};
 use crate::machine::codec::{self, Header};
 use crate::machine::record::{self, Record};
 use crate::machine::{auth, lease, view};
 
-/// Bytes written together, about.
-const TOGETHER_BYTES: usize = 1 << 20;
-
 /// See the module. What is loaded is durable once `finish` has returned.
 pub(crate) struct Loader {
-    engine: Arc<dyn Engine>,
-    batch: Batch,
-    bytes: usize,
+    filling: Filling,
     /// The newest of each key in the batch.
     latest: HashMap<Bytes, Record>,
     /// Whether anything was written before.
@@ -38,9 +34,7 @@ impl Loader {
     /// Into an engine that is empty.
     pub(crate) fn new(engine: Arc<dyn Engine>) -> Self {
         Loader {
-            engine,
-            batch: Batch::default(),
-            bytes: 0,
+            filling: Filling::new(engine),
             latest: HashMap::new(),
             written: false,
             hash: 0,
@@ -52,14 +46,14 @@ impl Loader {
     /// A lease, and what is left of it; 0: all.
     pub(crate) fn lease(&mut self, id: i64, ttl: i64, remaining: i64) {
         self.leases.insert(id);
-        self.batch.put(Family::Lease, lease::row(id, &[]), lease::words(ttl, remaining));
+        self.filling.batch.put(Family::Lease, lease::row(id, &[]), lease::words(ttl, remaining));
     }
 
     /// A row of the auth store as it lay there; false where it is none.
     pub(crate) fn auth_row(&mut self, row: Bytes, value: Bytes) -> bool {
         let known = auth::is_row(&row);
         if known {
-            self.batch.put(Family::Meta, row, value);
+            self.filling.batch.put(Family::Meta, row, value);
         }
         known
     }
@@ -67,7 +61,7 @@ impl Loader {
     /// The auth store in etcd's words.
     pub(crate) fn auth(&mut self, enabled: bool, revision: u64, users: &[User], roles: &[Role]) {
         for (row, value) in auth::written(enabled, revision, users, roles) {
-            self.batch.put(Family::Meta, row, value);
+            self.filling.batch.put(Family::Meta, row, value);
         }
     }
 
@@ -83,18 +77,16 @@ impl Loader {
             self.attached.insert(key.clone(), kv.lease);
         }
         let before = self.latest.remove(&key).or_else(|| {
-            let found = self.written.then(|| view::latest(&*self.engine.snapshot(), &key));
+            let found = self.written.then(|| view::latest(&*self.filling.engine().snapshot(), &key));
             found.flatten()
         });
         let record = Record::after(before.as_ref(), kv, deleted, position);
-        let row = record::write(&mut self.batch, before, &record);
+        let row = record::write(&mut self.filling.batch, before, &record);
         self.hash = record.hashed(&row, self.hash);
-        self.bytes += 2 * row.len();
         self.latest.insert(key, record);
-        if self.bytes >= TOGETHER_BYTES {
+        if self.filling.write_if_large()? {
             self.latest.clear();
-            (self.bytes, self.written) = (0, true);
-            self.engine.write(std::mem::take(&mut self.batch))?;
+            self.written = true;
         }
         Ok(())
     }
@@ -106,14 +98,13 @@ impl Loader {
     pub(crate) fn finish(mut self, header: Header) -> Result<(), Error> {
         for (key, id) in self.attached {
             if self.leases.contains(&id) {
-                self.batch.put(Family::Lease, lease::row(id, &key), Bytes::new());
+                self.filling.batch.put(Family::Lease, lease::row(id, &key), Bytes::new());
             }
         }
         // What came before what is loaded never was here.
-        self.batch.put(Family::Meta, codec::FORGOTTEN_KEY, header.compacted.to_be_bytes().to_vec());
+        self.filling.batch.put(Family::Meta, codec::FORGOTTEN_KEY, header.compacted.to_be_bytes().to_vec());
         let header = Header { hash: self.hash, ..header };
-        self.batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
-        self.engine.write(self.batch)?;
-        Ok(self.engine.flush()?)
+        self.filling.batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
+        Ok(self.filling.end()?)
     }
 }

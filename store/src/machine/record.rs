@@ -101,6 +101,15 @@ impl Record {
         (!self.deleted).then_some(self.kv)
     }
 
+    /// Its key and value in etcd's own database, where a deletion is the key alone.
+    pub(crate) fn etcds_row(mut self) -> (Bytes, Vec<u8>) {
+        let key = codec::revision_key(self.kv.mod_revision, self.position, self.deleted);
+        if self.deleted {
+            self.kv.mod_revision = 0;
+        }
+        (key, self.kv.encode_to_vec())
+    }
+
     /// As watchers are told of it.
     pub(crate) fn event(self) -> Event {
         let kind = if self.deleted { EventType::Delete } else { EventType::Put };
@@ -203,6 +212,10 @@ mod tests {
         }
         assert!(matches!(Held::decode(pointer(GONE, b"k")), Held::Gone(key) if key == "k"));
         assert_eq!(newest_deletion(&deletion.encode()), None);
+        let alone = KeyValue { key: "k".into(), ..KeyValue::default() };
+        let gone = Record { kv: KeyValue { mod_revision: 7, ..alone.clone() }, ..deletion.clone() };
+        assert_eq!(gone.etcds_row(), (codec::revision_key(7, 3, true), alone.encode_to_vec()));
+        assert_eq!(put.clone().etcds_row(), (codec::revision_key(7, 3, false), kv.encode_to_vec()));
         let other = Record { previous: None, ..put.clone() };
         assert_eq!(put.hashed(&put.encode(), 1), other.hashed(&other.encode(), 1));
         assert_ne!(put.hashed(&put.encode(), 1), deletion.hashed(&deletion.encode(), 1));
