@@ -17,50 +17,51 @@ pub(crate) async fn follow(
     told: watch::Sender<Leadership>,
     cancel: CancellationToken,
 ) {
-    let (mut metrics, mut news) = (raft.metrics(), raft.server_metrics());
+    let (metrics, news) = (raft.metrics(), raft.server_metrics());
     let mut ticking = true;
-    loop {
-        let Some(now) = fresh(&mut metrics, &news).await else { break };
-        let needed = !alone(now.state, now.membership_config.membership());
+    let ticks = |needed| {
         if std::mem::replace(&mut ticking, needed) != needed {
             raft.runtime_config().tick(needed);
         }
-        let leads = now.state == ServerState::Leader && now.running_state.is_ok();
+    };
+    tokio::select! {
+        () = tell(metrics, news, base, ticks, &told) => {}
+        () = cancel.cancelled() => {}
+    }
+    told.send_replace(Leadership::default());
+}
+
+/// Tells of each leadership until the core has ended, and whether its clock is needed.
+///
+/// The core tells the news before it says of itself what it is, so the news are what is told: whoever looks at the other
+/// when news come may find the last leader, and nothing wakes it again.
+async fn tell(
+    mut metrics: WatchReceiverOf<Types, RaftMetrics<Types>>,
+    mut news: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
+    base: impl Fn() -> Epoch,
+    mut ticks: impl FnMut(bool),
+    told: &watch::Sender<Leadership>,
+) {
+    loop {
+        let now = news.borrow_watched().clone();
+        ticks(!alone(now.state, now.membership_config.membership()));
+        // The vote is the one on the disk: a leader counts once that is for it, and so is the term.
+        let elected = now.vote.leader_id;
+        let leader = now.current_leader.filter(|id| now.vote.committed && elected.voted_for == *id);
+        let leads = leader.is_some() && now.state == ServerState::Leader;
         // The first entry of a leadership is its own: once applied, everything of earlier ones is applied too.
-        let own = now.last_applied.is_some_and(|id| id.leader_id.term == now.current_term);
+        let own = metrics.borrow_watched().last_applied.is_some_and(|id| id.leader_id.term == elected.term);
         let leadership = Leadership {
-            epoch: if now.current_leader.is_some() { base() + now.current_term } else { 0 },
-            leader: now.current_leader,
+            epoch: if leader.is_some() { base() + elected.term } else { 0 },
+            leader,
             acting: leads && own,
         };
         told.send_if_modified(|held| std::mem::replace(held, leadership.clone()) != leadership);
         // One that leads waits for its own first entry; otherwise entries change nothing here.
         tokio::select! {
-            changed = metrics.changed(), if leads && !own => if changed.is_err() { break },
-            changed = news.changed() => if changed.is_err() { break },
-            () = cancel.cancelled() => break,
+            changed = metrics.changed(), if leads && !own => if changed.is_err() { return },
+            changed = news.changed() => if changed.is_err() { return },
         }
-    }
-    told.send_replace(Leadership::default());
-}
-
-/// What the core says of itself, once it includes the news: that is told first. None when the core has ended.
-pub(super) async fn fresh(
-    metrics: &mut WatchReceiverOf<Types, RaftMetrics<Types>>,
-    news: &WatchReceiverOf<Types, RaftServerMetrics<Types>>,
-) -> Option<RaftMetrics<Types>> {
-    loop {
-        let (now, told) = (metrics.borrow_watched().clone(), news.borrow_watched().clone());
-        let includes = now.running_state.is_err()
-            || (now.vote == told.vote
-                && now.state == told.state
-                && now.current_leader == told.current_leader
-                && now.membership_config == told.membership_config
-                && now.committed_membership_config == told.committed_membership_config);
-        if includes {
-            return Some(now);
-        }
-        metrics.changed().await.ok()?;
     }
 }
 
@@ -74,8 +75,52 @@ fn alone(state: ServerState, membership: &Membership) -> bool {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::*;
+    use openraft::async_runtime::WatchSender;
+    use openraft::type_config::TypeConfigExt;
+    use openraft::type_config::alias::LeaderIdOf;
     use proto::peer::Node;
+
+    use super::*;
+    use crate::raft::types::Vote;
+
+    #[tokio::test]
+    async fn the_leader_in_the_news_is_told_of_though_the_core_says_it_of_itself_later() {
+        let news = |term, leader, state, current| RaftServerMetrics::<Types> {
+            id: 1,
+            vote: Vote { leader_id: LeaderIdOf::<Types> { term, voted_for: leader }, committed: true },
+            state,
+            current_leader: Some(current),
+            membership_config: Default::default(),
+            committed_membership_config: Default::default(),
+        };
+        let follows = |term, leader, current| news(term, leader, ServerState::Follower, current);
+        let (core, metrics) = Types::watch_channel(RaftMetrics::<Types>::new_initial(1));
+        let (tells, heard) = Types::watch_channel(follows(1, 2, 2));
+        let (told, mut known) = watch::channel(Leadership::default());
+        let telling = async {
+            tell(metrics, heard, || 100, |_| {}, &told).await;
+        };
+        let core_goes_on = async {
+            let mut is = async |leader, epoch, acting| {
+                let wanted = Leadership { epoch, leader, acting };
+                known.wait_for(|held| *held == wanted).await.map(drop).expect("told");
+            };
+            is(Some(2), 101, false).await;
+            tells.send(follows(2, 3, 3)).expect("heard");
+            is(Some(3), 102, false).await;
+            // Another one, in a term that is not on the disk yet.
+            tells.send(follows(2, 3, 2)).expect("heard");
+            is(None, 0, false).await;
+            tells.send(news(3, 1, ServerState::Leader, 1)).expect("heard");
+            is(Some(1), 103, false).await;
+            let own = crate::raft::wire::parse_log_id(&proto::peer::LogId { term: 3, index: 7 });
+            core.send(RaftMetrics { last_applied: Some(own), ..RaftMetrics::new_initial(1) }).expect("heard");
+            is(Some(1), 103, true).await;
+            drop((core, tells));
+        };
+        let both = async { tokio::join!(telling, core_goes_on) };
+        tokio::time::timeout(std::time::Duration::from_secs(20), both).await.expect("all of it is told");
+    }
 
     #[test]
     fn the_clock_rests_only_while_a_leader_is_alone() {

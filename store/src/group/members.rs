@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::api::{Member, MemberId};
-use crate::group::leadership::fresh;
 use crate::group::{Group, Leader, failure, parse_failure};
 use crate::raft::types::{StoredMembership, Types};
 
@@ -170,8 +169,8 @@ impl Group {
         retain: bool,
     ) -> Result<(), Error> {
         // One at a time: openraft refuses the next, and says so to the operator, until the last is committed.
-        let settled = |now: &RaftMetrics<Types>| now.membership_config == now.committed_membership_config;
-        let last = self.raft.wait(Some(self.patience)).metrics(settled, "the last change of the membership").await;
+        let committed = |now: &RaftMetrics<Types>| now.membership_config == now.committed_membership_config;
+        let last = self.raft.wait(Some(self.patience)).metrics(committed, "the last change of the membership").await;
         last.map_err(|_| Error::NoLeader)?;
         let done = tokio::time::timeout(self.patience, self.raft.change_membership(to, retain)).await;
         let index = done.map_err(|_| Error::Unknown)?.map_err(changed)?.log_id.index;
@@ -346,9 +345,12 @@ fn duty(now: &RaftMetrics<Types>, silence: Duration) -> Option<Duty> {
 pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
     let (mut metrics, mut news) = (group.raft.metrics(), group.raft.server_metrics());
     loop {
-        let Some(now) = fresh(&mut metrics, &news).await else { return };
-        let settled = settled(&now.membership_config);
-        if duty(&now, group.silence()).is_some() {
+        let told = news.borrow_watched().clone();
+        // What is to be done shows in how far others are, which the core says of itself later than the news: until nobody
+        // is on the way, each change of that is looked at.
+        let looks = told.state == ServerState::Leader && !at_rest(&told.membership_config);
+        let due = || duty(&metrics.borrow_watched().clone(), group.silence());
+        if looks && due().is_some() {
             let _changing = group.changing.lock().await;
             // Another change may have come before this one.
             let now = metrics.borrow_watched().clone();
@@ -366,7 +368,7 @@ pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
             }
         }
         tokio::select! {
-            changed = metrics.changed(), if !settled => if changed.is_err() { return },
+            changed = metrics.changed(), if looks => if changed.is_err() { return },
             changed = news.changed() => if changed.is_err() { return },
             () = cancel.cancelled() => return,
         }
@@ -374,7 +376,7 @@ pub(crate) async fn tend(group: &Group, cancel: CancellationToken) {
 }
 
 /// Whether nobody is on the way in or out: until that changes, no entry makes a duty.
-fn settled(stored: &StoredMembership) -> bool {
+fn at_rest(stored: &StoredMembership) -> bool {
     let voters: BTreeSet<MemberId> = stored.voter_ids().collect();
     stored.get_joint_config().len() == 1 && stored.nodes().all(|(id, node)| voters.contains(id) || node.learner)
 }
