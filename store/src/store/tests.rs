@@ -8,12 +8,16 @@ use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use tempfile::TempDir;
 use tonic::Code;
 
-use crate::config::{Bootstrap, Config, Founder, Transport, Url};
+use crate::config::{self, Bootstrap, Founder, Transport, Url};
 use crate::machine::{Body, Entry};
 use crate::{Error, Store};
 
 #[path = "../../tests/it/ports.rs"]
 mod ports;
+#[path = "../../tests/it/settings.rs"]
+mod settings;
+
+use settings::settings;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,23 +32,9 @@ async fn group(count: usize) -> (Vec<Store>, Vec<TempDir>) {
         .map(|number| Founder { name: format!("m{number}"), peer_urls: vec![Url::http(ports::free())] })
         .collect();
     let dirs: Vec<TempDir> = members.iter().map(|_| tempfile::tempdir().expect("a directory")).collect();
-    let config = |(founder, dir): (&Founder, &TempDir)| Config {
-        name: founder.name.clone(),
-        data_dir: dir.path().to_owned(),
-        peer_listen: founder.peer_urls.clone(),
-        peer_advertise: founder.peer_urls.clone(),
-        client_advertise: Vec::new(),
-        transport: Transport::Urls { tls: None },
-        bootstrap: Bootstrap::Static { members: members.clone(), token: "t".to_owned() },
-        force_new: false,
-        remove_dead_after: None,
-        encryption: None,
-        heartbeat_interval: Duration::from_millis(100),
-        election_timeout: Duration::from_millis(500),
-        snapshot_entries: 10_000,
-        snapshot_bytes: 64 << 20,
-        retention: crate::config::Retention::default(),
-        memory_bytes: 8 << 20,
+    let config = |(founder, dir): (&Founder, &TempDir)| {
+        let begun = Bootstrap::Static { members: members.clone(), token: "t".to_owned() };
+        settings(&founder.name, dir.path(), &founder.peer_urls[0], Transport::Urls { tls: None }, begun)
     };
     let opened = futures_util::future::join_all(members.iter().zip(&dirs).map(config).map(Store::open)).await;
     (opened.into_iter().map(|store| store.expect("opens")).collect(), dirs)

@@ -1,6 +1,5 @@
 //! Members of a group in one process: each with its own directory, certificate and port.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use store::{Error, Store};
 use tempfile::TempDir;
 
 pub(crate) use crate::ports::free;
+use crate::settings::settings;
 
 /// How long anything awaited here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,26 +47,9 @@ pub(crate) struct Place {
 /// A new place, for the first member or one that joins through `peers`.
 pub(crate) fn place(name: &str, peers: &[&Place]) -> Place {
     let dir = tempfile::tempdir().expect("a directory");
-    let listen = free();
     let addresses: Vec<String> = peers.iter().map(|peer| peer.config.peer_advertise[0].authority.clone()).collect();
-    let config = Config {
-        name: name.to_owned(),
-        data_dir: PathBuf::from(dir.path()),
-        peer_listen: vec![Url::https(listen)],
-        peer_advertise: vec![Url::https(listen)],
-        client_advertise: Vec::new(),
-        transport: Transport::Members(tls()),
-        bootstrap: if addresses.is_empty() { Bootstrap::New } else { Bootstrap::Join { peers: addresses } },
-        force_new: false,
-        remove_dead_after: None,
-        encryption: None,
-        heartbeat_interval: Duration::from_millis(100),
-        election_timeout: Duration::from_millis(500),
-        snapshot_entries: 10_000,
-        snapshot_bytes: 64 << 20,
-        retention: store::config::Retention::default(),
-        memory_bytes: 64 << 20,
-    };
+    let bootstrap = if addresses.is_empty() { Bootstrap::New } else { Bootstrap::Join { peers: addresses } };
+    let config = settings(name, dir.path(), &Url::https(free()), Transport::Members(tls()), bootstrap);
     Place { config, _dir: dir }
 }
 

@@ -21,5 +21,8 @@ mod ports;
 mod quota;
 mod ranges;
 mod replacement;
+mod settings;
 mod single;
 mod snapshots;
+
+use store::config;

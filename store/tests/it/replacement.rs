@@ -71,15 +71,24 @@ impl Load {
     }
 }
 
+/// Whether a change that was refused was made the time before, as these words say. As etcd, the group refuses while it has
+/// not heard from enough members; what takes too long on a busy machine may have been done.
+fn again(status: &tonic::Status, done: &str) -> bool {
+    let later = ["etcdserver: unhealthy cluster", "etcdserver: request timed out"].contains(&status.message());
+    assert!(later || status.message() == done, "{status}");
+    !later
+}
+
 /// Announces a member, starts it, and waits until it votes.
 async fn grow(load: &Load, places: &mut Vec<Place>, name: &str) {
     let url = Url::http(free());
     let stores = load.stores.read().clone();
     let mut api = Api::new(&stores[0]).await;
     let attempts = async {
-        // As etcd, the group refuses while it has not heard from enough members.
         while let Err(status) = api.add(&url.to_string(), false).await {
-            assert!(status.message().contains("unhealthy"), "{status}");
+            if again(&status, "etcdserver: Peer URLs already exists") {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     };
@@ -107,7 +116,9 @@ async fn shrink(load: &Load, places: &mut Vec<Place>, name: &str) {
     let mut api = Api::new(&other).await;
     let attempts = async {
         while let Err(status) = api.remove(id).await {
-            assert!(status.message().contains("unhealthy"), "{status}");
+            if again(&status, "etcdserver: member not found") {
+                return;
+            }
             tokio::task::yield_now().await;
         }
     };
