@@ -61,7 +61,7 @@ bench: build ## Measure servers and nodes; CASES="pods start" chooses
 .PHONY: bench-store
 bench-store: build ## Measure `raftsman store` beside etcd (ETCD_BIN, else built from its module); table and plot in docs/bench
 	@etcdctl=$${ETCDCTL_BIN:-$$(scripts/etcdctl)/etcdctl} || etcdctl=etcdctl
-	ETCD_BIN="$$(scripts/etcd)" ETCDCTL_BIN=$$etcdctl "$(RELEASE)/raftsman-chaos" bench-store --out docs/bench $(CASES)
+	ETCD_BIN="$$(scripts/etcd)" ETCDCTL_BIN=$$etcdctl "$(RELEASE)/raftsman-chaos" bench-store --out docs/bench $(or $(CASES),default check-perf)
 
 GIGABYTES ?= 20
 .PHONY: bench-store-large

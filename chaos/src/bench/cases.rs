@@ -2,6 +2,9 @@
 
 use anyhow::ensure;
 
+/// Names all cases that need not be asked for, so that others can be asked for besides.
+const DEFAULT: &str = "default";
+
 /// A row of a table of cases.
 pub(super) struct Case<B> {
     pub(super) name: &'static str,
@@ -16,10 +19,11 @@ pub(super) struct Case<B> {
 /// # Errors
 /// When there is none of a name.
 pub(super) fn choose<'a, B>(cases: &'a [Case<B>], names: &[String]) -> anyhow::Result<Vec<&'a Case<B>>> {
-    let known = |name: &String| cases.iter().any(|case| case.name == name);
+    let known = |name: &String| name == DEFAULT || cases.iter().any(|case| case.name == name);
     let all = || cases.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
     ensure!(names.iter().all(known), "there is no such case; there are {}", all());
-    let wanted = |case: &&Case<B>| if names.is_empty() { !case.asked } else { names.iter().any(|n| n == case.name) };
+    let by_default = names.is_empty() || names.iter().any(|name| name == DEFAULT);
+    let wanted = |case: &&Case<B>| by_default && !case.asked || names.iter().any(|name| name == case.name);
     Ok(cases.iter().filter(wanted).collect())
 }
 
@@ -55,6 +59,7 @@ mod tests {
         };
         assert_eq!(names(&[]).expect("known"), ["a", "c"]);
         assert_eq!(names(&["b", "a"]).expect("known"), ["a", "b"]);
+        assert_eq!(names(&["b", "default", "b"]).expect("known"), ["a", "b", "c"], "each once");
         assert!(names(&["d"]).expect_err("unknown").to_string().contains("there are a, b, c"));
     }
 

@@ -139,6 +139,21 @@ const COLUMNS: &[Column<Measured>] = &[
     ("memory MiB", |measured| measured.memory_mib),
 ];
 
+/// Without and with so many stalled watchers, in turn and back again: what grows slower or faster with time is the same
+/// for both.
+fn both_ways(members: &Members, round: u32, stalled: [usize; 2]) -> anyhow::Result<[Measured; 2]> {
+    let measured = |turn: usize, at: usize| {
+        measure(members, &format!("/watched/{round}/{turn}/"), stalled[at])
+    };
+    let turns = [measured(0, 0)?, measured(1, 1)?, measured(2, 1)?, measured(3, 0)?];
+    let mean = |one: &Measured, other: &Measured| Measured {
+        rate: 2.0 / (1.0 / one.rate + 1.0 / other.rate),
+        cpu_us: f64::midpoint(one.cpu_us, other.cpu_us),
+        memory_mib: one.memory_mib.max(other.memory_mib),
+    };
+    Ok([mean(&turns[0], &turns[3]), mean(&turns[1], &turns[2])])
+}
+
 /// The rounds, each without stalled watchers and with them, so that both meet the same machine.
 pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
     let (ours, etcd) = pair.start(1)?;
@@ -147,10 +162,11 @@ pub(super) fn run(pair: &mut Pair) -> anyhow::Result<()> {
     let mut rounds = cases.map(|_| (Vec::new(), Vec::new()));
     for round in 0..pair.rounds() {
         pair.note(round);
-        for ((_, stalled), (of_ours, of_etcd)) in cases.iter().zip(&mut rounds) {
-            let prefix = format!("/watched/{stalled}/{round}/");
-            of_ours.push(measure(&ours, &prefix, *stalled)?);
-            of_etcd.push(measure(&etcd, &prefix, *stalled).context("etcd")?);
+        let of_ours = both_ways(&ours, round, cases.map(|(_, stalled)| stalled))?;
+        let of_etcd = both_ways(&etcd, round, cases.map(|(_, stalled)| stalled)).context("etcd")?;
+        for (held, (of_ours, of_etcd)) in rounds.iter_mut().zip(of_ours.into_iter().zip(of_etcd)) {
+            held.0.push(of_ours);
+            held.1.push(of_etcd);
         }
     }
     for ((case, _), (of_ours, of_etcd)) in cases.iter().zip(&rounds) {
