@@ -6,6 +6,7 @@ mod backup;
 mod browser;
 mod dashboard;
 mod disk;
+mod encryption;
 mod kubectl;
 mod member;
 mod members;

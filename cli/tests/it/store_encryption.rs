@@ -25,8 +25,13 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// The directories of a data directory in which some of the values lie as they are.
 fn plain(dir: &Path) -> Vec<String> {
+    plain_of(dir, MARK)
+}
+
+/// The same of anything.
+pub(crate) fn plain_of(dir: &Path, mark: &str) -> Vec<String> {
     let mut grep = Command::new("grep");
-    let found = grep.args(["-rlaF", "-e", MARK]).arg(dir).output().expect("grep is there");
+    let found = grep.args(["-rlaF", "-e", mark]).arg(dir).output().expect("grep is there");
     let top = |line: &str| {
         let below = Path::new(line).strip_prefix(dir).expect("below it").components().next().expect("a name");
         below.as_os_str().to_string_lossy().into_owned()

@@ -32,7 +32,8 @@ impl Filling {
     /// When the disk fails.
     pub(crate) fn write_if_large(&mut self) -> Result<bool, Broken> {
         let new = self.batch.changes[self.counted..].iter();
-        self.bytes += new.map(|(_, key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum::<usize>();
+        self.bytes +=
+            new.map(|(_, key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum::<usize>();
         self.counted = self.batch.changes.len();
         let large = self.bytes >= TOGETHER_BYTES;
         if large {

@@ -142,9 +142,7 @@ const COLUMNS: &[Column<Measured>] = &[
 /// Without and with so many stalled watchers, in turn and back again: what grows slower or faster with time is the same
 /// for both.
 fn both_ways(members: &Members, round: u32, stalled: [usize; 2]) -> anyhow::Result<[Measured; 2]> {
-    let measured = |turn: usize, at: usize| {
-        measure(members, &format!("/watched/{round}/{turn}/"), stalled[at])
-    };
+    let measured = |turn: usize, at: usize| measure(members, &format!("/watched/{round}/{turn}/"), stalled[at]);
     let turns = [measured(0, 0)?, measured(1, 1)?, measured(2, 1)?, measured(3, 0)?];
     let mean = |one: &Measured, other: &Measured| Measured {
         rate: 2.0 / (1.0 / one.rate + 1.0 / other.rate),
