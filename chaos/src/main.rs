@@ -37,7 +37,7 @@ enum Verb {
     Cluster(ClusterVerb),
     /// Run a scenario on a cluster of its own: clients, a fault, and what must hold of everything they saw.
     Run {
-        /// leader-kill, minority-pause, partition, power-loss, agent-kill, disk-full, disk-error or replace
+        /// Its name; `raftsman-chaos doctor` lists all, and which of them this machine can do
         scenario: String,
         /// What is broken: a cluster with nodes and an application, or `raftsman store` alone.
         #[arg(long, default_value = "cluster")]
@@ -202,6 +202,10 @@ fn runs_of(
     dir: &std::path::Path,
 ) -> anyhow::Result<()> {
     let scenario = scenario::find(name)?;
+    if let Some(why) = scenario.missing() {
+        println!("skipped: {name}: {why}");
+        return Ok(());
+    }
     let binary = std::env::current_exe()?.with_file_name("raftsman");
     let mut failed = 0;
     println!(
@@ -235,13 +239,8 @@ fn runs_of(
 
 #[expect(clippy::print_stdout, reason = "a command's output")]
 fn doctor() {
-    let isolated = world::network::can_isolate();
     for row in scenario::SCENARIOS {
-        let needs = row.name == "partition";
-        let verdict = match &isolated {
-            Err(why) if needs => format!("no: {why}"),
-            _ => "yes".to_owned(),
-        };
+        let verdict = row.missing().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}"));
         println!("{:<16} {verdict:<8} {}", row.name, row.about);
     }
 }

@@ -57,6 +57,13 @@ impl Endpoints {
         open(Some(&token))
     }
 
+    /// Whether anybody answers at a place, whatever it says.
+    pub(crate) async fn answers(&self, url: Uri) -> bool {
+        let Ok(member) = self.open(&url, None) else { return false };
+        let asked = member.ask(Method::POST, "/v3/maintenance/status", JSON, b"{}".to_vec()).await;
+        !asked.is_err_and(|failure| failure.is_unreachable())
+    }
+
     fn open(&self, url: &Uri, token: Option<&HeaderValue>) -> Result<Cluster, Failure> {
         let mut config = kube::Config::new(url.clone());
         if let Some(file) = &self.cacert {

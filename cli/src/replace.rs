@@ -1,7 +1,8 @@
 //! `raftsman member replace` of a plain store: a new member takes the place of another.
 //!
 //! Each round looks who belongs to the group and does what is next, so that it can be ended and called again at any time,
-//! and goes on whoever leads. The new one votes before the old one goes: the group never survives less than it did.
+//! and goes on whoever leads. The new one votes before the old one goes: the group never survives less than it did. One that
+//! is dead goes first: a group takes nobody in while one of its members is silent.
 
 use std::time::Duration;
 
@@ -24,9 +25,14 @@ struct Member {
     name: String,
     #[serde(rename = "peerURLs")]
     peer_urls: Vec<String>,
+    #[serde(rename = "clientURLs")]
+    client_urls: Vec<String>,
     #[serde(rename = "isLearner")]
     learner: bool,
 }
+
+/// etcd's words for a group that takes nobody in because a member is silent.
+const UNHEALTHY: &str = "unhealthy cluster";
 
 /// What is next.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,8 +86,10 @@ async fn list(members: &Members) -> Result<Vec<Member>, Failure> {
 /// What a replacement is about.
 struct Replacement<'a> {
     members: &'a Members,
-    /// The id of the one that goes.
+    endpoints: &'a Endpoints,
+    /// The id of the one that goes, and where clients reached it.
     old: String,
+    old_urls: Vec<String>,
     /// What the new one is called, and where its peers reach it.
     name: &'a str,
     url: &'a str,
@@ -94,7 +102,14 @@ impl Replacement<'_> {
         let step = next(&seen, &self.old, self.url);
         if matches!(step, Step::Announce) {
             let learner = json!({ "peerURLs": [self.url], "isLearner": true });
-            self.members.ask("cluster/member/add", &learner).await?;
+            match self.members.ask("cluster/member/add", &learner).await {
+                Err(failure) if failure.text().contains(UNHEALTHY) && self.dead(&seen).await => {
+                    say("the old one does not answer: it is removed first")?;
+                    self.remove().await?;
+                    return Ok(false);
+                }
+                asked => asked?,
+            };
         }
         if matches!(step, Step::Announce | Step::Await) && !*told {
             *told = true;
@@ -105,12 +120,25 @@ impl Replacement<'_> {
             Step::Promote(id) => {
                 self.members.ask("cluster/member/promote", &json!({ "ID": id })).await?;
             }
-            Step::Remove => {
-                self.members.ask("cluster/member/remove", &json!({ "ID": self.old })).await?;
-            }
+            Step::Remove => self.remove().await?,
             Step::Announce | Step::Await | Step::Done => {}
         }
         Ok(step == Step::Done)
+    }
+
+    async fn remove(&self) -> Result<(), Failure> {
+        self.members.ask("cluster/member/remove", &json!({ "ID": self.old })).await.map(drop)
+    }
+
+    /// Whether the old one belongs to the group and does not answer at any of its addresses.
+    async fn dead(&self, seen: &[Member]) -> bool {
+        for url in &self.old_urls {
+            let Ok(url) = url.parse() else { return false };
+            if self.endpoints.answers(url).await {
+                return false;
+            }
+        }
+        seen.iter().any(|member| member.id == self.old)
     }
 }
 
@@ -121,7 +149,10 @@ pub(crate) async fn run(old: &str, new: &str, seconds: u64, endpoints: &Endpoint
         new.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty()).ok_or_else(wrong)?;
     let members = endpoints.members().await?;
     let before = list(&members).await?;
-    let Some(found) = named(&before, old) else {
+    // One that was dead has gone already when the command is given again.
+    let begun = before.iter().any(|member| member.peer_urls.iter().any(|one| one == url));
+    let gone = Member { id: old.to_owned(), ..Member::default() };
+    let Some(found) = named(&before, old).or_else(|| begun.then_some(&gone)) else {
         let names: Vec<_> = before.iter().map(|member| member.name.as_str()).collect();
         return Err(Failure::failed(format!("no member is called {old:?}; there are {}", names.join(", "))));
     };
@@ -130,7 +161,8 @@ pub(crate) async fn run(old: &str, new: &str, seconds: u64, endpoints: &Endpoint
             "{url} is where {old} is reached: the new member needs an address of its own"
         )));
     }
-    let replacement = Replacement { members: &members, old: found.id.clone(), name, url };
+    let (old_id, old_urls) = (found.id.clone(), found.client_urls.clone());
+    let replacement = Replacement { members: &members, endpoints, old: old_id, old_urls, name, url };
     let (mut told, mut last) = (false, None);
     let done = async {
         let mut again = tokio::time::interval(LOOK_EVERY);
@@ -156,7 +188,8 @@ mod tests {
     use super::*;
 
     fn member(id: &str, name: &str, url: &str, learner: bool) -> Member {
-        Member { id: id.to_owned(), name: name.to_owned(), peer_urls: vec![url.to_owned()], learner }
+        let peer_urls = vec![url.to_owned()];
+        Member { id: id.to_owned(), name: name.to_owned(), peer_urls, client_urls: Vec::new(), learner }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Scenarios: a cluster, clients, a fault, and what must hold of everything that the clients saw.
 
-mod exchange;
 mod fault;
 pub(crate) mod report;
 
@@ -17,13 +16,17 @@ use crate::check::pod_once;
 use crate::check::{self, Verdict};
 use crate::history::{History, Outcome, Watched};
 use crate::sample;
-use crate::scenario::fault::{Fault, Injected};
+use crate::scenario::fault::{Damage, Fault, Harm, Injected, Trouble};
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
 use crate::work::{client, containers, deployment, kv};
 use crate::world::bring_up::Wanted;
 use crate::world::cluster::Cluster;
+use crate::world::delay::can_delay;
+use crate::world::disk::can_mount;
 use crate::world::kubeconfig;
+use crate::world::network::can_isolate;
+use crate::world::shim::can_compile;
 use crate::world::{self, bring_up};
 
 /// Servers of a run.
@@ -52,6 +55,18 @@ pub(crate) struct Scenario {
     outage_max_us: u64,
     /// On what it can be run.
     over: &'static [Over],
+    /// What the machine must have.
+    needs: &'static [Need],
+}
+
+/// Something of the machine's; answers why it is not there.
+type Need = fn() -> Result<(), String>;
+
+impl Scenario {
+    /// Why it cannot be run on this machine; none where it can.
+    pub(crate) fn missing(&self) -> Option<String> {
+        self.needs.iter().find_map(|need| need().err())
+    }
 }
 
 /// What is broken: a cluster with its nodes and an application, or the store alone.
@@ -64,6 +79,9 @@ pub(crate) enum Over {
 /// Faults that every group of members must bear.
 const BOTH: &[Over] = &[Over::Cluster, Over::Store];
 
+/// Those that need a disk, a clock or a directory of each member's own.
+const STORE: &[Over] = &[Over::Store];
+
 /// A new scenario is a row, and a fault if it needs a new one.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -72,6 +90,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         fault: Fault::LeaderKill,
         outage_max_us: OUTAGE_MAX_US,
         over: BOTH,
+        needs: &[],
     },
     Scenario {
         name: "minority-pause",
@@ -79,13 +98,47 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         fault: Fault::FollowerPause,
         outage_max_us: OUTAGE_MAX_US,
         over: BOTH,
+        needs: &[],
     },
     Scenario {
         name: "partition",
-        about: "the leading server is cut off from the others, then healed (needs network namespaces)",
-        fault: Fault::Partition,
+        about: "the leading server is cut off from the others, then healed",
+        fault: Fault::Wire(Harm::Cut),
         outage_max_us: 2 * OUTAGE_MAX_US,
         over: BOTH,
+        needs: &[can_isolate],
+    },
+    Scenario {
+        name: "one-way",
+        about: "packets pass only one way between the leading server and the others",
+        fault: Fault::Wire(Harm::OneWay),
+        outage_max_us: 2 * OUTAGE_MAX_US,
+        over: BOTH,
+        needs: &[can_isolate],
+    },
+    Scenario {
+        name: "partial",
+        about: "the leading server and one of the others do not reach each other",
+        fault: Fault::Wire(Harm::Partial),
+        outage_max_us: 2 * OUTAGE_MAX_US,
+        over: BOTH,
+        needs: &[can_isolate],
+    },
+    Scenario {
+        name: "loss",
+        about: "a fifth of the packets between the leading server and the others is lost",
+        fault: Fault::Wire(Harm::Loss),
+        outage_max_us: 3 * OUTAGE_MAX_US,
+        over: BOTH,
+        needs: &[can_isolate],
+    },
+    Scenario {
+        name: "delay",
+        about: "what the leading server sends comes 20 to 60 ms late",
+        fault: Fault::Wire(Harm::Delay),
+        outage_max_us: 2 * OUTAGE_MAX_US,
+        over: BOTH,
+        needs: &[can_isolate, can_delay],
     },
     Scenario {
         name: "power-loss",
@@ -93,6 +146,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         fault: Fault::PowerLoss,
         outage_max_us: 30 * OUTAGE_MAX_US,
         over: BOTH,
+        needs: &[],
     },
     Scenario {
         name: "agent-kill",
@@ -100,27 +154,87 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         fault: Fault::AgentKill,
         outage_max_us: OUTAGE_MAX_US,
         over: &[Over::Cluster],
+        needs: &[],
+    },
+    Scenario {
+        name: "power-cut",
+        about: "the disk of the leading member, or of all, loses what was not synced",
+        fault: Fault::Disk(Trouble::PowerCut),
+        outage_max_us: 30 * OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[can_mount, can_compile],
     },
     Scenario {
         name: "disk-full",
-        about: "the disk of the leading member fills up, then has room again (needs loop devices)",
-        fault: Fault::DiskFull,
+        about: "the disk of the leading member fills up, then has room again",
+        fault: Fault::Disk(Trouble::Full),
         outage_max_us: 2 * OUTAGE_MAX_US,
-        over: &[Over::Store],
+        over: STORE,
+        needs: &[can_mount],
     },
     Scenario {
         name: "disk-error",
-        about: "a sync of the leading member's log fails once: it must end, and is started again (needs a C compiler)",
-        fault: Fault::DiskError,
+        about: "a sync of the leading member's log fails once: it must end, and is started again",
+        fault: Fault::Disk(Trouble::Error),
         outage_max_us: OUTAGE_MAX_US,
-        over: &[Over::Store],
+        over: STORE,
+        needs: &[can_compile],
+    },
+    Scenario {
+        name: "disk-slow",
+        about: "syncs of the leading member's log take longer than an election: another must lead",
+        fault: Fault::Disk(Trouble::Slow),
+        outage_max_us: 3 * OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[can_compile],
+    },
+    Scenario {
+        name: "clock-jump",
+        about: "the wall clock of the leading member jumps by hours, and back",
+        fault: Fault::ClockJump,
+        outage_max_us: OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[can_compile],
+    },
+    Scenario {
+        name: "clock-drift",
+        about: "the wall clock of the leading member goes up to a fifth too fast or too slow",
+        fault: Fault::ClockDrift,
+        outage_max_us: OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[can_compile],
+    },
+    Scenario {
+        name: "log-damage",
+        about: "a bit flips in the log of a stopped member: it must not serve, and is replaced",
+        fault: Fault::Damage(Damage::Log),
+        outage_max_us: OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[],
+    },
+    Scenario {
+        name: "state-damage",
+        about: "a bit flips in each table of a stopped member: it must not serve, and is replaced",
+        fault: Fault::Damage(Damage::State),
+        outage_max_us: OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[],
+    },
+    Scenario {
+        name: "wiped",
+        about: "a stopped member loses all it had: it must not come back as who it was, and is replaced",
+        fault: Fault::Damage(Damage::Wiped),
+        outage_max_us: OUTAGE_MAX_US,
+        over: STORE,
+        needs: &[],
     },
     Scenario {
         name: "replace",
         about: "two members are added, every founding one is replaced by another, two are removed",
         fault: Fault::Exchange,
         outage_max_us: OUTAGE_MAX_US,
-        over: &[Over::Store],
+        over: STORE,
+        needs: &[],
     },
 ];
 
@@ -233,12 +347,13 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
         (injected, whole, (from, to))
     };
     let (operations, watches, seen, (injected, whole, fault_us)) = tokio::join!(workload, watching, looking, breaking);
+    let injected = injected?;
     let channels = servers.all();
     let truth = truth(&channels, start).await?;
     let hashes = kv::hashes(&channels, TRUTH).await?;
     let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
     let history = History { operations, watches, truth, hashes };
-    let mut run = judge(scenario, seed, &history, injected?, fault_us, whole.as_ref());
+    let mut run = judge(scenario, seed, &history, injected, fault_us, whole.as_ref());
     // Simulated containers leave no evidence of their own.
     run.verdicts.extend(real.then(|| pod_once::check(&seen)));
     Ok((run, history))

@@ -1,7 +1,6 @@
-//! Disks of a member's own, which can be filled, and a library by which one of its syncs fails.
+//! Disks of a member's own: they can be filled, and mounted again after a loss of power.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Context;
 use nix::sys::statvfs::statvfs;
@@ -12,8 +11,6 @@ use crate::world::network::run;
 const BYTES: &str = "2G";
 /// The file that fills a disk.
 const FILLER: &str = "filler";
-/// Preloaded; fails one sync when a file is there.
-const FAILING_SYNC: &str = include_str!("failing_sync.c");
 
 /// Whether this process may mount file systems on loop devices.
 pub(crate) fn can_mount() -> Result<(), String> {
@@ -39,10 +36,26 @@ pub(crate) fn image(dir: &Path, member: &str) -> PathBuf {
 /// When the system does not let it.
 pub(crate) fn mount(file: &Path, at: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(at)?;
-    let (file, at) = (file.display().to_string(), at.display().to_string());
-    run("truncate", &["-s", BYTES, &file])?;
-    run("mkfs.ext4", &["-q", "-F", &file])?;
-    run("mount", &["-o", "loop", &file, &at]).map(drop)
+    let text = file.display().to_string();
+    run("truncate", &["-s", BYTES, &text])?;
+    run("mkfs.ext4", &["-q", "-F", &text])?;
+    mount_again(file, at)
+}
+
+/// Mounts the file system that lies in a file.
+///
+/// # Errors
+/// When the system does not let it.
+pub(crate) fn mount_again(file: &Path, at: &Path) -> anyhow::Result<()> {
+    run("mount", &["-o", "loop", &file.display().to_string(), &at.display().to_string()]).map(drop)
+}
+
+/// Takes a folder's file system away.
+///
+/// # Errors
+/// While somebody uses it.
+pub(crate) fn unmount(at: &Path) -> anyhow::Result<()> {
+    run("umount", &[&at.display().to_string()]).map(drop)
 }
 
 /// Fills a disk but for so many bytes.
@@ -62,25 +75,4 @@ pub(crate) fn fill(dir: &Path, left: u64) -> anyhow::Result<()> {
 /// When nothing fills it.
 pub(crate) fn empty(dir: &Path) -> anyhow::Result<()> {
     std::fs::remove_file(dir.join(FILLER)).with_context(|| dir.display().to_string())
-}
-
-/// Compiles the library by which syncs fail, once per folder.
-///
-/// # Errors
-/// Without a C compiler.
-pub(crate) fn failing_sync(dir: &Path) -> anyhow::Result<PathBuf> {
-    let (source, library) = (dir.join("failing_sync.c"), dir.join("failing_sync.so"));
-    if library.exists() {
-        return Ok(library);
-    }
-    std::fs::write(&source, FAILING_SYNC)?;
-    let done = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
-    let done = done.context("no C compiler: apt install gcc")?;
-    anyhow::ensure!(done.status.success(), "cc: {}", String::from_utf8_lossy(&done.stderr).trim());
-    Ok(library)
-}
-
-/// The file whose appearance makes the next sync of a member's log fail.
-pub(crate) fn trigger(dir: &Path, member: &str) -> PathBuf {
-    dir.join(format!("fail-sync-{member}"))
 }

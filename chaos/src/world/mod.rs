@@ -2,10 +2,12 @@
 
 pub(crate) mod bring_up;
 pub(crate) mod cluster;
+pub(crate) mod delay;
 pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod kubeconfig;
 pub(crate) mod layout;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod shim;
 pub(crate) mod store;

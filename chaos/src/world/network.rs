@@ -76,15 +76,29 @@ pub(crate) fn remove(layout: &Layout, places: &[Place]) {
     }
 }
 
-/// Drops everything between a namespace and these addresses, both ways, until `heal`.
-pub(crate) fn cut(namespace: &str, from: &[Ipv4Addr]) -> anyhow::Result<()> {
+/// Which packets are meant, as the namespace sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Both,
+    In,
+    Out,
+}
+
+/// Drops what passes between a namespace and these addresses, so many of a hundred packets, until `heal`.
+pub(crate) fn cut(namespace: &str, from: &[Ipv4Addr], way: Way, percent: u8) -> anyhow::Result<()> {
     let list = from.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ");
+    let some = if percent < 100 { format!("numgen random mod 100 < {percent} ") } else { String::new() };
+    let rule = |one: Way, side: &str| {
+        if way == Way::Both || way == one { format!("ip {side} @cut {some}counter drop;") } else { String::new() }
+    };
     let rules = format!(
         "table inet chaos {{
            set cut {{ type ipv4_addr; elements = {{ {list} }}; }}
-           chain incoming {{ type filter hook input priority -300; ip saddr @cut counter drop; }}
-           chain outgoing {{ type filter hook output priority -300; ip daddr @cut counter drop; }}
-         }}"
+           chain incoming {{ type filter hook input priority -300; {} }}
+           chain outgoing {{ type filter hook output priority -300; {} }}
+         }}",
+        rule(Way::In, "saddr"),
+        rule(Way::Out, "daddr")
     );
     run("nsenter", &[&format!("--net=/run/netns/{namespace}"), "nft", &rules]).map(drop)
 }
@@ -135,7 +149,7 @@ mod tests {
                 false
             }
         });
-        cut(&namespace, &[layout.gateway().unwrap()]).unwrap();
+        cut(&namespace, &[layout.gateway().unwrap()], Way::Both, 100).unwrap();
         let while_cut = reachable(place.address);
         let dropped = heal(&namespace).unwrap();
         let healed = reachable(place.address);

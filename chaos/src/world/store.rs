@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::world::cluster::Cluster;
 use crate::world::layout::{Layout, Place};
 use crate::world::process::Process;
-use crate::world::{disk, network};
+use crate::world::{disk, network, shim};
 
 /// How long it may take until every member takes writes.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -69,14 +69,7 @@ pub(crate) fn add(cluster: &mut Cluster, place: &Place, cluster_flags: &[String]
     if disk::can_mount().is_ok() {
         disk::mount(&disk::image(&cluster.dir, &place.name), &place.data_dir)?;
     }
-    let mut command = Vec::new();
-    if let Ok(library) = disk::failing_sync(&cluster.dir) {
-        let trigger = disk::trigger(&cluster.dir, &place.name);
-        command.push("env".to_owned());
-        command.push(format!("LD_PRELOAD={}", library.display()));
-        command.push("FAIL_SYNC_OF=/log/".to_owned());
-        command.push(format!("FAIL_SYNC_WHEN={}", trigger.display()));
-    }
+    let mut command = shim::prefix(&cluster.dir, &place.name).unwrap_or_default();
     command.extend(member(&cluster.binary, place));
     command.extend_from_slice(cluster_flags);
     let mut process = Process {
@@ -96,6 +89,11 @@ pub(crate) fn add(cluster: &mut Cluster, place: &Place, cluster_flags: &[String]
     cluster.save()
 }
 
+/// Where a member's data lies on its disk: a file system has a folder of its own beside it.
+pub(crate) fn data_dir(disk: &Path) -> PathBuf {
+    disk.join("store")
+}
+
 /// Where a port of a member is reached.
 pub(crate) fn url(place: &Place, port: u16) -> String {
     format!("http://{}:{port}", place.address)
@@ -106,8 +104,7 @@ fn member(binary: &Path, place: &Place) -> Vec<String> {
         binary.display().to_string(),
         "store".to_owned(),
         format!("--name={}", place.name),
-        // A file system's own folder lies beside it.
-        format!("--data-dir={}", place.data_dir.join("store").display()),
+        format!("--data-dir={}", data_dir(&place.data_dir).display()),
         format!("--listen-client-urls={}", url(place, place.etcd_port)),
         format!("--advertise-client-urls={}", url(place, place.etcd_port)),
         format!("--listen-peer-urls={}", url(place, place.peer_port)),

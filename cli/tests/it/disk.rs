@@ -121,7 +121,7 @@ async fn a_torn_tail_is_cut_and_any_other_damage_refuses_with_what_to_do() {
 
 /// The library that fails a sync; none where no C compiler is.
 fn failing_sync(dir: &Path) -> Option<PathBuf> {
-    preloaded(dir, "failing_sync", include_str!("../../../chaos/src/world/failing_sync.c"))
+    preloaded(dir, "shim", include_str!("../../../chaos/src/world/shim.c"))
 }
 
 /// A library to be preloaded, from its source; none where no C compiler is.
@@ -144,13 +144,11 @@ pub(crate) fn preloaded(dir: &Path, name: &str, text: &str) -> Option<PathBuf> {
 async fn a_failed_sync_ends_the_process_and_nothing_unsynced_was_acknowledged() {
     let dir = tempfile::tempdir().expect("a directory");
     let Some(library) = failing_sync(dir.path()) else { return };
-    let trigger = dir.path().join("now");
+    let control = dir.path().join("control");
+    fs::write(&control, [0; 4096]).expect("written");
     let mut server = Server::new("a");
-    server.environment = vec![
-        ("LD_PRELOAD", library.into_os_string()),
-        ("FAIL_SYNC_OF", "/log/".into()),
-        ("FAIL_SYNC_WHEN", trigger.clone().into_os_string()),
-    ];
+    server.environment =
+        vec![("LD_PRELOAD", library.into_os_string()), ("CHAOS_CONTROL", control.clone().into_os_string())];
     server.start(None);
     let api = maps(&server).await;
     let mut acknowledged = Vec::new();
@@ -158,10 +156,11 @@ async fn a_failed_sync_ends_the_process_and_nothing_unsynced_was_acknowledged() 
         create(&api, &format!("m{number}")).await.expect("acknowledged");
         acknowledged.push(format!("m{number}"));
     }
-    fs::write(&trigger, "").expect("written");
+    // As `shim.c` numbers them: the next sync of the log fails.
+    overwrite(&control, 4 * 8, &1_i64.to_ne_bytes());
     let failed = create(&api, "unsynced").await;
     assert!(failed.is_err(), "the sync of this write failed");
-    assert!(!trigger.exists(), "no sync failed");
+    assert_eq!(fs::read(&control).expect("read")[4 * 8..5 * 8], [0; 8], "no sync failed");
     let (code, said) = server.ended();
     let wal = segment(&server);
     assert_eq!(code, Some(1), "{said}");

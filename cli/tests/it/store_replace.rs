@@ -48,3 +48,50 @@ fn a_new_member_takes_the_place_of_the_old_one_with_all_it_has() {
     let listed = new.ok(&["member", "list"]);
     assert!(listed.lines().count() == 1 && listed.contains(", new, "), "{listed}");
 }
+
+#[test]
+fn the_place_of_a_dead_one_is_taken_too() {
+    let mut members: Vec<Member> = (0..4).map(|_| Member::new()).collect();
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let named = |at: usize| format!("m{at}");
+    let all: Vec<String> = (0..3).map(|at| format!("{}={}", named(at), url(members[at].peer))).collect();
+    for (at, member) in members.iter_mut().enumerate().take(3) {
+        let mut flags = member.flags("http");
+        flags.extend([format!("--name={}", named(at)), format!("--initial-cluster={}", all.join(","))]);
+        member.begin(&flags);
+    }
+    members[0].until("it takes writes", || members[0].etcdctl(&["put", "a", "1"]).status.success());
+    members[2].kill();
+    // For a moment the others do not know.
+    members[0].until("nobody is taken in", || {
+        let added = members[0].etcdctl(&["member", "add", "probe", "--learner", "--peer-urls=http://127.0.0.1:1"]);
+        let said = text(&added.stdout);
+        if let Some(id) = said.split_whitespace().nth(1).filter(|_| added.status.success()) {
+            members[0].ok(&["member", "remove", id]);
+        }
+        text(&added.stderr).contains("unhealthy cluster")
+    });
+
+    let (new, endpoints) = (format!("m3={}", url(members[3].peer)), [url(members[0].client), url(members[1].client)]);
+    let words = ["m2", &new, "--timeout=60", "--endpoints", &endpoints.join(",")];
+    let mut replacing = replace(&words).spawn().expect("it runs");
+    let mut said = BufReader::new(replacing.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let mut before = Vec::new();
+    let line = said.by_ref().find(|line| {
+        before.push(line.clone());
+        line.contains("raftsman store")
+    });
+    let line = line.unwrap_or_else(|| panic!("it says how the new one is started: {before:?}"));
+    assert!(before[0].contains("does not answer: it is removed first"), "{before:?}");
+    let start = line.split_once("raftsman store ").expect("a command").1;
+    let mut flags: Vec<String> = start.split(' ').map(str::to_owned).collect();
+    let own = members[3].flags("http").into_iter().filter(|flag| !flag.contains("initial-advertise-peer-urls"));
+    flags.extend(own);
+    members[3].start(&flags);
+    let rest: Vec<String> = said.collect();
+    assert!(rest.iter().any(|line| line.contains("m3 has taken the place of m2")), "{rest:?}");
+    assert!(replacing.wait().expect("it ends").success());
+    assert_eq!(members[3].ok(&["get", "a"]), "a\n1\n");
+    let listed = members[0].ok(&["member", "list"]);
+    assert!(listed.lines().count() == 3 && !listed.contains(", m2, "), "{listed}");
+}

@@ -1,26 +1,30 @@
 //! Faults: what is done to a cluster, and the trace by which it is known that it was done.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
+mod damage;
+mod disk;
+mod exchange;
+mod wire;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, anyhow};
 use nix::sys::signal::Signal;
 use tonic::transport::Channel;
 
-use crate::scenario::exchange;
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
 use crate::work::{client, deployment};
 use crate::world::cluster::Cluster;
-use crate::world::{disk, network};
+use crate::world::shim::{self, Number};
+
+pub(super) use damage::Damage;
+pub(super) use disk::Trouble;
+pub(super) use wire::Harm;
 
 /// A killed process is started again after this time.
 const DEAD: Duration = Duration::from_secs(3);
 /// What a silent node's pods take at most before the run is given up.
 const REPLACED_LIMIT: Duration = Duration::from_secs(60);
-/// Below what a member keeps free for itself.
-const NEARLY_FULL_BYTES: u64 = 300 << 20;
 /// Asking who leads may take so long, elections included.
 const LEADER_LIMIT: Duration = Duration::from_secs(15);
 /// Between two looks at what is awaited.
@@ -31,11 +35,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(super) enum Fault {
     LeaderKill,
     FollowerPause,
-    Partition,
     PowerLoss,
     AgentKill,
-    DiskFull,
-    DiskError,
+    Wire(Harm),
+    Disk(Trouble),
+    ClockJump,
+    ClockDrift,
+    /// To what lies on the disk of a member that is stopped.
+    Damage(Damage),
     Exchange,
 }
 
@@ -129,17 +136,26 @@ pub(super) async fn inject(
             follower.signal(Signal::SIGCONT)?;
             diary.note(format!("{} goes on", follower.name));
         }
-        Fault::Partition => partition(cluster, &lead, hold, &mut diary).await?,
-        Fault::DiskFull => {
-            // Half of the time the member is left room to notice, half of the time none at all.
-            let left = if seed.below(2) == 0 { NEARLY_FULL_BYTES } else { 0 };
-            disk_full(cluster, channels, &lead, left, hold, &mut diary).await?;
+        Fault::Wire(harm) => wire::harm(harm, cluster, &lead, hold, seed, &mut diary).await?,
+        Fault::Disk(trouble) => disk::trouble(trouble, cluster, channels, &lead, hold, seed, &mut diary).await?,
+        Fault::ClockJump => {
+            // An hour is longer than any lease, token or retention of the run.
+            let hours = 1 + i64::try_from(seed.below(48))?;
+            let hours = if seed.below(2) == 0 { hours } else { -hours };
+            let jump = (Number::ClockAddsNs, hours * 3_600_000_000_000);
+            clock(cluster, &lead, &[jump], &format!("jumps by {hours} h"), hold, &mut diary).await?;
         }
-        Fault::DiskError => disk_error(cluster, &lead, hold, &mut diary).await?,
+        Fault::ClockDrift => {
+            let faster = i64::try_from(seed.below(400_000))? - 200_000;
+            let drift = [(Number::ClockGainsSinceNs, 0), (Number::ClockGainsPpm, faster)];
+            clock(cluster, &lead, &drift, &format!("gains {faster} us a second"), hold, &mut diary).await?;
+        }
+        Fault::Damage(damage) => damage::done(damage, cluster, servers, &lead, hold, seed, &mut diary).await?,
         Fault::Exchange => exchange::run(cluster, servers, seed, &mut diary).await?,
     }
     let now = leader(&servers.all()).await?;
-    if matches!(fault, Fault::LeaderKill | Fault::Partition | Fault::DiskError) {
+    let deposes = [Fault::LeaderKill, Fault::Wire(Harm::Cut), Fault::Disk(Trouble::Error), Fault::Disk(Trouble::Slow)];
+    if deposes.contains(&fault) {
         diary.trace(now != lead, &format!("{now} leads instead of {lead}"));
     }
     Ok(diary.injected)
@@ -186,52 +202,25 @@ fn start(cluster: &mut Cluster, names: &[String], diary: &mut Diary) -> anyhow::
     Ok(())
 }
 
-/// Fills the leader's disk until another leads or it has ended, and for a while longer.
-async fn disk_full(
-    cluster: &mut Cluster,
-    channels: &[(String, Channel)],
+/// Lets the clock of the leader be wrong for a while.
+async fn clock(
+    cluster: &Cluster,
     lead: &str,
-    left: u64,
+    wrong: &[(Number, i64)],
+    how: &str,
     hold: Duration,
     diary: &mut Diary,
 ) -> anyhow::Result<()> {
-    let process = cluster.process(lead)?.clone();
-    let dir = Path::new(&process.data_dir);
-    disk::fill(dir, left).context("it has no disk of its own: that needs root and loop devices")?;
-    diary.note(format!("the disk of {lead} is full but for {left} bytes"));
-    let leads = async || process.alive() && leader(channels).await.is_ok_and(|now| now == lead);
-    awaited(LEADER_LIMIT, async || !leads().await).await;
-    diary.trace(!process.alive(), &format!("{lead} has ended"));
-    diary.trace(leader(channels).await? != lead, &format!("{lead} does not lead any more"));
+    for (number, value) in wrong {
+        shim::tell(&cluster.dir, lead, *number, *value)?;
+    }
+    diary.note(format!("the clock of {lead} {how}"));
     tokio::time::sleep(hold).await;
-    disk::empty(dir)?;
-    diary.note(format!("the disk of {lead} has room"));
-    if process.alive() { Ok(()) } else { start(cluster, &[lead.to_owned()], diary) }
-}
-
-/// Fails one sync of the leader's log: it must end, since it cannot know any more what is on disk.
-async fn disk_error(cluster: &mut Cluster, lead: &str, hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
-    std::fs::write(disk::trigger(&cluster.dir, lead), "")?;
-    diary.note(format!("the next sync of {lead}'s log fails"));
-    let process = cluster.process(lead)?.clone();
-    let ended = awaited(LEADER_LIMIT, async || !process.alive()).await;
-    ensure!(ended, "{lead} goes on with a log whose sync failed");
-    diary.trace(true, &format!("{lead} has ended"));
-    tokio::time::sleep(hold).await;
-    start(cluster, &[lead.to_owned()], diary)
-}
-
-async fn partition(cluster: &Cluster, lead: &str, hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
-    ensure!(cluster.isolated, "a partition needs network namespaces: root, ip and nft");
-    let process = cluster.process(lead)?;
-    let namespace = process.namespace.as_deref().context("a namespace")?;
-    let others = cluster.of_role("server").filter(|server| server.name != lead);
-    let others: Vec<Ipv4Addr> = others.map(|server| server.address.parse()).collect::<Result<_, _>>()?;
-    network::cut(namespace, &others)?;
-    diary.note(format!("{lead} is cut off from the other servers"));
-    tokio::time::sleep(hold).await;
-    let dropped = network::heal(namespace)?;
-    diary.note(format!("{lead} is healed"));
-    diary.trace(dropped > 0, &format!("{dropped} packets were dropped"));
+    let read = shim::count(&cluster.dir, lead, Number::ClockRead)?;
+    for (number, _) in wrong {
+        shim::tell(&cluster.dir, lead, *number, 0)?;
+    }
+    diary.note(format!("the clock of {lead} is right again"));
+    diary.trace(read > 0, &format!("it was read {read} times"));
     Ok(())
 }

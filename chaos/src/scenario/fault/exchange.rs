@@ -9,7 +9,7 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use tonic::Status;
 
-use crate::scenario::fault::{Diary, awaited};
+use super::{Diary, awaited};
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
 use crate::world::cluster::Cluster;
@@ -57,10 +57,10 @@ async fn pause(seed: &mut Seed) {
     tokio::time::sleep(Duration::from_millis(seed.below(PAUSE_MAX))).await;
 }
 
-struct Exchange<'a> {
-    cluster: &'a mut Cluster,
-    servers: &'a Endpoints,
-    diary: &'a mut Diary,
+pub(super) struct Exchange<'a> {
+    pub(super) cluster: &'a mut Cluster,
+    pub(super) servers: &'a Endpoints,
+    pub(super) diary: &'a mut Diary,
 }
 
 impl Exchange<'_> {
@@ -130,7 +130,7 @@ impl Exchange<'_> {
     }
 
     /// Lets a new member take the place of another, by the command that people use.
-    async fn replace(&mut self, old: &Place, new: &Place) -> anyhow::Result<()> {
+    pub(super) async fn replace(&mut self, old: &Place, new: &Place) -> anyhow::Result<()> {
         let what = format!("{} is to take the place of {}", new.name, old.name);
         self.diary.note(what.clone());
         let url = store::url(new, new.peer_port);
