@@ -56,6 +56,7 @@ const PURE: &[&str] = &[
     "store/src/machine/permission.rs",
     "store/src/machine/range.rs",
     "store/src/machine/record.rs",
+    "store/src/machine/room.rs",
     "store/src/machine/txn.rs",
     "store/src/moving/database.rs",
     "store/src/moving/plan",

@@ -10,6 +10,9 @@ pub struct Command {
     /// The client that asks, whose rights are looked at again when this is applied. Absent: the store asks itself.
     #[prost(message, optional, tag = "3")]
     pub caller: ::core::option::Option<Caller>,
+    /// Bytes that the rows of the answer may take, about: beyond them nothing is done. 0: any.
+    #[prost(uint64, tag = "4")]
+    pub answer_bytes_max: u64,
     #[prost(
         oneof = "command::Request",
         tags = "10, 11, 12, 13, 14, 15, 16, 17, 20, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51"
@@ -215,6 +218,8 @@ pub mod refusal {
         NoSpace = 9,
         /// An alarm says that members differ.
         Corrupt = 10,
+        /// The answer would take more than it may.
+        AnswerTooLarge = 11,
         PermissionDenied = 40,
         /// Users, roles or their revision are not what the request needs them to be.
         AuthPrecondition = 41,
@@ -239,6 +244,7 @@ pub mod refusal {
                 Self::Invalid => "INVALID",
                 Self::NoSpace => "NO_SPACE",
                 Self::Corrupt => "CORRUPT",
+                Self::AnswerTooLarge => "ANSWER_TOO_LARGE",
                 Self::PermissionDenied => "PERMISSION_DENIED",
                 Self::AuthPrecondition => "AUTH_PRECONDITION",
                 Self::AuthUnknown => "AUTH_UNKNOWN",
@@ -258,6 +264,7 @@ pub mod refusal {
                 "INVALID" => Some(Self::Invalid),
                 "NO_SPACE" => Some(Self::NoSpace),
                 "CORRUPT" => Some(Self::Corrupt),
+                "ANSWER_TOO_LARGE" => Some(Self::AnswerTooLarge),
                 "PERMISSION_DENIED" => Some(Self::PermissionDenied),
                 "AUTH_PRECONDITION" => Some(Self::AuthPrecondition),
                 "AUTH_UNKNOWN" => Some(Self::AuthUnknown),

@@ -145,6 +145,16 @@ pub(super) fn serializable(request: &pb::TxnRequest) -> bool {
     ranges_of(request).all(|range| range.is_some_and(|range| range.serializable))
 }
 
+/// Whether an answer has rows of whole ranges in it.
+pub(super) fn answers_ranges(request: &pb::TxnRequest) -> bool {
+    request.success.iter().chain(&request.failure).any(|op| match &op.request {
+        Some(Request::RequestRange(range)) => !range.range_end.is_empty() && !range.count_only,
+        Some(Request::RequestDeleteRange(delete)) => !delete.range_end.is_empty() && delete.prev_kv,
+        Some(Request::RequestTxn(nested)) => answers_ranges(nested),
+        _ => false,
+    })
+}
+
 fn ranges_of(request: &pb::TxnRequest) -> impl Iterator<Item = Option<&pb::RangeRequest>> {
     request.success.iter().chain(&request.failure).map(|op| match &op.request {
         Some(Request::RequestRange(range)) => Some(range),

@@ -14,8 +14,7 @@ use crate::api::Revision;
 use crate::etcd::caller::{Credentials, Seen};
 use crate::etcd::large::{Handed, Large, Rows, TakesHanded, written};
 use crate::etcd::{Front, check, standing, status};
-use crate::machine::lease::Leases;
-use crate::machine::permission::{Access, may, permitted};
+use crate::machine::permission::{Access, may};
 use crate::{Error, View};
 
 /// Bytes of keys and values in a chunk of a stream, about.
@@ -57,23 +56,6 @@ impl Kv {
         let revision = now.revision();
         let view = if request.revision > 0 { store.view_at(request.revision).map_err(status)? } else { now };
         Ok((view, revision, seen))
-    }
-
-    /// A transaction that only reads goes by no log.
-    async fn read_txn(
-        &self,
-        credentials: &Credentials,
-        request: pb::TxnRequest,
-    ) -> Result<Response<pb::TxnResponse>, Status> {
-        if !check::serializable(&request) {
-            self.front.store.barrier().await.map_err(status)?;
-        }
-        let asked = Write::Txn(request.clone());
-        let none = Leases::default();
-        let seen = self.front.read(credentials, |auth, caller| permitted(auth, &none, caller, &asked)).await?;
-        let response = self.front.store.read(&request).map_err(status)?;
-        self.front.unchanged(seen)?;
-        Ok(Response::new(response))
     }
 
     /// The body goes out as it is read: the layer around the services writes it.
@@ -123,10 +105,9 @@ impl Kv {
         let answered = tokio::task::spawn_blocking(move || {
             let answer = crate::machine::range::answer(&request, view.range(&request.key, &request.range_end));
             let answer = pb::RangeResponse { header, ..answer };
-            if held.is_none() || !handed {
-                Ok((answer, None))
-            } else {
-                Large::kept(answer, held).map(|large| (pb::RangeResponse::default(), Some(large)))
+            match held.filter(|_| handed) {
+                None => Ok((answer, None)),
+                Some(held) => Large::kept(answer, held).map(|large| (pb::RangeResponse::default(), Some(large))),
             }
         });
         let (answer, large) = answered.await.map_err(|error| Status::internal(error.to_string()))??;
@@ -208,24 +189,30 @@ impl pb::kv_server::Kv for Kv {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let caller = self.front.caller(&Credentials::of(&request)).await?;
+        let credentials = Credentials::of(&request);
+        let caller = self.front.caller(&credentials).await?;
+        let handed = request.extensions().get::<TakesHanded>().is_some();
         let request = request.into_inner();
         check::delete(&request).map_err(Status::invalid_argument)?;
         self.guard(|prefix| check::deletes(&request, prefix))?;
+        if request.prev_kv && !request.range_end.is_empty() {
+            return self.delete_within(&credentials, caller, request, handed).await;
+        }
         write!(self, caller, DeleteRange, request)
     }
 
     async fn txn(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         let credentials = Credentials::of(&request);
+        let handed = request.extensions().get::<TakesHanded>().is_some();
         let request = request.into_inner();
         check::txn(&request, self.front.options.txn_ops_max).map_err(Status::invalid_argument)?;
         if check::reads_only(&request) {
-            return self.read_txn(&credentials, request).await;
+            return self.read_txn(&credentials, request, handed).await;
         }
         let caller = self.front.caller(&credentials).await?;
         self.guard(|prefix| check::touches(&request, prefix))?;
         self.front.room(check::txn_cost(&request)).await?;
-        write!(self, caller, Txn, request)
+        self.write_txn(&credentials, caller, request, handed).await
     }
 
     async fn compact(

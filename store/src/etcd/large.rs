@@ -20,7 +20,7 @@ use proto::mvccpb::KeyValue;
 use tonic::Status;
 
 use crate::View;
-use crate::etcd::budget::Held;
+use crate::etcd::budget::{Held, Kept};
 use crate::machine::codec;
 use crate::machine::range::{bare, filtered, in_order, values};
 
@@ -130,18 +130,23 @@ impl Rows {
     }
 }
 
+fn longer() -> Status {
+    Status::resource_exhausted("the answer is longer than a message: set a limit")
+}
+
 /// Where the rows of an answer come from.
 enum Source {
     Read(Rows),
-    Kept { rows: std::vec::IntoIter<KeyValue>, _held: Option<Held> },
+    Kept(Kept<std::vec::IntoIter<KeyValue>>),
+    Encoded(Kept<Bytes>),
 }
 
 impl Source {
-    /// So many bytes of rows, about; empty at the end.
-    fn piece(&mut self, bytes: usize) -> BytesMut {
+    /// So many bytes of rows, about; empty at the end, none when its reader was too slow.
+    fn piece(&mut self, bytes: usize) -> Option<BytesMut> {
         match self {
-            Source::Read(rows) => rows.piece(bytes).0,
-            Source::Kept { rows, .. } => {
+            Source::Read(rows) => Some(rows.piece(bytes).0),
+            Source::Kept(rows) => rows.take(|rows| {
                 let mut piece = BytesMut::new();
                 while piece.len() < bytes
                     && let Some(row) = rows.next()
@@ -149,7 +154,9 @@ impl Source {
                     prost::encoding::message::encode(KVS_TAG, &row, &mut piece);
                 }
                 piece
-            }
+            }),
+            // Copied: what waits for the network does not keep all of it.
+            Source::Encoded(message) => message.take(|left| BytesMut::from(&left.split_to(bytes.min(left.len()))[..])),
         }
     }
 }
@@ -190,10 +197,33 @@ impl Large {
     ///
     /// # Errors
     /// When it is longer than a message can be.
-    pub(super) fn kept(mut answer: pb::RangeResponse, held: Option<Held>) -> Result<Self, Status> {
+    pub(super) fn kept(mut answer: pb::RangeResponse, held: Held) -> Result<Self, Status> {
         let rows = std::mem::take(&mut answer.kvs);
         let left = rows.iter().map(|row| prost::encoding::message::encoded_len(KVS_TAG, row)).sum();
-        Large::of(answer, BytesMut::new(), left, Source::Kept { rows: rows.into_iter(), _held: held })
+        Large::of(answer, BytesMut::new(), left, Source::Kept(held.keep(rows.into_iter())))
+    }
+
+    /// Of a message that was put together, with the memory that it was promised.
+    ///
+    /// # Errors
+    /// When it is longer than a message can be.
+    pub(super) fn encoded(message: Bytes, held: Held) -> Result<Self, Status> {
+        let left = message.len();
+        let length = u32::try_from(left).map_err(|_| longer())?;
+        let mut ready = BytesMut::with_capacity(5);
+        ready.put_u8(0);
+        ready.put_u32(length);
+        let rows = Source::Encoded(held.keep(message));
+        Ok(Large { ready: Some(ready.freeze()), rows, left, tail: None, ended: false })
+    }
+
+    /// The end of an answer whose reader was too slow while others waited for its memory.
+    fn cut_off(&mut self) -> Frame<Bytes> {
+        (self.left, self.tail, self.ended) = (0, None, true);
+        let mut trailers = HeaderMap::new();
+        let words = "etcdserver: the answer was read too slowly while others waited; read less at once";
+        let _ = Status::resource_exhausted(words).add_header(&mut trailers);
+        Frame::trailers(trailers)
     }
 
     /// Of an answer without its rows, of which the first few are here and so many bytes are to come.
@@ -202,8 +232,7 @@ impl Large {
         let head = pb::RangeResponse { header, ..pb::RangeResponse::default() }.encode_to_vec();
         let tail = pb::RangeResponse { count, more, ..pb::RangeResponse::default() }.encode_to_vec();
         let length = u32::try_from(head.len() + first.len() + left + tail.len());
-        let length =
-            length.map_err(|_| Status::resource_exhausted("the range is longer than a message: set a limit"))?;
+        let length = length.map_err(|_| longer())?;
         let mut ready = BytesMut::with_capacity(5 + head.len() + first.len() + tail.len());
         ready.put_u8(0);
         ready.put_u32(length);
@@ -228,7 +257,7 @@ impl Body for Large {
             return Poll::Ready(Some(Ok(Frame::data(ready))));
         }
         if self.left > 0 {
-            let piece = self.rows.piece(PIECE_BYTES);
+            let Some(piece) = self.rows.piece(PIECE_BYTES) else { return Poll::Ready(Some(Ok(self.cut_off()))) };
             if piece.is_empty() || piece.len() > self.left {
                 return Poll::Ready(Some(Err(Status::internal("a range is not what it was when it was measured"))));
             }

@@ -28,6 +28,7 @@ mod maintenance;
 mod snapshot;
 mod standing;
 mod token;
+mod txn;
 mod watch;
 
 use std::sync::Arc;
@@ -191,6 +192,7 @@ fn status(error: Error) -> Status {
                 Reason::LeaseExists | Reason::StaleEpoch => Status::failed_precondition(text),
                 // Clients know this error by these words and no others; ours are for the Kubernetes API.
                 Reason::NoSpace => Status::resource_exhausted(NO_SPACE),
+                Reason::AnswerTooLarge => Status::resource_exhausted(text),
                 Reason::Corrupt => Status::data_loss(text),
                 Reason::PermissionDenied => Status::permission_denied(text),
                 Reason::AuthPrecondition => Status::failed_precondition(text),

@@ -58,7 +58,7 @@ fn request(pending: &mut Pending<'_>, request: Option<&Request>) -> Result<Respo
         }
         Some(Request::DeleteRange(request)) => {
             let mut scratch = pending.begin();
-            let response = txn::delete_range(&mut scratch, request);
+            let response = txn::delete_range(&mut scratch, request)?;
             scratch.commit();
             Ok(Response::DeleteRange(response))
         }

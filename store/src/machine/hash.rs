@@ -128,7 +128,7 @@ mod tests {
 
     fn apply(machine: &Machine, request: Request) {
         let body = Body::Command(Command { epoch: 0, time_ms: 0, request: Some(request), ..Command::default() });
-        machine.apply(&[Entry { applied: Bytes::new(), term: 1, body }]).expect("applied");
+        machine.apply(&[Entry { applied: Bytes::new(), term: 1, body, asked: true }]).expect("applied");
     }
 
     fn put(key: &'static str, value: &'static str) -> Request {

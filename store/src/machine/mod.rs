@@ -16,6 +16,7 @@ mod pending;
 pub(crate) mod permission;
 pub(crate) mod range;
 pub(crate) mod record;
+mod room;
 mod scrub;
 pub(crate) mod tokens;
 mod txn;
@@ -31,7 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
-use proto::command::{Command, Outcome};
+use proto::command::{Command, Outcome, Refusal};
 use proto::etcdserverpb as pb;
 use tokio::sync::{Notify, watch};
 
@@ -50,6 +51,7 @@ use hash::{Milestones, Sum};
 use lease::{Changed, Leases, Times};
 use load::Loader;
 use pending::Pending;
+use room::Room;
 use tokens::Tokens;
 use view::View;
 
@@ -71,6 +73,8 @@ pub(crate) struct Entry {
     pub(crate) term: u64,
     /// What it carries.
     pub(crate) body: Body,
+    /// Somebody on this member waits for what it answers.
+    pub(crate) asked: bool,
 }
 
 /// What an entry carries.
@@ -241,7 +245,10 @@ impl Machine {
         for entry in entries {
             pending.header.applied = entry.applied.clone();
             outcomes.push(match &entry.body {
-                Body::Command(command) => apply::command(&mut pending, entry.term, command),
+                Body::Command(command) => {
+                    pending.room = Room::of(command.answer_bytes_max, entry.asked);
+                    apply::command(&mut pending, entry.term, command)
+                }
                 Body::Membership(membership) => {
                     pending.header.membership = membership.clone();
                     Outcome::default()
@@ -328,13 +335,30 @@ impl Machine {
         Ok(response)
     }
 
-    /// A transaction that only reads, on the local replica.
+    /// A transaction that only reads, on the local replica; its answer takes so many bytes at most.
     ///
     /// # Errors
-    /// As `view_at`.
-    pub(crate) fn read(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
+    /// As `view_at`, and `Refused` with `ANSWER_TOO_LARGE`.
+    pub(crate) fn read(&self, request: &pb::TxnRequest, bytes: u64) -> Result<pb::TxnResponse, Error> {
+        self.tried(request, Room::of(bytes, true)).0.map_err(Error::Refused)
+    }
+
+    /// What the answer of a transaction would take if it were made now, bytes.
+    ///
+    /// # Errors
+    /// When it would be refused for another reason than its leases; `Refused` with `ANSWER_TOO_LARGE` beyond `most`.
+    pub(crate) fn measure(&self, request: &pb::TxnRequest, most: usize) -> Result<usize, Error> {
+        let (tried, taken) = self.tried(request, Room::measure(most));
+        tried.map(|_| taken).map_err(Error::Refused)
+    }
+
+    /// Runs a transaction without making it; also tells what its answer takes.
+    fn tried(&self, request: &pb::TxnRequest, room: Room) -> (Result<pb::TxnResponse, Refusal>, usize) {
         let (view, mut none) = (self.view(), Leases::default());
-        txn::txn(&mut Pending::new(&view, &mut none, self.auth()).begin(), request).map_err(Error::Refused)
+        let mut pending = Pending::new(&view, &mut none, self.auth());
+        pending.room = room;
+        let tried = txn::txn(&mut pending.begin(), request);
+        (tried, pending.room.taken())
     }
 
     /// Follows a range.

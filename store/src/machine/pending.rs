@@ -15,6 +15,7 @@ use crate::machine::codec::{self, Header};
 use crate::machine::hash::Sum;
 use crate::machine::lease::Leases;
 use crate::machine::record::{self, Record};
+use crate::machine::room::Room;
 use crate::machine::view::{self, View};
 
 /// What a slice of entries has changed so far.
@@ -36,6 +37,8 @@ pub(crate) struct Pending<'a> {
     pub(crate) events: Vec<(Revision, Arc<Occurrence>)>,
     /// The checksum after each transaction.
     pub(crate) sums: Vec<Sum>,
+    /// What the answer to the entry under way may take.
+    pub(crate) room: Room,
 }
 
 impl<'a> Pending<'a> {
@@ -43,7 +46,7 @@ impl<'a> Pending<'a> {
         let header = view.header().clone();
         let (latest, batch) = (BTreeMap::new(), Batch::default());
         let (events, sums, sessions) = (Vec::new(), Vec::new(), Vec::new());
-        Pending { view, header, leases, auth, sessions, latest, batch, events, sums }
+        Pending { view, header, leases, auth, sessions, latest, batch, events, sums, room: Room::default() }
     }
 
     /// Starts a transaction; nothing of it shows until it is committed.
@@ -84,19 +87,32 @@ impl Scratch<'_, '_> {
         self.latest(key)?.alive()
     }
 
-    /// The keys of a range, in order, with what is pending.
-    pub(crate) fn range(&self, key: &[u8], end: &[u8]) -> Vec<KeyValue> {
+    /// The keys of a range, in order, with what is pending: read as they are asked for.
+    pub(crate) fn range<'s>(&'s self, key: &[u8], end: &[u8]) -> Box<dyn Iterator<Item = KeyValue> + 's> {
         if end.is_empty() {
-            return self.get(key).into_iter().collect();
+            return Box::new(self.get(key).into_iter());
         }
         let bounds = codec::bounds(key, end);
-        let mut rows: BTreeMap<Bytes, Option<KeyValue>> =
-            self.pending.view.range(key, end).map(|kv| (kv.key.clone(), Some(kv))).collect();
+        let mut later: BTreeMap<Bytes, Option<KeyValue>> = BTreeMap::new();
         for overlay in [&self.pending.latest, &self.latest] {
-            let later = overlay.range(bounds.0.clone()..).take_while(|(key, _)| codec::within(&bounds, key));
-            rows.extend(later.map(|(key, record)| (key.clone(), record.clone().alive())));
+            let within = overlay.range(bounds.0.clone()..).take_while(|(key, _)| codec::within(&bounds, key));
+            later.extend(within.map(|(key, record)| (key.clone(), record.clone().alive())));
         }
-        rows.into_values().flatten().collect()
+        let mut later = later.into_iter().peekable();
+        let mut stored = self.pending.view.range(key, end).peekable();
+        Box::new(std::iter::from_fn(move || {
+            loop {
+                let Some((key, _)) = later.peek() else { return stored.next() };
+                if let Some(before) = stored.next_if(|stored| stored.key < *key) {
+                    return Some(before);
+                }
+                // What is pending lies in the place of what is stored.
+                stored.next_if(|stored| stored.key == *key);
+                if let Some((_, Some(kv))) = later.next() {
+                    return Some(kv);
+                }
+            }
+        }))
     }
 
     /// The state before this slice of entries at a past revision, or why it cannot be read.

@@ -2,9 +2,12 @@
 //!
 //! Source: etcd `server/etcdserver/txn/range.go`.
 
+use proto::command::Refusal;
 use proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use proto::etcdserverpb::{RangeRequest, RangeResponse};
 use proto::mvccpb::KeyValue;
+
+use crate::machine::room::Room;
 
 /// Whether keys are wanted in the order in which they lie. Without an order a target makes no difference yet: what is
 /// found within the limit is sorted afterwards.
@@ -33,20 +36,37 @@ pub(crate) fn bare(kv: &mut KeyValue) {
 
 /// Answers a range from the keys that lie in it, in order. The header is left to the caller.
 pub(crate) fn answer(request: &RangeRequest, keys: impl Iterator<Item = KeyValue>) -> RangeResponse {
+    within(request, keys, &Room::default()).expect("there is room without a bound")
+}
+
+/// The same, within what room there is; without rows where none are kept.
+///
+/// # Errors
+/// When there is not enough.
+pub(crate) fn within(
+    request: &RangeRequest,
+    keys: impl Iterator<Item = KeyValue>,
+    room: &Room,
+) -> Result<RangeResponse, Refusal> {
     let limit = usize::try_from(request.limit).unwrap_or(0);
     let (in_order, filtered, values) = (in_order(request), filtered(request), values(request));
     // One more than wanted tells whether there are more.
     let enough = if in_order && !filtered && limit > 0 { limit.saturating_add(1) } else { usize::MAX };
-    let mut response = RangeResponse::default();
+    let (mut response, mut found) = (RangeResponse::default(), 0);
     for mut kv in keys {
         response.count += 1;
-        if request.count_only || response.kvs.len() >= enough || (filtered && !wanted(request, &kv)) {
+        if request.count_only || found >= enough || (filtered && !wanted(request, &kv)) {
             continue;
         }
+        // A key alone keeps the whole row that it was read from.
+        room.take(&kv)?;
+        found += 1;
         if !values {
             bare(&mut kv);
         }
-        response.kvs.push(kv);
+        if room.keeps() {
+            response.kvs.push(kv);
+        }
     }
     sort(request, &mut response.kvs);
     if limit > 0 && response.kvs.len() > limit {
@@ -56,7 +76,7 @@ pub(crate) fn answer(request: &RangeRequest, keys: impl Iterator<Item = KeyValue
     if request.keys_only {
         response.kvs.iter_mut().for_each(|kv| kv.value.clear());
     }
-    response
+    Ok(response)
 }
 
 fn wanted(request: &RangeRequest, kv: &KeyValue) -> bool {

@@ -178,7 +178,7 @@ mod tests {
 
     fn apply(machine: &Machine, time_ms: i64, request: Request) {
         let body = Body::Command(Command { request: Some(request), time_ms, ..Command::default() });
-        machine.apply(&[Entry { applied: Bytes::new(), term: 1, body }]).expect("applied");
+        machine.apply(&[Entry { applied: Bytes::new(), term: 1, body, asked: true }]).expect("applied");
     }
 
     fn put(key: &'static str) -> Request {

@@ -53,7 +53,7 @@ fn key(number: u8) -> Bytes {
 
 fn entry(index: u64, request: Request) -> Entry {
     let command = Command { epoch: 0, time_ms: 0, request: Some(request), ..Command::default() };
-    Entry { applied: Bytes::from(index.to_be_bytes().to_vec()), term: 1, body: Body::Command(command) }
+    Entry { applied: Bytes::from(index.to_be_bytes().to_vec()), term: 1, body: Body::Command(command), asked: true }
 }
 
 fn put(number: u8, value: u8) -> pb::PutRequest {
@@ -309,7 +309,7 @@ fn a_deposed_leader_is_refused_in_apply() {
     let machine = Machine::over(Arc::new(Memory::default())).expect("a new machine");
     let fenced = |epoch| {
         let command = Command { epoch, time_ms: 0, request: Some(Request::Put(put(0, 1))), ..Command::default() };
-        Entry { applied: Bytes::new(), term: 3, body: Body::Command(command) }
+        Entry { applied: Bytes::new(), term: 3, body: Body::Command(command), asked: true }
     };
     let outcomes = machine.apply(&[fenced(2), fenced(3), fenced(4)]).expect("applied");
     assert_eq!(outcomes.iter().map(refused).collect::<Vec<_>>(), [true, false, true]);

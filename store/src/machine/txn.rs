@@ -32,6 +32,7 @@ pub(crate) fn put(scratch: &mut Scratch<'_, '_>, request: &pb::PutRequest) -> Re
     let value = old.filter(|_| request.ignore_value).map_or(&request.value, |old| &old.value).clone();
     let lease = old.filter(|_| request.ignore_lease).map_or(request.lease, |old| old.lease);
     let prev_kv = old.filter(|_| request.prev_kv).cloned();
+    prev_kv.iter().try_for_each(|old| scratch.pending.room.take(old))?;
     scratch.put(before, &request.key, value, lease);
     Ok(pb::PutResponse { header: header(scratch), prev_kv })
 }
@@ -41,7 +42,8 @@ fn no_key() -> Refusal {
 }
 
 fn check_lease(scratch: &Scratch<'_, '_>, request: &pb::PutRequest) -> Result<(), Refusal> {
-    if request.lease != 0 && scratch.pending.leases.get(request.lease).is_none() {
+    let looks = request.lease != 0 && scratch.pending.room.knows_leases();
+    if looks && scratch.pending.leases.get(request.lease).is_none() {
         return Err(refusal(Reason::LeaseNotFound, "etcdserver: requested lease not found"));
     }
     Ok(())
@@ -70,24 +72,31 @@ pub(crate) fn first(compacted: Revision) -> Revision {
     if compacted == 0 { -1 } else { compacted }
 }
 
-pub(crate) fn delete_range(scratch: &mut Scratch<'_, '_>, request: &pb::DeleteRangeRequest) -> pb::DeleteRangeResponse {
-    let old = scratch.range(&request.key, &request.range_end);
-    for kv in &old {
-        scratch.delete(kv.key.clone());
+pub(crate) fn delete_range(
+    scratch: &mut Scratch<'_, '_>,
+    request: &pb::DeleteRangeRequest,
+) -> Result<pb::DeleteRangeResponse, Refusal> {
+    let (mut keys, mut prev_kvs) = (Vec::new(), Vec::new());
+    for old in scratch.range(&request.key, &request.range_end) {
+        keys.push(old.key.clone());
+        if request.prev_kv {
+            scratch.pending.room.take(&old)?;
+            if scratch.pending.room.keeps() {
+                prev_kvs.push(old);
+            }
+        }
     }
-    pb::DeleteRangeResponse {
-        header: header(scratch),
-        deleted: i64::try_from(old.len()).unwrap_or(i64::MAX),
-        prev_kvs: if request.prev_kv { old } else { Vec::new() },
-    }
+    let deleted = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    keys.into_iter().for_each(|key| scratch.delete(key));
+    Ok(pb::DeleteRangeResponse { header: header(scratch), deleted, prev_kvs })
 }
 
 fn range(scratch: &Scratch<'_, '_>, request: &pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
     let mut response = if request.revision > 0 && request.revision < scratch.revision() {
         let view = scratch.past(request.revision)?;
-        range::answer(request, view.range(&request.key, &request.range_end))
+        range::within(request, view.range(&request.key, &request.range_end), &scratch.pending.room)?
     } else {
-        range::answer(request, scratch.range(&request.key, &request.range_end).into_iter())
+        range::within(request, scratch.range(&request.key, &request.range_end), &scratch.pending.room)?
     };
     response.header = header(scratch);
     Ok(response)
@@ -142,7 +151,9 @@ fn run(
         let response = match &op.request {
             Some(Request::RequestRange(request)) => Response::ResponseRange(range(scratch, request)?),
             Some(Request::RequestPut(request)) => Response::ResponsePut(put(scratch, request)?),
-            Some(Request::RequestDeleteRange(request)) => Response::ResponseDeleteRange(delete_range(scratch, request)),
+            Some(Request::RequestDeleteRange(request)) => {
+                Response::ResponseDeleteRange(delete_range(scratch, request)?)
+            }
             Some(Request::RequestTxn(request)) => Response::ResponseTxn(run(scratch, request, path)?),
             None => return Err(refusal(Reason::Invalid, "etcdserver: a transaction holds an empty operation")),
         };
@@ -153,12 +164,12 @@ fn run(
 }
 
 fn holds(scratch: &Scratch<'_, '_>, compare: &pb::Compare) -> bool {
-    let found = scratch.range(&compare.key, &compare.range_end);
-    if found.is_empty() {
+    let mut found = scratch.range(&compare.key, &compare.range_end).peekable();
+    if found.peek().is_none() {
         // An absent key compares as zeros, but has no value at all.
         return compare.target != i32::from(CompareTarget::Value) && holds_for(compare, &KeyValue::default());
     }
-    found.iter().all(|kv| holds_for(compare, kv))
+    found.all(|kv| holds_for(compare, &kv))
 }
 
 fn holds_for(compare: &pb::Compare, kv: &KeyValue) -> bool {

@@ -42,8 +42,8 @@ pub(crate) fn parse_position(position: &Position) -> io::Result<(Option<LogId>, 
     Ok((applied, membership))
 }
 
-/// What an entry carries, in order; commands of one entry share its place.
-fn parse_entry(entry: Entry) -> io::Result<Vec<machine::Entry>> {
+/// What an entry carries, in order; commands of one entry share its place. `asked`: somebody here waits for its answer.
+fn parse_entry(entry: Entry, asked: bool) -> io::Result<Vec<machine::Entry>> {
     let id = wire::log_id(&entry.log_id);
     let bodies = match entry.payload {
         EntryPayload::Blank => vec![Body::Blank],
@@ -56,7 +56,7 @@ fn parse_entry(entry: Entry) -> io::Result<Vec<machine::Entry>> {
         }
     };
     let applied = Bytes::from(id.encode_to_vec());
-    Ok(bodies.into_iter().map(|body| machine::Entry { applied: applied.clone(), term: id.term, body }).collect())
+    Ok(bodies.into_iter().map(|body| machine::Entry { applied: applied.clone(), term: id.term, body, asked }).collect())
 }
 
 impl RaftStateMachine<Types> for StateMachine {
@@ -76,7 +76,7 @@ impl RaftStateMachine<Types> for StateMachine {
             let (mut entries, mut responders) = (Vec::with_capacity(chunk.len()), Vec::with_capacity(chunk.len()));
             for item in chunk {
                 let (entry, responder) = item?;
-                let parsed = parse_entry(entry)?;
+                let parsed = parse_entry(entry, responder.is_some())?;
                 responders.push((responder, parsed.len()));
                 entries.extend(parsed);
             }

@@ -36,6 +36,20 @@ impl Store {
         self.commit(Command { caller: Some(caller), request: Some(request), ..Command::default() }).await
     }
 
+    /// The same, with an answer whose rows take so many bytes at most: beyond them nothing is done.
+    ///
+    /// # Errors
+    /// As `txn`, and `Refused` with `ANSWER_TOO_LARGE`.
+    pub(crate) async fn write_within(
+        &self,
+        caller: Caller,
+        request: Request,
+        answer_bytes_max: u64,
+    ) -> Result<Response, Error> {
+        let request = Some(request);
+        self.commit(Command { caller: Some(caller), request, answer_bytes_max, ..Command::default() }).await
+    }
+
     /// A range of the local replica as it is.
     ///
     /// # Errors

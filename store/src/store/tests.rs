@@ -45,7 +45,7 @@ fn corrupt(store: &Store, key: &str) {
     let request = Some(proto::command::command::Request::Txn(put(key)));
     let body = Body::Command(proto::command::Command { request, ..Default::default() });
     let applied = store.inner.machine.position().applied;
-    store.inner.machine.apply(&[Entry { applied, term: 1, body }]).expect("applied");
+    store.inner.machine.apply(&[Entry { applied, term: 1, body, asked: true }]).expect("applied");
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -18,14 +18,23 @@ use crate::store::{SCRUB_STEP, Store, unexpected};
 use crate::{Error, machine};
 
 impl Store {
-    /// A transaction that only reads, on the local replica; call `barrier` first for a linearizable one.
+    /// A transaction that only reads, on the local replica; call `barrier` first for a linearizable one. The rows of its
+    /// answer take so many bytes at most.
     ///
     /// # Errors
-    /// As `view_at`.
-    pub(crate) fn read(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
-        let mut response = self.inner.machine.read(request)?;
+    /// As `view_at`, and `Refused` with `ANSWER_TOO_LARGE`.
+    pub(crate) fn read(&self, request: &pb::TxnRequest, bytes: u64) -> Result<pb::TxnResponse, Error> {
+        let mut response = self.inner.machine.read(request, bytes)?;
         self.sign(&mut response.header);
         Ok(response)
+    }
+
+    /// What the rows of a transaction's answer would take if it were made now, bytes.
+    ///
+    /// # Errors
+    /// When it would be refused, as far as that can be known; `Refused` with `ANSWER_TOO_LARGE` beyond `most`.
+    pub(crate) fn measure(&self, request: &pb::TxnRequest, most: usize) -> Result<usize, Error> {
+        self.inner.machine.measure(request, most)
     }
 
     /// Whether a leader is known that most members follow, and every change of it.

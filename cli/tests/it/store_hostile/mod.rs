@@ -6,6 +6,7 @@ mod frames;
 mod h2;
 mod ranges;
 mod silence;
+mod txns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

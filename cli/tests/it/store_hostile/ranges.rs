@@ -8,20 +8,20 @@ use prost::Message;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::kv_client::KvClient;
 
-use super::h2::{Wire, message};
+use super::h2::{DATA, Wire, message};
 use super::{Victim, call, channel, put};
 use crate::process::PATIENCE;
 
-const VALUE_BYTES: usize = 1_400_000;
-const KEYS: usize = 150;
+pub(super) const VALUE_BYTES: usize = 1_400_000;
+pub(super) const KEYS: usize = 150;
 
-fn all(sorted: bool) -> pb::RangeRequest {
+pub(super) fn all(sorted: bool) -> pb::RangeRequest {
     let (sort_order, sort_target) = if sorted { (2, 2) } else { (0, 0) };
     pb::RangeRequest { key: "k".into(), range_end: "l".into(), sort_order, sort_target, ..pb::RangeRequest::default() }
 }
 
 /// Fills it with 210 MB.
-async fn fill(victim: &Victim) {
+pub(super) async fn fill(victim: &Victim) {
     let kv = KvClient::new(channel(victim.port()).await);
     for first in (0..KEYS).step_by(5) {
         let puts = (first..first + 5).map(|number| {
@@ -82,6 +82,12 @@ async fn ten_readers_of_all_and_some_that_never_read_neither_fill_memory_nor_sto
     let taken = tokio::time::timeout(4 * PATIENCE, futures_util::future::join_all(readers)).await.expect("in time");
     assert!(taken.iter().all(|taken| *taken > expected), "{taken:?}");
     eprintln!("ten times 210 MB: {:?}, {} MiB", begun.elapsed(), victim.grown() >> 20);
+    // Two that must be put together fill the memory that there is for that, and are not read.
+    let mut slow = Wire::new(victim.port());
+    for number in 0..2 {
+        slow.begin(2 * number + 1, "/etcdserverpb.KV/Range", &message(&all(true).encode_to_vec()));
+    }
+    while slow.next().expect("an answer begins").kind != DATA {}
     let sorted = tokio::time::timeout(4 * PATIENCE, take(victim.port(), all(true))).await.expect("in time");
     assert!(sorted > expected);
     let slowest = Duration::from_micros(victim.seen.slowest_micros.load(Ordering::Relaxed));

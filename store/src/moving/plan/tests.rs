@@ -23,7 +23,7 @@ fn machine() -> Machine {
 fn apply(machine: &Machine, ops: Vec<pb::RequestOp>) {
     let request = Request::Txn(pb::TxnRequest { success: ops, ..pb::TxnRequest::default() });
     let body = Body::Command(Command { request: Some(request), ..Command::default() });
-    machine.apply(&[Entry { applied: Bytes::new(), term: 1, body }]).expect("applied");
+    machine.apply(&[Entry { applied: Bytes::new(), term: 1, body, asked: true }]).expect("applied");
 }
 
 fn key(number: u8) -> Bytes {
