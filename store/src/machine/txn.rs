@@ -4,6 +4,7 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
 use proto::command::Refusal;
 use proto::command::refusal::Reason;
 use proto::etcdserverpb as pb;
@@ -78,7 +79,8 @@ pub(crate) fn delete_range(
 ) -> Result<pb::DeleteRangeResponse, Refusal> {
     let (mut keys, mut prev_kvs) = (Vec::new(), Vec::new());
     for old in scratch.range(&request.key, &request.range_end) {
-        keys.push(old.key.clone());
+        // Copied: the row that it was read from need not stay.
+        keys.push(Bytes::copy_from_slice(&old.key));
         if request.prev_kv {
             scratch.pending.room.take(&old)?;
             if scratch.pending.room.keeps() {
