@@ -27,13 +27,14 @@ struct Lane {
 }
 
 impl Lanes {
-    /// One per processor.
+    /// One per processor; none in a simulation, which has one thread.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn new() -> io::Result<Self> {
         let end = CancellationToken::new();
-        let count = std::thread::available_parallelism().map_or(1, usize::from).min(LANES_MAX);
+        let none = crate::edge::world().is_some();
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(if none { 0 } else { LANES_MAX });
         let lanes = (0..count).map(|_| Lane::start(end.clone())).collect::<io::Result<_>>()?;
         Ok(Lanes { lanes, next: AtomicUsize::new(0), end })
     }

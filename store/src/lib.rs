@@ -8,6 +8,7 @@ pub mod backup;
 pub mod bbolt;
 pub mod config;
 pub mod durations;
+pub mod edge;
 mod engine;
 pub mod error;
 pub mod etcd;

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower::Service;
 
+use crate::edge;
 use crate::lanes::Lanes;
 
 /// A TLS handshake takes so long at most.
@@ -136,6 +137,34 @@ pub(crate) fn serve<S: Answering + Sync>(listener: TcpListener, door: Door<S>, t
             };
         };
         accept(&listener, door.limits.connections_max, &ends.leaving, each).await;
+    });
+}
+
+/// The same of a simulated port.
+pub(crate) fn serve_simulated<S: Answering + Sync>(
+    mut incoming: Box<dyn edge::Port>,
+    door: Door<S>,
+    tasks: &TaskTracker,
+    ends: &Ends,
+) {
+    let (tracker, ends, door) = (tasks.clone(), ends.clone(), Arc::new(door));
+    tasks.spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                accepted = incoming.accept() => accepted,
+                () = ends.leaving.cancelled() => return,
+            };
+            let Ok(wire) = accepted else { return };
+            let (door, ends) = (door.clone(), ends.clone());
+            tracker.spawn(async move {
+                tokio::select! {
+                    served = speak(wire, None, &door, &ends.leaving) => if let Err(error) = served {
+                        tracing::debug!(%error, "a connection ended");
+                    },
+                    () = ends.cancel.cancelled() => {}
+                }
+            });
+        }
     });
 }
 

@@ -3,15 +3,19 @@
 //! Reads do not fail: an engine that can no longer read what it wrote panics, and the process ends (`rocks::broken`).
 
 pub(crate) mod filling;
-#[cfg(test)]
 pub(crate) mod memory;
 pub(crate) mod rocks;
 pub(crate) mod sealed;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+use crate::edge;
+use crate::lock::Lock;
 
 /// A keyspace of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +50,17 @@ impl Family {
             Family::Gone => "gone",
         }
     }
+}
+
+/// The engine in a directory, made when absent: RocksDB, or a simulation's own. `memory`: see `rocks::Rocks::open`.
+///
+/// # Errors
+/// When the disk fails or the files are damaged.
+pub(crate) fn open(dir: &Path, lock: Option<Lock>, memory: usize) -> Result<Arc<dyn Engine>, Broken> {
+    Ok(match edge::world() {
+        None => Arc::new(rocks::Rocks::open(dir, lock, memory)?),
+        Some(world) => Arc::new(memory::Memory::open(dir, Some(world.drive(dir)))?),
+    })
 }
 
 /// Changes that take effect together or not at all, in order.

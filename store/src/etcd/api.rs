@@ -21,13 +21,14 @@ use tonic::service::Routes;
 use tower::Service;
 
 use crate::Store;
+use crate::edge::Port;
 use crate::etcd::arriving::{Arriving, Room};
 use crate::etcd::budget::Budget;
 use crate::etcd::calls::Calls;
 use crate::etcd::http::{Http, Part};
 use crate::etcd::watch::Watching;
 use crate::etcd::{Front, OVERHEAD_BYTES, Options, routes};
-use crate::listener::{Arrived, Door, Limits, serve};
+use crate::listener::{Arrived, Door, Limits, serve, serve_simulated};
 
 /// Calls with many requests: each message is taken off as it comes.
 const STREAMS: [&str; 2] = ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Lease/LeaseKeepAlive"];
@@ -81,6 +82,15 @@ impl Api {
 
     /// Serves on a listener until the store shuts down.
     pub fn serve(&self, listener: TcpListener, tls: Option<TlsAcceptor>, what: Serves) {
+        serve(listener, self.door(tls, what), self.store.tasks(), self.store.ends());
+    }
+
+    /// Serves on a simulated port until the store shuts down.
+    pub fn serve_simulated(&self, incoming: Box<dyn Port>) {
+        serve_simulated(incoming, self.door(None, Serves::All), self.store.tasks(), self.store.ends());
+    }
+
+    fn door(&self, tls: Option<TlsAcceptor>, what: Serves) -> Door<Clients> {
         let part = if what == Serves::Metrics { Part::Metrics } else { Part::All { secure: tls.is_some() } };
         let service = Clients {
             routes: matches!(what, Serves::All | Serves::Grpc).then(|| self.routes.clone()),
@@ -88,15 +98,14 @@ impl Api {
             calls: self.store.calls().clone(),
             arriving: self.arriving.clone(),
         };
-        let door = Door {
+        Door {
             tls,
             names: self.names,
             http1: what != Serves::Grpc,
             limits: self.limits,
             lanes: Some(self.store.lanes().clone()),
             service,
-        };
-        serve(listener, door, self.store.tasks(), self.store.ends());
+        }
     }
 }
 

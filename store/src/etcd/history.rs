@@ -73,7 +73,7 @@ impl History {
         self.front.store.barrier().await.map_err(status)?;
         let seen = self.front.read(credentials, |auth, caller| may(auth, caller, Access::Read, &key, &end)).await?;
         let view = self.front.store.view();
-        let made = tokio::task::spawn_blocking(move || make(&view, (&key, &end)));
+        let made = crate::edge::blocking(move || make(&view, (&key, &end)));
         let made = made.await.map_err(|error| status(Error::Stopped(error.to_string())))?;
         self.front.unchanged(seen)?;
         made

@@ -71,7 +71,7 @@ impl Kv {
             Large::new(view, &request, header)?
         } else {
             // Reads everything once: off the runtime's threads.
-            let measured = tokio::task::spawn_blocking(move || Large::new(view, &request, header));
+            let measured = crate::edge::blocking(move || Large::new(view, &request, header));
             measured.await.map_err(|error| Status::internal(error.to_string()))??
         };
         let mut response = Response::new(pb::RangeResponse::default());
@@ -100,9 +100,9 @@ impl Kv {
             return Ok(Response::new(answer));
         }
         let (measured, wanted) = (view.clone(), request.clone());
-        let bytes = tokio::task::spawn_blocking(move || measured.bytes(&wanted.key, &wanted.range_end));
+        let bytes = crate::edge::blocking(move || measured.bytes(&wanted.key, &wanted.range_end));
         let held = self.front.budget.hold(bytes.await.map_err(|error| Status::internal(error.to_string()))?).await?;
-        let answered = tokio::task::spawn_blocking(move || {
+        let answered = crate::edge::blocking(move || {
             let answer = crate::machine::range::answer(&request, view.range(&request.key, &request.range_end));
             let answer = pb::RangeResponse { header, ..answer };
             match held.filter(|_| handed) {

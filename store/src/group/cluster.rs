@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -150,7 +149,7 @@ impl Group {
         let mut node = addition.node.clone().unwrap_or_default();
         let urls = parse_all(&node.peer_urls).map_err(|_| invalid(strict::BAD_URLS))?;
         node.peer_urls = urls.iter().map(ToString::to_string).collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = crate::edge::since_epoch();
         let id = announced_id(&urls, now.as_nanos());
         let most = usize::try_from(addition.learners_max).unwrap_or(usize::MAX);
         strict::may_add(&self.seen(), self.id, id, &node, most).map_err(invalid)?;

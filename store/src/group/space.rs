@@ -13,6 +13,7 @@ use proto::command::refusal::Reason;
 use proto::command::{Outcome, Refusal, outcome::Response};
 use proto::etcdserverpb as pb;
 
+use crate::edge;
 use crate::group::Group;
 
 /// Bytes that stay free for what no refusal stops: segments of the log, flushes, compactions, snapshots.
@@ -54,8 +55,12 @@ impl Space {
     }
 
     fn look(&self) {
-        let free = match statvfs(&self.dir) {
-            Ok(disk) => disk.blocks_available().saturating_mul(disk.fragment_size()),
+        let free = match edge::world() {
+            Some(world) => Ok(world.drive(&self.dir).free()),
+            None => statvfs(&self.dir).map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size())),
+        };
+        let free = match free {
+            Ok(free) => free,
             Err(error) => {
                 tracing::warn!(dir = %self.dir.display(), %error, "cannot tell how full the disk is");
                 return;

@@ -25,22 +25,24 @@ pub(super) struct Spare<D: Disk> {
     /// Whether records are sealed.
     sealed: bool,
     state: State,
+    /// One is made ahead, on a thread of its own.
+    ahead: bool,
 }
 
 impl<D: Disk> Spare<D> {
     /// What an earlier run left may be half made and is removed.
-    pub(super) fn open(disk: Arc<D>, segment_bytes: u64, sealed: bool) -> Result<Self, Error> {
+    pub(super) fn open(disk: Arc<D>, segment_bytes: u64, sealed: bool, ahead: bool) -> Result<Self, Error> {
         let clean = || match disk.list()?.iter().any(|name| name == NAME) {
             true => disk.remove(NAME),
             false => Ok(()),
         };
         clean().map_err(|source| Error::Io { path: disk.describe(NAME), source })?;
-        Ok(Spare { disk, segment_bytes, sealed, state: State::None })
+        Ok(Spare { disk, segment_bytes, sealed, state: State::None, ahead })
     }
 
     /// Begins to make one, unless there is one.
     pub(super) fn prepare(&mut self) {
-        if matches!(self.state, State::None) {
+        if self.ahead && matches!(self.state, State::None) {
             let (disk, bytes) = (self.disk.clone(), self.segment_bytes);
             let thread = std::thread::Builder::new().name("log-spare".to_owned());
             // Without a thread the segment is made when it is due.

@@ -2,6 +2,7 @@
 
 mod any;
 mod faulty;
+mod powerless;
 
 use std::collections::BTreeMap;
 use std::path::Path;

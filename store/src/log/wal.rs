@@ -7,8 +7,11 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 use crate::durations::Durations;
+use crate::edge::drive::Drive;
 use crate::log::Error;
 use crate::log::disk::Disk;
 use crate::log::entries::Row;
@@ -27,6 +30,12 @@ pub type Durable = Box<dyn FnOnce(Result<(), Error>) + Send>;
 const QUEUE_MAX: usize = 4096;
 /// Records that nobody waits for are written once there are so many.
 const HELD_MAX: usize = 64;
+
+/// Where appends wait for the writer.
+enum Queue {
+    Thread(SyncSender<Job>),
+    Task(UnboundedSender<Job>),
+}
 
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +59,13 @@ pub struct Log {
     reader: Reader,
     /// Why the writer failed; set once.
     failed: Arc<OnceLock<String>>,
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Queue>,
     /// Held while a call takes effect and is queued: memory and disk see the same order. What nobody waits for goes along
     /// with what somebody does: a sync of its own would double those of a client that is alone.
     held: Mutex<Vec<Record>>,
     writer: Option<JoinHandle<()>>,
+    /// The same in a simulation; ends with its owner.
+    _task: JoinSet<()>,
     syncs: Arc<Durations>,
     sealing: Sealing,
 }
@@ -73,26 +84,49 @@ impl Log {
     /// # Errors
     /// As `open`, and when there are records that are not encrypted so.
     pub(crate) fn open_sealed<D: Disk>(disk: D, options: Options, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
-        let sealing = Sealing::new(sealer);
         let smallest = SEGMENT_HEADER_BYTES + (size_of(PAYLOAD_BYTES_MAX) + size_of(0)) as u64;
         assert!(cfg!(test) || options.segment_bytes >= smallest, "a segment must hold the largest record");
-        let disk = Arc::new(disk);
-        let (contents, tail) = recovery::recover(&*disk, options.resident_bytes, &sealing)?;
-        let standing = contents.standing();
-        let syncs = Arc::new(Durations::default());
-        let (contents, reader) = (Arc::new(Mutex::new(contents)), reader(disk.clone(), sealing.clone()));
-        let told = Arc::clone(&syncs);
-        let writer = Writer::open(disk, tail, standing, options.segment_bytes, told, sealing.clone())?;
-        let written = contents.clone();
-        let failed = Arc::new(OnceLock::new());
-        let told = failed.clone();
+        let (mut log, writer) = Log::recover(Arc::new(disk), options, Sealing::new(sealer), true)?;
+        let (written, told) = (log.contents.clone(), log.failed.clone());
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("log-writer".to_owned());
         let writer = thread
             .spawn(move || writer.run(&queue, &told, &written))
             .map_err(|source| Error::Io { path: "log-writer thread".to_owned(), source })?;
-        let (held, jobs, writer) = (Mutex::default(), Some(jobs), Some(writer));
-        Ok(Log { contents, reader, failed, jobs, held, writer, syncs, sealing })
+        (log.jobs, log.writer) = (Some(Queue::Thread(jobs)), Some(writer));
+        Ok(log)
+    }
+
+    /// As `open_sealed`, in a simulation: its writer is a task of the runtime's.
+    ///
+    /// # Errors
+    /// As `open_sealed`.
+    pub(crate) fn open_simulated(drive: &Drive, options: Options, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
+        let (mut log, writer) = Log::recover(Arc::new(drive.clone()), options, Sealing::new(sealer), false)?;
+        drive.settle();
+        // No bound: nothing else runs while one task of a simulation does, so a full queue could never empty.
+        let (jobs, queue) = unbounded_channel();
+        log.jobs = Some(Queue::Task(jobs));
+        log._task.spawn(writer.run_simulated(queue, log.failed.clone(), log.contents.clone(), drive.clone()));
+        Ok(log)
+    }
+
+    /// `ahead`: files are made ahead, on a thread.
+    fn recover<D: Disk>(
+        disk: Arc<D>,
+        options: Options,
+        sealing: Sealing,
+        ahead: bool,
+    ) -> Result<(Self, Writer<D>), Error> {
+        let (contents, tail) = recovery::recover(&*disk, options.resident_bytes, &sealing)?;
+        let standing = contents.standing();
+        let syncs = Arc::new(Durations::default());
+        let (contents, reader) = (Arc::new(Mutex::new(contents)), reader(disk.clone(), sealing.clone()));
+        let told = Arc::clone(&syncs);
+        let writer = Writer::open(disk, tail, standing, options.segment_bytes, told, sealing.clone(), ahead)?;
+        let (failed, held, task) = (Arc::default(), Mutex::default(), JoinSet::new());
+        let log = Log { contents, reader, failed, jobs: None, held, writer: None, _task: task, syncs, sealing };
+        Ok((log, writer))
     }
 
     /// How long its syncs to disk take.
@@ -243,7 +277,12 @@ impl Log {
 
     fn send(&self, records: Vec<Record>, durable: Option<Durable>) -> Result<(), Error> {
         let jobs = self.jobs.as_ref().expect("open until dropped");
-        jobs.send(Job { records, durable }).map_err(|_| Error::Failed("its writer has ended".to_owned()))
+        let job = Job { records, durable };
+        let sent = match jobs {
+            Queue::Thread(jobs) => jobs.send(job).is_ok(),
+            Queue::Task(jobs) => jobs.send(job).is_ok(),
+        };
+        if sent { Ok(()) } else { Err(Error::Failed("its writer has ended".to_owned())) }
     }
 }
 

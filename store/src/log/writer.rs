@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::durations::Durations;
+use crate::edge::drive::Drive;
 use crate::log::Error;
 use crate::log::disk::{Disk, DiskFile};
 use crate::log::entries::Place;
@@ -51,6 +53,16 @@ fn settle(contents: &mut Contents, group: &[Job], places: Vec<Place>) {
     }
 }
 
+/// Calls back everyone in a group.
+fn finish(group: Vec<Job>, places: Option<Vec<Place>>, failed: &OnceLock<String>, contents: &Mutex<Contents>) {
+    if let Some(places) = places {
+        settle(&mut contents.lock(), &group, places);
+    }
+    for durable in group.into_iter().filter_map(|job| job.durable) {
+        durable(failed.get().map_or(Ok(()), |why| Err(Error::Failed(why.clone()))));
+    }
+}
+
 impl<D: Disk> Writer<D> {
     /// Goes on at the tail, or begins the first segment.
     pub(super) fn open(
@@ -60,6 +72,7 @@ impl<D: Disk> Writer<D> {
         segment_bytes: u64,
         syncs: Arc<Durations>,
         sealing: Sealing,
+        ahead: bool,
     ) -> Result<Self, Error> {
         let (sequence, end, mut segments, fresh) = match tail {
             None => (1, SEGMENT_HEADER_BYTES, VecDeque::new(), true),
@@ -67,7 +80,7 @@ impl<D: Disk> Writer<D> {
             Some(tail) => (tail.sequence, tail.end, tail.segments, false),
         };
         let name = segment::name(sequence);
-        let mut spare = Spare::open(disk.clone(), segment_bytes, sealing.seals())?;
+        let mut spare = Spare::open(disk.clone(), segment_bytes, sealing.seals(), ahead)?;
         let file = if fresh {
             segments.push_back(Segment::new(sequence));
             spare.take(sequence)?
@@ -86,16 +99,43 @@ impl<D: Disk> Writer<D> {
         while let Ok(first) = jobs.recv() {
             let mut group = vec![first];
             group.extend(jobs.try_iter().take(GROUP_MAX - 1));
-            if failed.get().is_none() {
-                match self.write(&group) {
-                    Ok(places) => settle(&mut contents.lock(), &group, places),
-                    Err(error) => {
-                        failed.get_or_init(|| error.to_string());
-                    }
-                }
+            let places = self.attempt(&group, failed);
+            finish(group, places, failed, contents);
+        }
+    }
+
+    /// The same in a simulation: as a task, on a disk whose syncs take simulated time.
+    pub(super) async fn run_simulated(
+        mut self,
+        mut jobs: UnboundedReceiver<Job>,
+        failed: Arc<OnceLock<String>>,
+        contents: Arc<Mutex<Contents>>,
+        drive: Drive,
+    ) {
+        while let Some(first) = jobs.recv().await {
+            let mut group = vec![first];
+            while group.len() < GROUP_MAX
+                && let Ok(next) = jobs.try_recv()
+            {
+                group.push(next);
             }
-            for durable in group.into_iter().filter_map(|job| job.durable) {
-                durable(failed.get().map_or(Ok(()), |why| Err(Error::Failed(why.clone()))));
+            let places = self.attempt(&group, &failed);
+            tokio::time::sleep(drive.latency()).await;
+            drive.settle();
+            finish(group, places, &failed, &contents);
+        }
+    }
+
+    /// Writes unless a write has failed; answers where the records lie.
+    fn attempt(&mut self, group: &[Job], failed: &OnceLock<String>) -> Option<Vec<Place>> {
+        if failed.get().is_some() {
+            return None;
+        }
+        match self.write(group) {
+            Ok(places) => Some(places),
+            Err(error) => {
+                failed.get_or_init(|| error.to_string());
+                None
             }
         }
     }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::engine::filling::Filling;
-use crate::engine::rocks::{self, Rocks};
 use crate::engine::sealed::Sealed;
-use crate::engine::{Engine, Family};
+use crate::engine::{self, Family, rocks};
 use crate::machine::auth::Auth;
 use crate::machine::lease::Leases;
 use crate::machine::view::View;
@@ -39,8 +38,8 @@ impl Machine {
     /// # Errors
     /// When it is damaged, or of a newer format.
     pub(crate) fn position_in(dir: &Path, sealer: Option<&Arc<Sealer>>) -> Result<Position, Error> {
-        let rocks = Rocks::open(dir, None, rocks::SMALL)?;
-        Ok(Machine::over(Sealed::over(Arc::new(rocks), sealer))?.position())
+        let engine = engine::open(dir, None, rocks::SMALL)?;
+        Ok(Machine::over(Sealed::over(engine, sealer))?.position())
     }
 
     /// Replaces the whole state by a checkpoint, which is moved away from `dir`. A crash leaves the old or the new one.
@@ -76,8 +75,8 @@ impl Machine {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn encrypt(plain: &Path, to: &Path, sealer: &Arc<Sealer>) -> Result<(), Error> {
-        let source = Rocks::open(plain, None, rocks::SMALL)?;
-        let target = Sealed::over(Arc::new(Rocks::open(to, None, rocks::SMALL)?), Some(sealer));
+        let source = engine::open(plain, None, rocks::SMALL)?;
+        let target = Sealed::over(engine::open(to, None, rocks::SMALL)?, Some(sealer));
         let (view, mut filling) = (source.snapshot(), Filling::new(target));
         for family in Family::ALL {
             for (key, value) in view.scan(family, b"", None) {

@@ -38,9 +38,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::Error;
 use crate::api::{Revision, WatchSpec};
-use crate::engine::rocks::Rocks;
 use crate::engine::sealed::Sealed;
-use crate::engine::{Broken, Engine, Family};
+use crate::engine::{self, Broken, Engine, Family};
 use crate::lock::Lock;
 use crate::seal::Sealer;
 use crate::watch::{Past, Ring, Watcher};
@@ -124,8 +123,8 @@ struct Home {
 impl Home {
     /// The engine of a generation.
     fn engine(&self, generation: &Path) -> Result<Arc<dyn Engine>, Broken> {
-        let rocks = Rocks::open(generation, self.lock.clone(), self.memory)?;
-        Ok(Sealed::over(Arc::new(rocks), self.sealer.as_ref()))
+        let engine = engine::open(generation, self.lock.clone(), self.memory)?;
+        Ok(Sealed::over(engine, self.sealer.as_ref()))
     }
 }
 

@@ -102,7 +102,7 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Arc<Checkpoint>) -> io::Result<()> {
         let this = self.clone();
         // Opens a database: off the runtime's threads.
-        let installed = tokio::task::spawn_blocking(move || {
+        let installed = crate::edge::blocking(move || {
             this.machine.install(snapshot.dir()).map_err(io::Error::other)?;
             // What was installed must be what is handed on from now on: a copy of it, by hard links.
             this.checkpoints.take(&this.machine).map(|_| ())
@@ -121,6 +121,6 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let this = self.clone();
         // Flushes memory to disk: off the runtime's threads.
-        tokio::task::spawn_blocking(move || this.checkpoints.take(&this.machine)).await.map_err(io::Error::other)?
+        crate::edge::blocking(move || this.checkpoints.take(&this.machine)).await.map_err(io::Error::other)?
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn push(
     };
     let client = group.peers.client(Some(to), &node.peer_urls, Purpose::Snapshot).map_err(failed)?;
     let vault = checkpoints.vault.clone();
-    let copied = tokio::task::spawn_blocking(move || checkpoints.copy(&machine)).await.map_err(failed)?;
+    let copied = crate::edge::blocking(move || checkpoints.copy(&machine)).await.map_err(failed)?;
     let snapshot = copied.map_err(failed)?;
     tracing::info!(member = node.name, "sending the whole state to a member whose own is wrong");
     transfer::send(client, &now.vote, &snapshot, vault.as_ref()).await.map(|_| ()).map_err(failed)

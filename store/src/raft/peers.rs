@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 
 use crate::api::MemberId;
 use crate::config::{PEER_NAME, Transport, Url, parse_all};
+use crate::edge;
 use crate::raft::tls::client_tls;
 
 /// A message at most: a full batch of entries and room for one entry of the largest size.
@@ -129,7 +130,7 @@ impl Peers {
 }
 
 /// A connection to another member.
-type Wire = Either<TcpStream, TlsStream<TcpStream>>;
+type Wire = Either<Either<TcpStream, TlsStream<TcpStream>>, Box<dyn edge::Wire>>;
 
 /// How members are dialled.
 #[derive(Clone)]
@@ -156,11 +157,14 @@ impl Dial {
     }
 
     async fn one(&self, url: &Url) -> io::Result<Wire> {
+        if let Some(world) = edge::world() {
+            return world.connect(&url.authority).await.map(Either::Right);
+        }
         let stream = TcpStream::connect(&url.authority).await?;
         stream.set_nodelay(true)?;
         let (tls, name) = match self {
             Dial::Members(tls) => (tls, PEER_NAME),
-            Dial::Urls(_) if !url.tls => return Ok(Either::Left(stream)),
+            Dial::Urls(_) if !url.tls => return Ok(Either::Left(Either::Left(stream))),
             Dial::Urls(Some(tls)) => (tls, url.host()),
             Dial::Urls(None) => {
                 let text = format!("{url}: this member has no certificates (`--peer-cert-file`, `--peer-key-file`)");
@@ -168,7 +172,7 @@ impl Dial {
             }
         };
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-        Ok(Either::Right(tls.connect(name, stream).await?))
+        Ok(Either::Left(Either::Right(tls.connect(name, stream).await?)))
     }
 }
 

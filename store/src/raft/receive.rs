@@ -9,12 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use proto::peer::{self, snapshot_answer::Answer, snapshot_part::Part};
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::OwnedMutexGuard;
 use tonic::{Status, Streaming};
 
+use crate::edge::blocking;
 use crate::raft::apply::parse_position;
 use crate::raft::checkpoint::{Checkpoint, Checkpoints};
-use crate::raft::transfer::{AHEAD, PROGRESS, list};
+use crate::raft::transfer::{PROGRESS, list};
 use crate::raft::types::{Meta, Raft, Snapshot};
 use crate::raft::wire::{self, invalid};
 
@@ -84,12 +85,12 @@ impl Transfer {
             (_, true) => {}
             (Some(vault), false) => {
                 let vault = vault.clone();
-                tokio::task::spawn_blocking(move || vault.adopt(&keys)).await.map_err(io::Error::other)??;
+                blocking(move || vault.adopt(&keys)).await.map_err(io::Error::other)??;
             }
             (None, false) => return Err(invalid(SEALED)),
         }
         let (dir, files) = (self.checkpoints.incoming(), manifest.files.clone());
-        let places = tokio::task::spawn_blocking(move || keep(&dir, &files)).await.map_err(io::Error::other)??;
+        let places = blocking(move || keep(&dir, &files)).await.map_err(io::Error::other)??;
         let missing = places.iter().map(|place| manifest.files[*place as usize].clone()).collect();
         let wanted = peer::SnapshotWanted { files: places };
         Ok((Answer::Wanted(wanted), Stage::Wanting { parts, manifest: Box::new(manifest), missing }))
@@ -105,7 +106,7 @@ impl Transfer {
         receive(missing, parts, self.checkpoints.incoming()).await?;
         let incoming = Checkpoint::passing(self.checkpoints.received()?);
         let (checkpoints, plain) = (self.checkpoints.clone(), manifest.keys.is_empty());
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking(move || {
             let held = if plain { checkpoints.encrypted(incoming)? } else { incoming };
             // What the files say counts, not what the manifest says of them.
             checkpoints.position_in(held.dir()).map(|position| (Arc::new(held), position))
@@ -153,55 +154,72 @@ async fn receive(
     mut parts: Streaming<peer::SnapshotPart>,
     dir: PathBuf,
 ) -> io::Result<()> {
-    let (queue, mut chunks) = mpsc::channel::<Bytes>(AHEAD);
-    let writer = tokio::task::spawn_blocking(move || {
-        let mut pending = Bytes::new();
-        for file in &files {
-            write(&dir, file, &mut pending, &mut chunks)?;
-        }
-        match (pending.is_empty(), chunks.blocking_recv()) {
-            (true, None) => File::open(&dir)?.sync_all(),
-            _ => Err(invalid("a snapshot is longer than its manifest says")),
-        }
-    });
-    let fed = async {
-        while let Some(part) = next(&mut parts).await? {
-            let Part::Chunk(chunk) = part else { return Err(invalid("a snapshot with two manifests")) };
-            if queue.send(chunk).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    };
-    let fed = fed.await;
-    drop(queue);
-    // The writer knows better what went wrong, unless nothing more came.
-    writer.await.map_err(io::Error::other)?.and(fed)
+    let mut files = Files { dir, next: files.into_iter(), open: None };
+    while let Some(part) = next(&mut parts).await? {
+        let Part::Chunk(chunk) = part else { return Err(invalid("a snapshot with two manifests")) };
+        files = blocking(move || files.take(chunk)).await.map_err(io::Error::other)??;
+    }
+    blocking(move || files.end()).await.map_err(io::Error::other)?
 }
 
-fn write(
-    dir: &Path,
-    wanted: &peer::SnapshotFile,
-    pending: &mut Bytes,
-    chunks: &mut mpsc::Receiver<Bytes>,
-) -> io::Result<()> {
-    let mut file = File::create(dir.join(&wanted.name))?;
-    let (mut left, mut crc32c) = (wanted.size, 0);
-    while left > 0 {
-        if pending.is_empty() {
-            let next = chunks.blocking_recv();
-            *pending = next.ok_or_else(|| invalid(format!("a snapshot ends within {}", wanted.name)))?;
+/// The files of a snapshot as their bytes come in, one behind the other.
+struct Files {
+    dir: PathBuf,
+    next: std::vec::IntoIter<peer::SnapshotFile>,
+    open: Option<Filling>,
+}
+
+struct Filling {
+    file: File,
+    wanted: peer::SnapshotFile,
+    left: u64,
+    crc32c: u32,
+}
+
+impl Files {
+    /// Writes what came.
+    fn take(mut self, mut chunk: Bytes) -> io::Result<Self> {
+        while !chunk.is_empty() {
+            self.open()?;
+            let Some(open) = &mut self.open else {
+                return Err(invalid("a snapshot is longer than its manifest says"));
+            };
+            let bytes = chunk.split_to(chunk.len().min(usize::try_from(open.left).unwrap_or(usize::MAX)));
+            open.crc32c = crc32c::crc32c_append(open.crc32c, &bytes);
+            open.file.write_all(&bytes)?;
+            open.left -= bytes.len() as u64;
         }
-        let take = pending.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let bytes = pending.split_to(take);
-        crc32c = crc32c::crc32c_append(crc32c, &bytes);
-        file.write_all(&bytes)?;
-        left -= take as u64;
+        self.open().map(|()| self)
     }
-    if crc32c != wanted.crc32c {
-        return Err(invalid(format!("{} of a snapshot was damaged on its way", wanted.name)));
+
+    /// Ends the file that is full, and begins the next one that has bytes.
+    fn open(&mut self) -> io::Result<()> {
+        loop {
+            match self.open.take() {
+                Some(open) if open.left > 0 => {
+                    self.open = Some(open);
+                    return Ok(());
+                }
+                Some(full) if full.crc32c != full.wanted.crc32c => {
+                    return Err(invalid(format!("{} of a snapshot was damaged on its way", full.wanted.name)));
+                }
+                Some(full) => full.file.sync_all()?,
+                None => {}
+            }
+            let Some(wanted) = self.next.next() else { return Ok(()) };
+            let file = File::create(self.dir.join(&wanted.name))?;
+            self.open = Some(Filling { file, left: wanted.size, wanted, crc32c: 0 });
+        }
     }
-    file.sync_all()
+
+    /// Nothing more comes.
+    fn end(mut self) -> io::Result<()> {
+        self.open()?;
+        match self.open {
+            Some(open) => Err(invalid(format!("a snapshot ends within {}", open.wanted.name))),
+            None => File::open(&self.dir)?.sync_all(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use crate::edge::blocking;
 use crate::raft::peers::Client;
 use crate::raft::types::{Snapshot, Vote};
 use crate::raft::wire::{self, invalid};
@@ -36,7 +37,7 @@ pub(crate) async fn send(
 ) -> io::Result<Vote> {
     let held = snapshot.snapshot.clone();
     let dir = held.dir().to_owned();
-    let files = tokio::task::spawn_blocking(move || list(&dir)).await.map_err(io::Error::other)??;
+    let files = blocking(move || list(&dir)).await.map_err(io::Error::other)??;
     let manifest = peer::SnapshotManifest {
         vote: Some(wire::vote(vote)),
         last_log_id: snapshot.meta.last_log_id.as_ref().map(wire::log_id),
@@ -52,19 +53,19 @@ pub(crate) async fn send(
     let wanted: Vec<_> = wanted.files.iter().filter_map(|place| files.get(*place as usize).cloned()).collect();
     tracing::info!(files = files.len(), wanted = wanted.len(), "sending a snapshot");
     for file in wanted {
-        let (held, queue) = (held.clone(), queue.clone());
         let path = held.dir().join(&file.name);
-        let (chunks, mut read_ahead) = mpsc::channel(1);
-        let reading = tokio::task::spawn_blocking(move || {
-            let _held = held;
-            read(&path, &chunks)
-        });
-        while let Some(chunk) = read_ahead.recv().await {
-            let part = peer::SnapshotPart { part: Some(Part::Chunk(chunk)) };
+        let mut open = blocking(move || File::open(path)).await.map_err(io::Error::other)??;
+        loop {
+            let read = blocking(move || chunk(&mut open).map(|read| (open, read)));
+            let read = read.await.map_err(io::Error::other)??;
+            open = read.0;
+            if read.1.is_empty() {
+                break;
+            }
+            let part = peer::SnapshotPart { part: Some(Part::Chunk(read.1)) };
             let sent = tokio::time::timeout(PROGRESS, queue.send(part)).await;
             sent.map_err(io::Error::other)?.map_err(|_| invalid("the receiver of a snapshot has gone"))?;
         }
-        reading.await.map_err(io::Error::other)??;
     }
     drop(queue);
     match answer(&mut answers).await? {
@@ -104,18 +105,10 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<peer::SnapshotFile>> {
     Ok(files)
 }
 
-fn read(path: &Path, chunks: &mpsc::Sender<Bytes>) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    loop {
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let read = file.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(());
-        }
-        chunk.truncate(read);
-        if chunks.blocking_send(Bytes::from(chunk)).is_err() {
-            // Whoever sent them gave up, and says why.
-            return Ok(());
-        }
-    }
+/// The next bytes of a file; none at its end.
+fn chunk(file: &mut File) -> io::Result<Bytes> {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let read = file.read(&mut chunk)?;
+    chunk.truncate(read);
+    Ok(chunk.into())
 }

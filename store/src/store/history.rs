@@ -45,7 +45,7 @@ pub(super) async fn tend(machine: Machine, retention: Retention, dir: PathBuf, c
             () = cancel.cancelled() => return,
         }
         let (kept, dir) = (machine.clone(), dir.clone());
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = crate::edge::blocking(move || {
             if seconds > 0 {
                 kept.keep(seconds, bytes(&dir, retention.bytes_max));
             }
@@ -54,7 +54,7 @@ pub(super) async fn tend(machine: Machine, retention: Retention, dir: PathBuf, c
         let mut more = true;
         while more && !cancel.is_cancelled() {
             let step = machine.clone();
-            let done = tokio::task::spawn_blocking(move || step.scrub(SCRUB_STEP)).await;
+            let done = crate::edge::blocking(move || step.scrub(SCRUB_STEP)).await;
             more = matches!(done, Ok(Ok(true)));
             if let Ok(Err(error)) = done {
                 tracing::error!(%error, "compacted history cannot be removed");

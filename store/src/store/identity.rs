@@ -85,7 +85,7 @@ pub(crate) fn save(dir: &Path, identity: &Identity) -> Result<(), Error> {
 /// When the system has no randomness.
 pub(crate) fn random() -> Result<u64, Error> {
     let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Stopped("the system gives no random numbers".to_owned()))?;
+    crate::edge::fill(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes).max(1))
 }
 

@@ -17,7 +17,7 @@ pub(crate) use identity::random;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
@@ -35,6 +35,7 @@ use crate::api::{Epoch, Figures, Leadership, Member, MemberId, Revision, StateHa
 use crate::backup::{BackupError, Manifest};
 use crate::config::Config;
 use crate::durations::Durations;
+use crate::edge;
 use crate::group::Group;
 use crate::group::cluster::Changed;
 use crate::group::datagrams::Datagrams;
@@ -357,7 +358,7 @@ impl Store {
     pub async fn hash(&self, revision: Revision) -> Result<StateHash, Error> {
         let machine = self.inner.machine.clone();
         // Reads everything there is: off the runtime's threads.
-        let hashed = tokio::task::spawn_blocking(move || match revision {
+        let hashed = edge::blocking(move || match revision {
             ..0 => Ok(hash::of_nothing(revision, machine.view().header().compacted)),
             _ => machine.view_at(revision).map(|view| view.hash()),
         });
@@ -419,7 +420,7 @@ impl Store {
         self.inner.tasks.wait().await;
         let machine = self.inner.machine.clone();
         // Best effort: what is not flushed is replayed from the log.
-        let _ = tokio::task::spawn_blocking(move || machine.flush()).await;
+        let _ = edge::blocking(move || machine.flush()).await;
     }
 
     /// Runs a task that ends with the store, and is waited for at its end.
@@ -446,8 +447,7 @@ impl Store {
 
     async fn commit(&self, mut command: Command) -> Result<Response, Error> {
         let grows = command.request.as_ref().is_some_and(grows);
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        command.time_ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        command.time_ms = i64::try_from(edge::since_epoch().as_millis()).unwrap_or(i64::MAX);
         let weight = Weight { grows, alone: reads_the_past(&command) };
         if command.encoded_len() > REQUEST_BYTES_MAX {
             return Err(Error::Invalid("etcdserver: request is too large".to_owned()));

@@ -22,6 +22,7 @@ use crate::Error;
 use crate::api::{Leadership, MemberId};
 use crate::config::{Bootstrap, Config, Transport, Url};
 use crate::durations::Durations;
+use crate::edge;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::queue::{READERS, WRITERS};
@@ -29,7 +30,7 @@ use crate::group::quota::Quota;
 use crate::group::space::Space;
 use crate::group::{Group, leadership, members, parse_failure};
 use crate::lanes::Lanes;
-use crate::listener::{Door, Ends, Limits, serve};
+use crate::listener::{Door, Ends, Limits, serve, serve_simulated};
 use crate::lock::Lock;
 use crate::log::disk::Folder;
 use crate::log::{Log, Options};
@@ -43,6 +44,7 @@ use crate::raft::service::Service;
 use crate::raft::tls::server_tls;
 use crate::raft::trim;
 use crate::raft::types::Raft;
+use crate::seal::Sealer;
 use crate::seal::vault::Vault;
 use crate::store::identity::{self, Identity};
 use crate::store::rotation::{Keys, Rotation};
@@ -52,6 +54,8 @@ use crate::store::{founding, history};
 
 /// Connections of other members at most: each has a handful.
 const CONNECTIONS_MAX: usize = 256;
+/// In a simulation segments are small, and few entries are held in memory: a short run meets what a long one does.
+const SIMULATED: Options = Options { segment_bytes: 64 << 10, resident_bytes: 16 << 10 };
 /// Between attempts to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -70,6 +74,14 @@ pub(super) fn stopped(error: impl std::fmt::Display) -> Error {
     Error::Stopped(format!("{why}{told}"))
 }
 
+fn open_log(config: &Config, lock: &Lock, sealer: Option<Arc<Sealer>>) -> Result<Log, Error> {
+    if let Some(world) = edge::world() {
+        return Log::open_simulated(&world.drive(&config.data_dir), SIMULATED, sealer).map_err(stopped);
+    }
+    let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
+    Log::open_sealed(folder, Options::default(), sealer).map_err(stopped)
+}
+
 fn advised(error: Error) -> Error {
     if let Error::Stopped(why) = error { stopped(why) } else { error }
 }
@@ -82,8 +94,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let peers = Arc::new(Peers::new(&config.transport, cluster.clone()).map_err(stopped)?);
     let identity = founding::identity(&config, &peers).await?;
     let id = identity.member_id;
-    let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
-    let log = Log::open_sealed(folder, Options::default(), sealer.clone()).map_err(stopped)?;
+    let log = open_log(&config, &lock, sealer.clone())?;
     let syncs = log.syncs();
     let state = config.data_dir.join("state");
     let machine = Machine::open_sealed(&state, Some(lock), config.memory_bytes, sealer).map_err(advised)?;
@@ -387,12 +398,18 @@ async fn listen(
             let text = format!("cannot listen on TLS for {url}: KeyFile and CertFile are not presented");
             return Err(Error::Invalid(text));
         }
-        let listener = TcpListener::bind(&url.authority).await.map_err(|error| stopped(format!("{url}: {error}")))?;
+        let failed = |error| stopped(format!("{url}: {error}"));
         let (tls, service) = (tls.clone().filter(|_| url.tls), routes.clone());
         let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
         let door = Door { tls, names: false, http1: false, limits, lanes: None, service };
         // Members are served until the very end.
-        serve(listener, door, tasks, &Ends { leaving: cancel.clone(), cancel: cancel.clone() });
+        let ends = Ends { leaving: cancel.clone(), cancel: cancel.clone() };
+        match edge::world() {
+            None => serve(TcpListener::bind(&url.authority).await.map_err(failed)?, door, tasks, &ends),
+            Some(world) => {
+                serve_simulated(world.listen(&url.authority).await.map_err(failed)?, door, tasks, &ends);
+            }
+        }
     }
     Ok(())
 }

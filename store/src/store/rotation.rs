@@ -46,7 +46,7 @@ enum Older {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    crate::edge::blocking(work).await.map_err(io::Error::other)?
 }
 
 impl Rotation {

@@ -62,7 +62,7 @@ impl Store {
     pub(crate) async fn scrubbed(&self) -> Result<(), Error> {
         loop {
             let step = self.inner.machine.clone();
-            let more = tokio::task::spawn_blocking(move || step.scrub(SCRUB_STEP)).await;
+            let more = crate::edge::blocking(move || step.scrub(SCRUB_STEP)).await;
             if !more.map_err(|error| Error::Stopped(error.to_string()))?? {
                 return Ok(());
             }
@@ -131,7 +131,7 @@ impl Store {
         loop {
             tick.tick().await;
             let machine = self.inner.machine.clone();
-            let Ok(size) = tokio::task::spawn_blocking(move || machine.size_for_clients()).await else { return };
+            let Ok(size) = crate::edge::blocking(move || machine.size_for_clients()).await else { return };
             let own = self.own_alarm(AlarmAction::Deactivate);
             let is_own = |held: &pb::AlarmMember| held.member_id == own.member_id && held.alarm == own.alarm;
             let (raised, compacted) = (self.view().header().alarms.iter().any(is_own), self.view().header().compacted);
@@ -161,7 +161,7 @@ impl Store {
         let Ok(permit) = self.inner.tidying.clone().try_acquire_owned() else { return };
         let machine = self.inner.machine.clone();
         self.track(async move {
-            let _ = tokio::task::spawn_blocking(move || {
+            let _ = crate::edge::blocking(move || {
                 machine.tidy();
                 drop(permit);
             })
