@@ -433,7 +433,11 @@ pub struct Seat {
     pub voter: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct MembersRequest {}
+pub struct MembersRequest {
+    /// A member that has just started; 0: nobody in particular.
+    #[prost(uint64, tag = "1")]
+    pub asks: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct MembersResponse {
     /// 0: it belongs to no group yet.
@@ -441,6 +445,9 @@ pub struct MembersResponse {
     pub cluster_id: u64,
     #[prost(map = "uint64, message", tag = "2")]
     pub nodes: ::std::collections::HashMap<u64, Node>,
+    /// The last entry that whoever asks is known to have had; absent where this member does not lead, or knows nothing.
+    #[prost(message, optional, tag = "3")]
+    pub held: ::core::option::Option<LogId>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Datagram {

@@ -128,6 +128,11 @@ impl Group {
         now.membership_config.nodes().map(seat).collect()
     }
 
+    /// The last entry that a member is known to have on its disk, where this one leads.
+    pub(crate) fn held_by(&self, member: MemberId) -> Option<crate::raft::types::LogId> {
+        *self.raft.metrics().borrow_watched().replication.as_ref()?.get(&member)?
+    }
+
     /// What etcd's checks go by, on the leader.
     fn seen(&self) -> Vec<Seat> {
         let now = self.raft.metrics().borrow_watched().clone();

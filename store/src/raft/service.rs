@@ -151,10 +151,11 @@ impl Peer for Service {
         }))
     }
 
-    async fn members(&self, _: Request<peer::MembersRequest>) -> Result<Response<peer::MembersResponse>, Status> {
+    async fn members(&self, request: Request<peer::MembersRequest>) -> Result<Response<peer::MembersResponse>, Status> {
         let cluster_id = self.group.peers.cluster.get().copied().unwrap_or(0);
         let nodes = self.group.nodes().await.into_iter().collect();
-        Ok(Response::new(peer::MembersResponse { cluster_id, nodes }))
+        let held = self.group.held_by(request.into_inner().asks).map(|id| wire::log_id(&id));
+        Ok(Response::new(peer::MembersResponse { cluster_id, nodes, held }))
     }
 
     async fn room(&self, _: Request<peer::RoomRequest>) -> Result<Response<peer::RoomResponse>, Status> {

@@ -154,7 +154,7 @@ async fn ask(peers: &Peers, urls: &[Url], within: Duration) -> Result<peer::Memb
     for url in urls {
         let client = peers.client(None, &[url.to_string()], Purpose::Call);
         let mut client = client.map_err(|error| error.to_string())?;
-        match tokio::time::timeout(within, client.members(peer::MembersRequest {})).await {
+        match tokio::time::timeout(within, client.members(peer::MembersRequest { asks: 0 })).await {
             Ok(Ok(answer)) if answer.get_ref().cluster_id != 0 => return Ok(answer.into_inner()),
             Ok(Ok(_)) => {}
             Ok(Err(status)) => why = format!("{url}: {}", status.message()),

@@ -5,6 +5,7 @@ mod founding;
 mod history;
 mod identity;
 mod open;
+mod returning;
 mod rotation;
 mod serving;
 mod survivor;

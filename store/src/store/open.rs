@@ -47,6 +47,7 @@ use crate::raft::types::Raft;
 use crate::seal::Sealer;
 use crate::seal::vault::Vault;
 use crate::store::identity::{self, Identity};
+use crate::store::returning;
 use crate::store::rotation::{Keys, Rotation};
 use crate::store::survivor;
 use crate::store::{Inner, Store};
@@ -101,6 +102,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let checkpoints = Checkpoints::open(config.data_dir.join("snapshots"), vault.clone()).map_err(stopped)?;
     let checkpoints = Arc::new(checkpoints);
     adopt(&config, &identity, &machine)?;
+    returning::ensure_whole(&config, id, &log, &machine, &peers).await?;
     let identity = if config.force_new { survivor::alone(&config, identity, &log, &machine).await? } else { identity };
     if let Some(known) = identity.cluster_id {
         let _ = cluster.set(known);

@@ -1,12 +1,13 @@
 //! Changes of the membership that somebody dies in the middle of, and members that are gone for good.
 
+use std::path::Path;
 use std::time::Duration;
 
 use store::api::Member as Described;
 use store::config::Bootstrap;
 use store::{Error, Store};
 
-use crate::cluster::{PATIENCE, Place, leadership, open, place, voters, wrote};
+use crate::cluster::{PATIENCE, Place, caught_up, leadership, open, place, voters, wrote};
 use crate::crash::{Member, down};
 use crate::gate::gated;
 
@@ -127,6 +128,44 @@ async fn a_joiner_that_died_before_it_had_caught_up_blocks_nobody() {
     let id = members[0].store.members().iter().find(|member| member.name == "d").expect("a learner").id;
     members[2].store.member_remove(id).await.expect("it goes");
     sees(&members[0].store, |seen| seen.len() == 4).await;
+    close(members).await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("read") {
+        let entry = entry.expect("read");
+        let at = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &at);
+        } else {
+            std::fs::copy(entry.path(), at).expect("copied");
+        }
+    }
+}
+
+/// From a backup of its disk, or a machine that was set back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_has_forgotten_what_it_had_does_not_come_back() {
+    let (places, mut members) = three().await;
+    let (at, leading) = leader(&mut members).await;
+    let following: Vec<&Place> =
+        places.iter().enumerate().filter(|(of, _)| *of != at).map(|(_, place)| place).collect();
+    let (place, member) = (following[0], members.remove(0));
+    wrote(&leading.store, "k", "1", "written").await;
+    down(member).await;
+    let aside = tempfile::tempdir().expect("a directory");
+    copy(&place.config.data_dir, &aside.path().join("old"));
+    let member = Member::start(place).await;
+    wrote(&leading.store, "k", "2", "written").await;
+    caught_up(&member.store).await;
+    down(member).await;
+    std::fs::remove_dir_all(&place.config.data_dir).expect("removed");
+    copy(&aside.path().join("old"), &place.config.data_dir);
+    let why = Store::open(place.config.clone()).await.err().expect("refused").to_string();
+    assert!(why.contains("older than what this member had"), "{why}");
+    members.push(leading);
+    wrote(&members[0].store, "k", "3", "the others go on").await;
     close(members).await;
 }
 

@@ -17,6 +17,7 @@ use super::{Diary, awaited, kill, start};
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
 use crate::world::cluster::Cluster;
+use crate::world::network::run;
 use crate::world::store::data_dir;
 
 /// A member that may not come back has ended after this time.
@@ -33,6 +34,8 @@ pub(in crate::scenario) enum Damage {
     State,
     /// Everything is gone.
     Wiped,
+    /// Everything is as it was some time ago.
+    OldCopy,
 }
 
 /// Stops a follower, damages what it has, lets it come back, and lets another member take its place once it was refused.
@@ -49,6 +52,14 @@ pub(super) async fn done(
         cluster.of_role("server").map(|server| server.name.clone()).filter(|name| name != lead).collect();
     let name = &followers[usize::try_from(seed.below(followers.len() as u64))?];
     let data = data_dir(Path::new(&cluster.process(name)?.data_dir));
+    let copy = data.with_extension("copy");
+    if damage == Damage::OldCopy {
+        stop(cluster, name, diary).await?;
+        run("cp", &["-a", &data.display().to_string(), &copy.display().to_string()])?;
+        start(cluster, std::slice::from_ref(name), diary)?;
+        diary.note(format!("what {name} has is copied"));
+        tokio::time::sleep(hold).await;
+    }
     stop(cluster, name, diary).await?;
     match damage {
         Damage::Log => diary.note(flip(&data.join("log"), seed)?),
@@ -56,6 +67,11 @@ pub(super) async fn done(
         Damage::Wiped => {
             std::fs::remove_dir_all(&data)?;
             diary.note(format!("everything that {name} had is gone"));
+        }
+        Damage::OldCopy => {
+            std::fs::remove_dir_all(&data)?;
+            std::fs::rename(&copy, &data)?;
+            diary.note(format!("{name} has what it had before"));
         }
     }
     tokio::time::sleep(hold).await;
