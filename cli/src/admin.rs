@@ -121,6 +121,10 @@ pub(crate) async fn status(access: &Access) -> Result<(), Failure> {
         let ready = |ready| if ready { "Ready" } else { "NotReady" }.to_owned();
         table(&["NODE", "STATUS"], status.nodes.into_iter().map(|node| vec![node.name, ready(node.ready)]))?;
     }
+    if let Some(archive) = &status.archive {
+        let archive = serde_json::to_value(archive).map_err(|error| Failure::failed(error.to_string()))?;
+        say(&format!("\n{}", crate::backup::archive_line(&archive)))?;
+    }
     status.alarms.iter().try_for_each(|alarm| say(&format!("\nALARM {alarm}")))
 }
 

@@ -1,14 +1,17 @@
 //! How commands reach the members of a plain store, ours or etcd: through the JSON gateway of any of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Uri};
+use http_body_util::BodyExt;
 use kube::config::AuthInfo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
+use store::moving::User;
+use store::tls::TlsFiles;
 
 use crate::access::{Cluster, JSON};
 use crate::exit::Failure;
@@ -36,6 +39,12 @@ pub(crate) struct Endpoints {
     password_file: Option<PathBuf>,
 }
 
+fn password(file: &Path) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// The members that can be asked.
 pub(crate) struct Members(Vec<Cluster>);
 
@@ -47,9 +56,7 @@ impl Endpoints {
             self.endpoints.iter().map(|url| self.open(url, token)).collect::<Result<Vec<_>, _>>().map(Members)
         };
         let (Some(user), Some(file)) = (&self.user, &self.password_file) else { return open(None) };
-        let password = std::fs::read_to_string(file);
-        let password = password.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-        let who = json!({ "name": user, "password": password.trim_end_matches(['\r', '\n']) });
+        let who = json!({ "name": user, "password": password(file)? });
         let answer = open(None)?.ask("auth/authenticate", &who).await?;
         let token = HeaderValue::from_str(answer["token"].as_str().unwrap_or_default());
         let mut token = token.map_err(|_| Failure::failed("the token that came cannot be sent"))?;
@@ -62,6 +69,24 @@ impl Endpoints {
         let Ok(member) = self.open(&url, None) else { return false };
         let asked = member.ask(Method::POST, "/v3/maintenance/status", JSON, b"{}".to_vec()).await;
         !asked.is_err_and(|failure| failure.is_unreachable())
+    }
+
+    /// The same for calls of gRPC.
+    ///
+    /// # Errors
+    /// When the password cannot be read.
+    pub(crate) fn access(&self) -> Result<store::moving::Access, Failure> {
+        let user = match (&self.user, &self.password_file) {
+            (Some(name), Some(file)) => Some(User { name: name.clone(), password: password(file)? }),
+            _ => None,
+        };
+        let endpoints: Vec<String> =
+            self.endpoints.iter().map(|url| url.to_string().trim_end_matches('/').to_owned()).collect();
+        let shown = self.cert.clone().zip(self.key.clone());
+        let secure = endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
+        let wanted = secure || self.cacert.is_some() || shown.is_some();
+        let tls = wanted.then(|| TlsFiles { trusted_ca: self.cacert.clone(), client: shown, ..TlsFiles::default() });
+        Ok(store::moving::Access { endpoints, tls, user })
     }
 
     fn open(&self, url: &Uri, token: Option<&HeaderValue>) -> Result<Cluster, Failure> {
@@ -95,6 +120,25 @@ impl Members {
             match member.ask(Method::POST, &format!("/v3/{call}"), JSON, body).await {
                 Err(failure) if failure.is_unreachable() => last = failure,
                 answered => return answered,
+            }
+        }
+        Err(last)
+    }
+
+    /// The same for a text that a path names.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let mut last = Failure::usage("--endpoints names nobody");
+        for member in &self.0 {
+            match member.send(Method::GET, path, "text/plain", JSON, Vec::new()).await {
+                Err(failure) if failure.is_unreachable() => last = failure,
+                Err(failure) => return Err(failure),
+                Ok(body) => {
+                    let bytes = body.collect().await.map_err(|error| Failure::failed(error.to_string()))?.to_bytes();
+                    return Ok(String::from_utf8_lossy(&bytes).into_owned());
+                }
             }
         }
         Err(last)

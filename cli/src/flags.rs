@@ -7,8 +7,10 @@ use control::controllers::{Enabled, Failover};
 use control::registry::allocation::Ranges;
 use node::config::Engine;
 use serde::Deserialize;
+use store::archive::Rules;
 use store::config::KeySource;
 
+use crate::archive_settings::ArchiveSettings;
 use crate::exit::Failure;
 
 /// What a machine does.
@@ -88,6 +90,22 @@ pub(crate) struct ServerFlags {
     /// Passphrases instead, one a line
     #[arg(long, env = "RAFTSMAN_ENCRYPTION_PASSPHRASE_FILE", value_name = "FILE")]
     encryption_passphrase_file: Option<PathBuf>,
+    /// The leader archives all that is committed there: a directory that all servers reach, or s3://BUCKET/PREFIX; the same
+    /// on all servers. `raftsman backup restore` makes any second of it a cluster again
+    #[arg(long, env = "RAFTSMAN_ARCHIVE_TO", value_name = "PLACE")]
+    archive_to: Option<String>,
+    /// Between two full copies in the archive [default: 24h]
+    #[arg(long, env = "RAFTSMAN_ARCHIVE_EVERY", value_name = "TIME")]
+    archive_every: Option<String>,
+    /// Every moment of the last so many hours can be restored [default: 48]
+    #[arg(long, env = "RAFTSMAN_ARCHIVE_KEEP_HOURS", value_name = "HOURS")]
+    archive_keep_hours: Option<u32>,
+    /// The last full copy of each of so many days stays [default: 7]
+    #[arg(long, env = "RAFTSMAN_ARCHIVE_KEEP_DAYS", value_name = "DAYS")]
+    archive_keep_days: Option<u32>,
+    /// Public keys of age that the archive is encrypted for: it holds the cluster's keys
+    #[arg(long, env = "RAFTSMAN_ARCHIVE_RECIPIENTS", value_name = "KEYS", value_delimiter = ',')]
+    archive_recipients: Option<Vec<String>>,
     /// YAML file with the same settings
     #[arg(long, env = "RAFTSMAN_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -132,6 +150,8 @@ pub(crate) struct Settings {
     pub(crate) peer: SocketAddr,
     pub(crate) peer_advertise: SocketAddr,
     pub(crate) etcd: SocketAddr,
+    /// Where the leader archives to, if it does.
+    pub(crate) archive: Option<ArchiveSettings>,
     /// What Services and pods get addresses from.
     pub(crate) ranges: Ranges,
     /// Which controllers run while this server leads.
@@ -187,7 +207,16 @@ impl ServerFlags {
             encryption_key_file: self.encryption_key_file.or(file.encryption_key_file),
             encryption_passphrase_file: self.encryption_passphrase_file.or(file.encryption_passphrase_file),
         };
+        let archive = self.archive_to.or(file.archive_to).filter(|place| !place.is_empty()).map(|place| {
+            let every = self.archive_every.or(file.archive_every).unwrap_or_else(|| "24h".to_owned());
+            let every = crate::backup::span(&every).map_err(|why| format!("--archive-every: {why}"))?;
+            let hours = self.archive_keep_hours.or(file.archive_keep_hours).unwrap_or(48);
+            let days = self.archive_keep_days.or(file.archive_keep_days).unwrap_or(7);
+            let recipients = self.archive_recipients.or(file.archive_recipients).unwrap_or_default();
+            ArchiveSettings { place, every, rules: Rules { hours, days }, recipients }.sound()
+        });
         Ok(Settings {
+            archive: archive.transpose().map_err(Failure::usage)?,
             encryption: at_rest.source()?,
             ranges,
             controllers: controllers.unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod archive_settings;
 mod backup;
 mod dashboard;
 mod doctor;
@@ -12,7 +13,6 @@ mod flags;
 mod objects;
 mod replace;
 mod resource;
-mod sealed;
 mod serve;
 mod show;
 mod signals;
@@ -64,7 +64,7 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
         arguments: Vec<OsString>,
     },
-    /// Backups: create, verify, restore.
+    /// Backups: create, look at, restore, also to any second of an archive.
     #[command(subcommand)]
     Backup(backup::BackupCommand),
     /// Tokens that let machines join.

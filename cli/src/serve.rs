@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
+use control::cluster::backup::Keys;
 use control::cluster::join::{self, Admitted, NodeIdentity};
 use control::cluster::token::Token;
 use control::pki::files::{Folder, Shared, kubeconfig, write};
@@ -196,6 +197,10 @@ async fn run_until_told(
         failover: settings.failover,
     };
     serve_etcd(settings, &config, store).await?;
+    if let Some(archive) = &settings.archive {
+        let extra = Keys::words(&shared).map_err(failed)?;
+        store.archive(archive.with(extra).map_err(Failure::usage)?).map_err(failed)?;
+    }
     let listening = run::start(&config, store.clone()).await.map_err(failed)?;
     let admin = folder.admin(&shared.authority).map_err(failed)?;
     let path = settings.data_dir.join("admin.kubeconfig");

@@ -76,6 +76,8 @@ pub struct Figures {
     pub size_bytes: u64,
     /// Members of the group.
     pub members: usize,
+    /// How the archive stands, where there is one.
+    pub archive: Option<crate::archive::Standing>,
     /// How long the log's syncs to disk took.
     pub syncs: Arc<crate::durations::Durations>,
 }

@@ -4,6 +4,7 @@
 //! leader, written to the log and served to etcd's clients. It holds bytes under keys and never knows what they mean.
 
 pub mod api;
+pub mod archive;
 pub mod backup;
 pub mod bbolt;
 pub mod config;

@@ -5,12 +5,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use store::archive::Rules;
 use store::config::{Founder, KeySource, Retention, Url};
 use store::etcd::compactor::AutoCompaction;
 
 use super::parse::Given;
 use super::security::{self, Tls};
 use super::urls;
+use crate::archive_settings::ArchiveSettings;
 
 /// An election may wait so long at most, milliseconds.
 const ELECTION_MAX: u64 = 50_000;
@@ -57,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) force_new: bool,
     pub(crate) remove_dead_after: Option<Duration>,
     pub(crate) encryption: Option<KeySource>,
+    pub(crate) archive: Option<ArchiveSettings>,
     pub(crate) streams_max: u32,
     pub(crate) ask_every: Duration,
     pub(crate) answer_within: Duration,
@@ -122,6 +125,7 @@ pub(crate) fn settings(given: &Given) -> Result<Settings, String> {
         txn_ops_max: size(given, "max-txn-ops")?,
         force_new: given.on("force-new-cluster"),
         encryption: encryption(given)?,
+        archive: archive(given)?,
         remove_dead_after: Some(given.time("auto-remove-dead-after")).filter(|after| !after.is_zero()),
         streams_max: u32::try_from(given.count("max-concurrent-streams").clamp(1, STREAMS_MAX)).unwrap_or(u32::MAX),
         ask_every: ask(given, "grpc-keepalive-interval"),
@@ -172,6 +176,19 @@ fn encryption(given: &Given) -> Result<Option<KeySource>, String> {
         }
         (key, passphrase) => Ok(key.map(KeySource::KeyFile).or(passphrase.map(KeySource::PassphraseFile))),
     }
+}
+
+/// Where the leader archives to, if it does.
+fn archive(given: &Given) -> Result<Option<ArchiveSettings>, String> {
+    let small = |flag| u32::try_from(given.count(flag)).map_err(|_| format!("--{flag}: it is too large"));
+    let Some(place) = Some(given.text("archive-to")).filter(|place| !place.is_empty()) else { return Ok(None) };
+    let settings = ArchiveSettings {
+        place: place.to_owned(),
+        every: given.time("archive-every"),
+        rules: Rules { hours: small("archive-keep-hours")?, days: small("archive-keep-days")? },
+        recipients: given.words("archive-recipients"),
+    };
+    settings.sound().map(Some)
 }
 
 fn log_level(given: &Given) -> &'static str {

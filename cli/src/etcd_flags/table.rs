@@ -229,6 +229,22 @@ pub(crate) const TAKEN: &[(&str, &[Flag])] = &[
         ],
     ),
     (
+        "Archive",
+        &[
+            taken(
+                "archive-to",
+                Text,
+                "",
+                "The leader archives all that is committed there: a directory that every member reaches, or s3://BUCKET/PREFIX. \
+                 `raftsman backup restore` makes any second of it a store again.",
+            ),
+            taken("archive-every", Time, "24h0m0s", "Between two full copies in the archive."),
+            taken("archive-keep-hours", Count, "48", "Every moment of the last so many hours can be restored."),
+            taken("archive-keep-days", Count, "7", "The last full copy of each of so many days stays."),
+            taken("archive-recipients", Text, "", "Public keys of age that the archive is encrypted for, with commas."),
+        ],
+    ),
+    (
         "Users",
         &[
             taken(

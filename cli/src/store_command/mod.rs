@@ -105,6 +105,10 @@ async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
         store = Store::open(config) => store.map_err(failed)?,
         () = ends.asked() => return Ok(()),
     };
+    if let Some(archive) = &settings.archive {
+        let extra = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
+        store.archive(archive.with(extra).map_err(Failure::usage)?).map_err(failed)?;
+    }
     let api = store.etcd(options);
     for (listener, tls, serves) in listeners {
         api.serve(listener, tls, serves);

@@ -87,6 +87,20 @@ impl Member {
         drop(self.begin_with(arguments, &[]));
     }
 
+    /// The same, with variables.
+    pub(crate) fn begin_in<S: AsRef<OsStr>>(
+        &mut self,
+        arguments: impl IntoIterator<Item = S>,
+        environment: &[(&str, String)],
+    ) {
+        drop(self.begin_with(arguments, environment));
+    }
+
+    /// Whether there is a process.
+    pub(crate) fn runs(&self) -> bool {
+        self.process.is_some()
+    }
+
     fn begin_with<S: AsRef<OsStr>>(
         &mut self,
         arguments: impl IntoIterator<Item = S>,

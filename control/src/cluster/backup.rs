@@ -50,6 +50,14 @@ impl Keys {
         }
     }
 
+    /// What a backup holds besides the store.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn words(shared: &Shared) -> Result<serde_json::Value, serde_json::Error> {
+        serde_json::to_value(Keys::of(shared))
+    }
+
     /// The cluster's keys.
     pub fn shared(self) -> Shared {
         let authority = Pair { cert_pem: self.authority_cert, key_pem: self.authority_key };

@@ -40,6 +40,9 @@ pub(crate) struct Cluster {
     tasks: TaskTracker,
 }
 
+/// An archive that is further behind than this needs somebody's attention. Units: milliseconds.
+const ARCHIVE_LATE_MS: u64 = 10_000;
+
 /// A server, as `raftsman status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemberStatus {
@@ -79,6 +82,8 @@ pub struct ClusterStatus {
     pub members: Vec<MemberStatus>,
     /// Every node.
     pub nodes: Vec<NodeStatus>,
+    /// How the archive stands, where the servers archive.
+    pub archive: Option<store::archive::Standing>,
     /// What needs somebody's attention, as the asked server sees it.
     pub alarms: Vec<String>,
 }
@@ -166,6 +171,7 @@ impl Cluster {
             revision: self.store.revision(),
             members: members.iter().map(describe).collect(),
             nodes: self.nodes(),
+            archive: self.store.archive_standing(),
             alarms: self.alarms(held.leader.is_some()),
         }
     }
@@ -195,7 +201,11 @@ impl Cluster {
             )
         };
         let corrupt = self.store.differing().into_iter().map(differs);
-        leaderless.into_iter().chain(full).map(str::to_owned).chain(corrupt).collect()
+        let late = self.store.archive_standing().filter(|archive| archive.age_ms >= ARCHIVE_LATE_MS).map(|archive| {
+            let why = archive.failure.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("ARCHIVE: what was written in the last {} s is not archived{why}", archive.age_ms / 1000)
+        });
+        leaderless.into_iter().chain(full).map(str::to_owned).chain(corrupt).chain(late).collect()
     }
 
     /// By name or by id.

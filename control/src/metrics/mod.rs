@@ -192,6 +192,7 @@ fn of_store(store: &Figures, out: &mut String) {
     gauge("raftsman_store_log_index", "Index of the last entry in the log.", store.log_index, out);
     gauge("raftsman_store_revision", "The newest revision here.", store.revision, out);
     gauge("raftsman_store_members", "Members of the group.", store.members, out);
+    store::archive::metrics(store.archive.as_ref(), out);
     let name = "etcd_disk_wal_fsync_duration_seconds";
     head(name, Durations::KIND, "Time that the log's syncs to disk took.", out);
     store.syncs.write(name, "", out);

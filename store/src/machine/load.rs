@@ -11,10 +11,33 @@ use proto::mvccpb::KeyValue;
 
 use crate::Error;
 use crate::engine::filling::Filling;
-use crate::engine::{Engine, Family};
+use crate::engine::{Batch, Engine, Family};
 use crate::machine::codec::{self, Header};
 use crate::machine::record::{self, Record};
-use crate::machine::{auth, lease, view};
+use crate::machine::{Machine, auth, lease, view};
+
+impl Machine {
+    /// Makes what it holds a state that no log led to, without the keys that are no part of it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn renew(&self, header: Header, gone: &dyn Fn(&KeyValue) -> bool) -> Result<(), Error> {
+        let engine = self.inner.engine.read().clone();
+        let (view, mut batch) = (self.view(), Batch::default());
+        for record in view.alive().filter(|record| gone(&record.kv)) {
+            batch.delete(Family::Latest, record.kv.key.clone());
+            let mut next = Some(record);
+            while let Some(record) = next {
+                record::remove(&mut batch, &record);
+                next = record.previous.and_then(|place| view::at(view.snapshot(), place));
+            }
+        }
+        let header = Header { hash: view.header().hash, ..header };
+        batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
+        engine.write(batch)?;
+        Ok(engine.flush()?)
+    }
+}
 
 /// See the module. What is loaded is durable once `finish` has returned.
 pub(crate) struct Loader {
@@ -26,6 +49,8 @@ pub(crate) struct Loader {
     /// Checksum over every change, as apply carries it along.
     hash: u32,
     leases: HashSet<i64>,
+    /// Whether nothing but the newest of each key is loaded.
+    newest: bool,
     /// Keys that end with a lease.
     attached: HashMap<Bytes, i64>,
 }
@@ -39,6 +64,7 @@ impl Loader {
             written: false,
             hash: 0,
             leases: HashSet::new(),
+            newest: false,
             attached: HashMap::new(),
         }
     }
@@ -91,19 +117,44 @@ impl Loader {
         Ok(())
     }
 
+    /// A key that no other change names.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn key(&mut self, kv: KeyValue, position: u32) -> Result<(), Error> {
+        if kv.lease != 0 {
+            self.attached.insert(kv.key.clone(), kv.lease);
+        }
+        self.newest = true;
+        let record = Record::after(None, kv, false, position);
+        let row = record::write(&mut self.filling.batch, None, &record);
+        self.hash = record.hashed(&row, self.hash);
+        self.filling.write_if_large()?;
+        Ok(())
+    }
+
     /// Ends it with what the machine knows of itself, but for the checksum.
     ///
     /// # Errors
     /// When the disk fails.
-    pub(crate) fn finish(mut self, header: Header) -> Result<(), Error> {
+    pub(crate) fn finish(self, header: Header) -> Result<(), Error> {
+        let header = Header { hash: self.hash, ..header };
+        self.finish_as(&header)
+    }
+
+    /// Ends it with what the machine knows of itself.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn finish_as(mut self, header: &Header) -> Result<(), Error> {
         for (key, id) in self.attached {
             if self.leases.contains(&id) {
                 self.filling.batch.put(Family::Lease, lease::row(id, &key), Bytes::new());
             }
         }
         // What came before what is loaded never was here.
-        self.filling.batch.put(Family::Meta, codec::FORGOTTEN_KEY, header.compacted.to_be_bytes().to_vec());
-        let header = Header { hash: self.hash, ..header };
+        let known = if self.newest { header.revision } else { header.compacted };
+        self.filling.batch.put(Family::Meta, codec::FORGOTTEN_KEY, known.to_be_bytes().to_vec());
         self.filling.batch.put(Family::Meta, codec::HEADER_KEY, header.encode_to_vec());
         Ok(self.filling.end()?)
     }

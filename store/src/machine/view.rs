@@ -66,6 +66,13 @@ impl View {
         Box::new(rows.filter_map(|(_, row)| upto(&*self.snapshot, Record::decode(row), self.revision)?.alive()))
     }
 
+    /// Everything there is at the revision shown, in the order of keys.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = Record> {
+        let rows = self.snapshot.scan(Family::Latest, b"", None);
+        let then = |(_, row)| upto(&*self.snapshot, Record::decode(row), self.revision);
+        rows.filter_map(then).filter(|record| !record.deleted)
+    }
+
     /// How many keys lie in the range.
     pub fn count(&self, key: &[u8], end: &[u8]) -> u64 {
         let (mut count, (from, to)) = (0, codec::bounds(key, end));

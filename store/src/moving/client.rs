@@ -47,6 +47,8 @@ pub(super) struct Client {
     pub(super) endpoint: String,
     /// Its version, as it says.
     pub(super) version: String,
+    /// The id of its group.
+    pub(super) group: u64,
 }
 
 /// The token of who asks, once there is one.
@@ -124,12 +126,14 @@ impl Client {
         let channel = channel.map_err(|error| unreachable(reason(&error)))?;
         let badge = Badge::default();
         let line = InterceptedService::new(channel, badge.clone());
-        let mut client = Client { line, badge, user, endpoint: endpoint.to_owned(), version: String::new() };
+        let mut client = Client { line, badge, user, endpoint: endpoint.to_owned(), version: String::new(), group: 0 };
         client.login().await?;
         let asked = tokio::time::timeout(ANSWER_WITHIN, client.maintenance().status(pb::StatusRequest {})).await;
         let status = asked.map_err(|_| unreachable("no answer in time".to_owned()))?;
         let status = status.map_err(|status| problem(&format!("{endpoint} does not say how it is"), &status))?;
-        client.version = status.into_inner().version;
+        let status = status.into_inner();
+        client.group = status.header.map_or(0, |header| header.cluster_id);
+        client.version = status.version;
         Ok(client)
     }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,6 +18,7 @@ use crate::machine::codec::Header;
 use crate::moving::client::{Client, problem};
 use crate::moving::compare::{self, Whole};
 use crate::moving::database::{EtcdDatabase, Facts};
+use crate::moving::draft::Draft;
 use crate::moving::file::DatabaseFile;
 use crate::moving::{Access, Moved, Problem, Progress, file};
 use crate::seal::Sealer;
@@ -54,7 +54,7 @@ pub struct Import {
 /// # Errors
 /// When the directory is in use, nobody answers, or anything differs: nothing is left then.
 pub async fn import(asked: Import, progress: Progress) -> Result<Moved, Problem> {
-    let draft = Draft::beside(&asked.data_dir)?;
+    let draft = Draft::beside(&asked.data_dir, "importing")?;
     let vault = Vault::open(&draft.dir, asked.encryption.as_ref())?;
     let place = Place { dir: draft.dir.clone(), sealer: vault.map(|vault| vault.sealer().clone()) };
     let moved = match &asked.origin {
@@ -70,18 +70,18 @@ pub async fn import(asked: Import, progress: Progress) -> Result<Moved, Problem>
 
 /// Where a state is loaded.
 #[derive(Clone)]
-struct Place {
-    dir: PathBuf,
-    sealer: Option<Arc<Sealer>>,
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    pub(super) sealer: Option<Arc<Sealer>>,
 }
 
 impl Place {
-    fn machine(&self) -> Result<Machine, Problem> {
+    pub(super) fn machine(&self) -> Result<Machine, Problem> {
         Ok(Machine::open_sealed(&self.dir.join("state"), None, MEMORY_BYTES, self.sealer.clone())?)
     }
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -116,13 +116,18 @@ pub(super) async fn download(client: &Client, path: &Path, progress: &Progress) 
     while let Some(piece) = pieces.message().await.map_err(|status| problem(&doing, &status))? {
         file.write_all(&piece.blob).map_err(wrong)?;
         done += piece.blob.len() as u64;
+        progress.took(piece.blob.len()).await;
         progress.at("snapshot, bytes", done, done + piece.remaining_bytes)?;
     }
     Ok(())
 }
 
 /// What is left of each lease, as the etcd that runs knows better than its database.
-async fn remaining(client: &Client, path: &Path, progress: &Progress) -> Result<BTreeMap<i64, i64>, Problem> {
+pub(super) async fn remaining(
+    client: &Client,
+    path: &Path,
+    progress: &Progress,
+) -> Result<BTreeMap<i64, i64>, Problem> {
     let (path, told) = (path.to_owned(), progress.clone());
     let leases = blocking(move || file::open(&path, &told).map(|(etcd, _)| etcd.facts.leases)).await?;
     let (mut left, mut calls) = (BTreeMap::new(), client.lease());
@@ -180,7 +185,7 @@ fn from_file(
 }
 
 /// What nobody should build on.
-fn sound(facts: &Facts) -> Result<(), Problem> {
+pub(super) fn sound(facts: &Facts) -> Result<(), Problem> {
     if facts.alarms.iter().any(|alarm| alarm.alarm() == pb::AlarmType::Corrupt) {
         let text = "the etcd has raised the alarm CORRUPT: its members do not hold the same; repair it first \
                     (`etcdctl endpoint hashkv --cluster` shows which differ)";
@@ -189,7 +194,7 @@ fn sound(facts: &Facts) -> Result<(), Problem> {
     Ok(())
 }
 
-fn load<S: Source>(etcd: &EtcdDatabase<S>, place: &Place, progress: &Progress) -> Result<(), Problem> {
+pub(super) fn load<S: Source>(etcd: &EtcdDatabase<S>, place: &Place, progress: &Progress) -> Result<(), Problem> {
     let facts = &etcd.facts;
     let mut loader = Machine::loader(&place.dir.join("state"), MEMORY_BYTES, place.sealer.clone())?;
     for lease in &facts.leases {
@@ -216,64 +221,6 @@ fn load<S: Source>(etcd: &EtcdDatabase<S>, place: &Place, progress: &Progress) -
 
 pub(super) fn failed(path: &Path, error: &io::Error) -> Problem {
     Problem::Failed(format!("{}: {error}", path.display()))
-}
-
-/// A directory beside the one that is to be; gone when it was not finished.
-struct Draft {
-    dir: PathBuf,
-    finished: bool,
-}
-
-impl Draft {
-    fn beside(data_dir: &Path) -> Result<Self, Problem> {
-        match fs::read_dir(data_dir) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    let text = format!("{} is not empty; choose a new --data-dir", data_dir.display());
-                    return Err(Problem::Refused(text));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(data_dir, &error)),
-        }
-        let Some(name) = data_dir.file_name() else {
-            return Err(Problem::Refused(format!("{}: name the directory that is to be", data_dir.display())));
-        };
-        let mut draft = name.to_owned();
-        draft.push(".importing");
-        let dir = data_dir.with_file_name(draft);
-        // Left by one that was killed: nobody else uses this name.
-        if dir.exists() {
-            fs::remove_dir_all(&dir).map_err(|error| failed(&dir, &error))?;
-        }
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(|error| failed(&dir, &error))?;
-        Ok(Draft { dir, finished: false })
-    }
-
-    fn finish(mut self, data_dir: &Path) -> Result<(), Problem> {
-        let named = || {
-            // An empty directory gives way.
-            if data_dir.exists() {
-                fs::remove_dir(data_dir)?;
-            }
-            File::open(&self.dir)?.sync_all()?;
-            fs::rename(&self.dir, data_dir)?;
-            let parent = data_dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        named().map_err(|error| failed(data_dir, &error))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
-    }
 }
 
 /// A snapshot of an etcd in a file that nobody else reads.

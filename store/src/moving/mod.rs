@@ -3,9 +3,11 @@
 //! What moves is the database that both sides give as a snapshot: every change that can still be read, leases, users and
 //! roles. Nothing counts as moved before it was compared.
 
+mod backup;
 mod client;
 mod compare;
 pub(crate) mod database;
+mod draft;
 mod export;
 mod file;
 mod import;
@@ -15,8 +17,11 @@ mod progress;
 mod replay;
 mod users;
 
+pub use backup::backup;
+pub(crate) use draft::Draft;
 pub use export::{Export, export};
 pub use file::check;
+pub(crate) use import::blocking;
 pub use import::{Import, Origin, import};
 pub use progress::Progress;
 

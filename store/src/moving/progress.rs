@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::Pace;
 use crate::moving::Problem;
 
 /// Between two lines about the same work.
@@ -16,6 +17,7 @@ const EVERY: Duration = Duration::from_secs(2);
 pub struct Progress {
     tell: Arc<dyn Fn(&str) + Send + Sync>,
     told: Arc<Mutex<Instant>>,
+    pace: Arc<Pace>,
     /// Cancelled, all work ends and leaves nothing behind.
     pub stop: CancellationToken,
 }
@@ -23,10 +25,21 @@ pub struct Progress {
 impl Progress {
     /// Lines go to `tell`.
     pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Progress { tell: Arc::new(tell), told: Arc::new(Mutex::new(Instant::now())), stop: CancellationToken::new() }
+        let (told, pace) = (Arc::new(Mutex::new(Instant::now())), Arc::new(Pace::new(None)));
+        Progress { tell: Arc::new(tell), told, pace, stop: CancellationToken::new() }
     }
 
-    pub(super) fn say(&self, text: &str) {
+    /// What is fetched comes with so many bytes a second at most.
+    #[must_use]
+    pub fn paced(self, bytes_a_second: Option<u64>) -> Self {
+        Progress { pace: Arc::new(Pace::new(bytes_a_second)), ..self }
+    }
+
+    pub(super) async fn took(&self, bytes: usize) {
+        self.pace.took(bytes).await;
+    }
+
+    pub(crate) fn say(&self, text: &str) {
         *self.told.lock() = Instant::now();
         (self.tell)(text);
     }
@@ -35,7 +48,7 @@ impl Progress {
     ///
     /// # Errors
     /// When the work is to end.
-    pub(super) fn at(&self, what: &str, done: u64, all: u64) -> Result<(), Problem> {
+    pub fn at(&self, what: &str, done: u64, all: u64) -> Result<(), Problem> {
         if self.stop.is_cancelled() {
             return Err(stopped());
         }
@@ -51,7 +64,7 @@ impl Progress {
     ///
     /// # Errors
     /// When the work is to end.
-    pub(super) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
         self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(stopped()))
     }
 }

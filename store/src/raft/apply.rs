@@ -59,6 +59,12 @@ fn parse_entry(entry: Entry, asked: bool) -> io::Result<Vec<machine::Entry>> {
     Ok(bodies.into_iter().map(|body| machine::Entry { applied: applied.clone(), term: id.term, body, asked }).collect())
 }
 
+/// The index of an entry as the log holds it, and what it carries; nobody waits for its answer.
+pub(crate) fn parse_row(row: Bytes) -> io::Result<(u64, Vec<machine::Entry>)> {
+    let entry = wire::parse_entry(row)?;
+    Ok((entry.log_id.index, parse_entry(entry, false)?))
+}
+
 impl RaftStateMachine<Types> for StateMachine {
     type SnapshotData = Arc<Checkpoint>;
     type SnapshotBuilder = Self;

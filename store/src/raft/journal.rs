@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -27,6 +28,8 @@ const READ_ENTRIES: u64 = 512;
 #[derive(Clone)]
 pub(crate) struct Journal {
     log: Arc<Log>,
+    /// Bytes of the newest entries that stay, though a snapshot has them: whoever archives them may be slow.
+    held: Arc<AtomicU64>,
 }
 
 fn failed(error: Error) -> io::Error {
@@ -43,7 +46,34 @@ fn decode(bytes: Bytes) -> io::Result<LogId> {
 
 impl Journal {
     pub(crate) fn new(log: Log) -> Self {
-        Journal { log: Arc::new(log) }
+        Journal { log: Arc::new(log), held: Arc::default() }
+    }
+
+    /// Keeps so many bytes of the newest entries from now on.
+    pub(crate) fn hold(&self, bytes: u64) {
+        self.held.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Entries in `from..to` as they were written, of so many bytes at least, about; none where the first is gone.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(crate) fn rows(&self, from: u64, to: u64, bytes: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let rows = self.log.entries(from, to, bytes).map_err(failed)?;
+        Ok(if rows.first().is_some_and(|(first, _)| *first == from) { rows } else { Vec::new() })
+    }
+
+    /// Up to where entries go that openraft needs no longer; none: all stay for now.
+    fn purged(&self, upto: LogId) -> io::Result<Option<LogId>> {
+        let (held, last) = (self.held.load(Ordering::Relaxed), self.log.range().map_or(0, |(_, last)| last));
+        if held == 0 || upto.index >= last {
+            return Ok(Some(upto));
+        }
+        match self.log.last_but(held) {
+            None => Ok(None),
+            Some(old) if old >= upto.index => Ok(Some(upto)),
+            Some(old) => Ok(self.read(old, old + 1)?.first().map(|entry| entry.log_id)),
+        }
     }
 
     /// Bytes of its entries.
@@ -180,7 +210,10 @@ impl RaftLogStorage<Types> for Journal {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.log.purge_upto(upto.index, encode(&upto)).map_err(failed)
+        match self.purged(upto)? {
+            Some(upto) => self.log.purge_upto(upto.index, encode(&upto)).map_err(failed),
+            None => Ok(()),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
 use prost::Message;
 use proto::command::command::Request;
 use proto::command::outcome::Response;
@@ -33,7 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Error;
 use crate::api::{Epoch, Figures, Leadership, Member, MemberId, Revision, StateHash, WatchSpec};
-use crate::backup::{BackupError, Manifest};
+use crate::archive::Board;
 use crate::config::Config;
 use crate::durations::Durations;
 use crate::edge;
@@ -87,6 +88,8 @@ struct Inner {
     /// Compacts by itself.
     compacts: AtomicBool,
     keys: Option<rotation::Keys>,
+    /// What is known of the archive.
+    board: Mutex<Board>,
     tasks: TaskTracker,
     calls: TaskTracker,
     ends: Ends,
@@ -232,6 +235,7 @@ impl Store {
             revision: self.revision(),
             size_bytes: self.inner.machine.size(),
             members: now.membership_config.nodes().count(),
+            archive: self.archive_standing(),
             syncs: Arc::clone(&self.inner.syncs),
         }
     }
@@ -339,17 +343,6 @@ impl Store {
     /// Ids of all leases.
     pub fn leases(&self) -> Vec<i64> {
         self.inner.machine.leases().into_iter().map(|(id, ..)| id).collect()
-    }
-
-    /// Writes a backup of the local replica as it is now, with words of the caller's. Blocks: call it off the runtime's
-    /// threads, after `barrier`.
-    ///
-    /// # Errors
-    /// When the sink refuses.
-    pub fn backup(&self, extra: serde_json::Value, sink: impl std::io::Write) -> Result<Manifest, BackupError> {
-        let (view, leases) = (self.view(), self.inner.machine.leases());
-        let epoch = self.inner.leadership.borrow().epoch.max(view.header().epoch_base);
-        crate::backup::write(&view, &leases, self.cluster_id(), epoch, extra, sink)
     }
 
     /// The local replica's state at a revision (0: now) as one number.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 use openraft::errors::{InitializeError, RaftError};
+use parking_lot::Mutex;
 use prost::Message;
 use proto::peer;
 use proto::peer::peer_server::PeerServer;
@@ -20,6 +21,7 @@ use tonic::service::Routes;
 
 use crate::Error;
 use crate::api::{Leadership, MemberId};
+use crate::archive::Board;
 use crate::config::{Bootstrap, Config, Transport, Url};
 use crate::durations::Durations;
 use crate::edge;
@@ -147,6 +149,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
         tidying,
         compacts: AtomicBool::new(false),
         keys,
+        board: Mutex::new(Board::none()),
         lanes,
         tasks,
         calls,

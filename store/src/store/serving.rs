@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::Store;
+use crate::archive::Board;
 use crate::etcd::{Api, Options, Serves};
 use crate::lanes::Lanes;
 use crate::listener::Ends;
+use crate::raft::journal::Journal;
 
 impl Store {
     /// The etcd v3 API of this member, for one listener or several.
@@ -30,6 +33,15 @@ impl Store {
     /// Where connections of etcd's clients are served.
     pub(crate) fn lanes(&self) -> &Arc<Lanes> {
         &self.inner.lanes
+    }
+
+    /// What is known of the archive.
+    pub(crate) fn board(&self) -> &Mutex<Board> {
+        &self.inner.board
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        self.inner.journal.clone()
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {

@@ -12,6 +12,7 @@ use proto::etcdserverpb::alarm_request::AlarmAction;
 use tokio::sync::watch;
 
 use crate::api::Revision;
+use crate::backup::{BackupError, Given, Manifest};
 use crate::etcd::Contents;
 use crate::etcd::compactor::{AutoCompaction, Compactor};
 use crate::store::{SCRUB_STEP, Store, unexpected};
@@ -35,6 +36,18 @@ impl Store {
     /// When it would be refused, as far as that can be known; `Refused` with `ANSWER_TOO_LARGE` beyond `most`.
     pub(crate) fn measure(&self, request: &pb::TxnRequest, most: usize) -> Result<usize, Error> {
         self.inner.machine.measure(request, most)
+    }
+
+    /// Writes a backup of the local replica as it is now, with words of the caller's. Blocks: call it off the runtime's
+    /// threads, after `barrier`.
+    ///
+    /// # Errors
+    /// When the sink refuses.
+    pub fn backup(&self, extra: serde_json::Value, sink: impl std::io::Write) -> Result<Manifest, BackupError> {
+        let view = self.view();
+        let epoch = self.inner.leadership.borrow().epoch.max(view.header().epoch_base);
+        let given = Given { view: &view, cluster_id: self.cluster_id(), epoch, base: false, extra };
+        crate::backup::write(given, sink)
     }
 
     /// Whether a leader is known that most members follow, and every change of it.

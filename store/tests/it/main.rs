@@ -1,5 +1,6 @@
 //! Real members over real sockets and disks.
 
+mod archive;
 mod auth;
 mod backup;
 mod bounds;

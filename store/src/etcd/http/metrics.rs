@@ -74,6 +74,7 @@ fn server(front: &Front, seen: &Seen, out: &mut String) {
     gauge("etcd_network_known_peers", "Other members.", figures.members.saturating_sub(1), out);
     gauge("raftsman_store_term", "Raft's term.", figures.term, out);
     gauge("raftsman_store_log_bytes", "Bytes of the log's entries.", figures.log_bytes, out);
+    crate::archive::metrics(figures.archive.as_ref(), out);
     let name = "etcd_disk_wal_fsync_duration_seconds";
     head(name, Durations::KIND, "Time that the log's syncs to disk took.", out);
     figures.syncs.write(name, "", out);

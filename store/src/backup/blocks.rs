@@ -1,6 +1,7 @@
-//! A backup's bytes: compressed blocks with a checksum each, and at the end a hash over everything.
+//! The bytes of a backup, and of a segment of the archive: compressed blocks with a checksum each, and at the end a hash
+//! over everything.
 //!
-//! `MAGIC`, then blocks `length, crc32c, zstd(records)`, a record being `length, bytes`; a length of 0 ends them, and the
+//! A `Magic`, then blocks `length, crc32c, zstd(records)`, a record being `length, bytes`; a length of 0 ends them, and the
 //! SHA-256 of all that came before follows. Numbers are big-endian u32.
 
 use std::io::{self, Read, Write};
@@ -8,7 +9,11 @@ use std::io::{self, Read, Write};
 use aws_lc_rs::digest::{Context, SHA256};
 
 /// What a file begins with; the digit is the format's version.
-const MAGIC: &[u8; 17] = b"raftsman backup 1";
+pub(crate) type Magic = [u8; 17];
+/// A state.
+pub(crate) const BACKUP: &Magic = b"raftsman backup 1";
+/// Log entries.
+pub(crate) const SEGMENT: &Magic = b"raftsman segment1";
 /// A block is closed when it holds so many bytes.
 const BLOCK_BYTES: usize = 1 << 20;
 /// A block is no larger: one record above `BLOCK_BYTES` lies alone. Store requests have 8 MiB at most.
@@ -45,9 +50,9 @@ pub(crate) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(crate) fn new(sink: W) -> io::Result<Self> {
+    pub(crate) fn new(sink: W, magic: &Magic) -> io::Result<Self> {
         let mut writer = Writer { sink, hash: Context::new(&SHA256), block: Vec::new() };
-        writer.put(MAGIC)?;
+        writer.put(magic)?;
         Ok(writer)
     }
 
@@ -72,15 +77,24 @@ impl<W: Write> Writer<W> {
         self.put(&packed)
     }
 
-    pub(crate) fn finish(mut self) -> io::Result<()> {
+    /// Ends it; answers the hash over everything.
+    pub(crate) fn finish(mut self) -> io::Result<Hash> {
         if !self.block.is_empty() {
             self.close_block()?;
         }
         self.put(&0_u32.to_be_bytes())?;
         let hash = self.hash.finish();
         self.sink.write_all(hash.as_ref())?;
-        self.sink.flush()
+        self.sink.flush()?;
+        Ok(array(hash.as_ref()))
     }
+}
+
+/// The SHA-256 over everything before it.
+pub(crate) type Hash = [u8; 32];
+
+fn array(hash: &[u8]) -> Hash {
+    hash.try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Reads records, and says which block is wrong.
@@ -93,21 +107,21 @@ pub(crate) struct Reader<R> {
     number: u64,
     begins: u64,
     offset: u64,
-    ended: bool,
+    ended: Option<Hash>,
 }
 
 impl<R: Read> Reader<R> {
-    pub(crate) fn new(source: R) -> Result<Self, Damage> {
+    pub(crate) fn new(source: R, expected: &Magic) -> Result<Self, Damage> {
         let hash = Context::new(&SHA256);
         let mut reader =
-            Reader { source, hash, block: Vec::new(), at: 0, number: 0, begins: 0, offset: 0, ended: false };
-        let mut magic = [0; MAGIC.len()];
+            Reader { source, hash, block: Vec::new(), at: 0, number: 0, begins: 0, offset: 0, ended: None };
+        let mut magic: Magic = Default::default();
         reader.source.read_exact(&mut magic).map_err(|_| Damage::Foreign)?;
-        if magic != *MAGIC {
+        if magic != *expected {
             return Err(Damage::Foreign);
         }
         reader.hash.update(&magic);
-        reader.offset = MAGIC.len() as u64;
+        reader.offset = magic.len() as u64;
         Ok(reader)
     }
 
@@ -133,7 +147,7 @@ impl<R: Read> Reader<R> {
     /// The next record; none at the end, where the hash of all has been checked.
     pub(crate) fn record(&mut self) -> Result<Option<Vec<u8>>, Damage> {
         while self.at == self.block.len() {
-            if self.ended || !self.open_block()? {
+            if self.ended.is_some() || !self.open_block()? {
                 return Ok(None);
             }
         }
@@ -168,9 +182,14 @@ impl<R: Read> Reader<R> {
         Ok(true)
     }
 
+    /// The hash over everything, once the end was read.
+    pub(crate) fn hash(&self) -> Option<Hash> {
+        self.ended
+    }
+
     fn end(&mut self) -> Result<(), Damage> {
-        self.ended = true;
         let hash = self.hash.clone().finish();
+        self.ended = Some(array(hash.as_ref()));
         if self.take(hash.as_ref().len())? != hash.as_ref() {
             return Err(self.damaged("the hash over the whole file does not match"));
         }
@@ -187,7 +206,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Damage> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = Reader::new(bytes, BACKUP)?;
         let mut records = Vec::new();
         while let Some(record) = reader.record()? {
             records.push(record);
@@ -197,7 +216,7 @@ mod tests {
 
     fn written(records: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes).expect("memory");
+        let mut writer = Writer::new(&mut bytes, BACKUP).expect("memory");
         records.iter().for_each(|record| writer.record(record).expect("memory"));
         writer.finish().expect("memory");
         bytes
@@ -228,7 +247,7 @@ mod tests {
     /// A file of blocks whose checksums hold: pieces of the input, each as long as its first two bytes say, are packed, or
     /// are the packed bytes themselves.
     fn sound(input: &[u8]) -> Vec<u8> {
-        let (mut file, mut rest) = (MAGIC.to_vec(), input);
+        let (mut file, mut rest) = (BACKUP.to_vec(), input);
         while let [kind, length, more @ ..] = rest {
             let (piece, left) = more.split_at(usize::from(*length).min(more.len()));
             let packed = if kind % 4 == 0 { piece.to_vec() } else { zstd::bulk::compress(piece, 1).expect("memory") };
@@ -256,7 +275,8 @@ mod tests {
                 Ok(records) => {
                     let manifest =
                         records.first().map(|first| serde_json::from_slice::<crate::backup::Manifest>(first).is_ok());
-                    let rows = records.iter().filter(|row| crate::backup::auth_row(&(*row).clone().into()).is_some());
+                    let rows =
+                        records.iter().filter(|row| crate::backup::restore::auth_row(&(*row).clone().into()).is_some());
                     format!("{manifest:?}, {} rows", rows.count())
                 }
                 Err(damage) => damage.to_string(),

@@ -1,0 +1,141 @@
+//! `raftsman backup create`.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use http_body_util::BodyExt;
+use store::archive::{Pace, Repository, pieces};
+use store::backup::Manifest;
+use store::backup::sealed::{Keys, Lock, Sink};
+use store::moving;
+
+use crate::access::Access;
+use crate::backup::look::boot;
+use crate::backup::place::{Here, Place, name, new_id};
+use crate::backup::scratch::Scratch;
+use crate::backup::{describe, facts, failed, failure, progress, quiet};
+use crate::endpoints::Endpoints;
+use crate::exit::{Failure, say};
+use crate::show;
+
+/// Writes a backup, of a plain store where endpoints are named, and checks it.
+pub(super) async fn run(
+    place: &str,
+    rate: Option<u64>,
+    lock: &Lock,
+    store: &Endpoints,
+    access: &Access,
+) -> Result<(), Failure> {
+    let (scratch, (lock, keys)) = (Scratch::new()?, lock.checkable());
+    let (draft, repository) = match Place::parse(place) {
+        Place::File(file) if file.exists() => {
+            let text = format!("{} exists; a backup never overwrites a file", file.display());
+            return Err(Failure::refused(text));
+        }
+        // Beside its name: a file with the name is whole.
+        Place::File(file) => (partial(&file), None),
+        Place::Repository { id: Some(_), .. } => {
+            return Err(Failure::usage(format!("{place}: a new backup gets its id by itself")));
+        }
+        Place::Repository { place, id: None } => {
+            let repository = Repository::open(&place).map_err(failure)?;
+            (scratch.path().join("backup"), Some(repository.paced(rate)))
+        }
+    };
+    let mut options = File::options();
+    let sink = options.create(true).truncate(true).write(true).mode(0o600).open(&draft);
+    let sink = sink.map_err(|error| failed(format!("{}: {error}", draft.display())))?;
+    let sink = lock.wrap(sink).map_err(failed)?;
+    let sink = if store.endpoints.is_empty() {
+        of_cluster(access, sink, rate).await
+    } else {
+        of_store(store, sink, rate, scratch.path()).await
+    };
+    quiet();
+    let written = sink.and_then(|sink| sink.finish().and_then(|file| file.sync_all()).map_err(failed));
+    let made = match written {
+        Ok(()) => checked(&draft, keys).await,
+        Err(failure) => Err(failure),
+    };
+    let manifest = made.inspect_err(|_| {
+        // Worthless.
+        let _ = fs::remove_file(&draft);
+    })?;
+    let bytes = fs::metadata(&draft).map_err(failed)?.len();
+    let shown = match repository {
+        Some(repository) => {
+            let id = new_id(jiff::Timestamp::now(), manifest.revision);
+            upload(&repository, &name(&id), draft).await?;
+            format!("{place}#{id}")
+        }
+        None => {
+            fs::rename(&draft, place).map_err(|error| failed(format!("{place}: {error}")))?;
+            place.to_owned()
+        }
+    };
+    if !access.output.is_table() {
+        return show::documents(access.output, vec![facts(&shown, bytes, &manifest)]);
+    }
+    say(&format!("{shown}: {bytes} bytes; {}; verified", describe(&manifest)))?;
+    let (what, keeps) = if manifest.extra["authority_key"].is_string() {
+        ("the cluster's keys", "as you keep them")
+    } else {
+        ("everything in the store", "as safe as that")
+    };
+    say(&format!("It holds {what}: keep it {keeps}."))
+}
+
+fn partial(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    file.with_file_name(name)
+}
+
+async fn of_cluster(access: &Access, mut sink: Sink<File>, rate: Option<u64>) -> Result<Sink<File>, Failure> {
+    let (progress, pace) = (progress(), Pace::new(rate));
+    let mut body = access.stream("backup").await?;
+    let mut total = 0_u64;
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.map_err(failed)?.into_data() {
+            sink.write_all(&piece).map_err(failed)?;
+            total += piece.len() as u64;
+            pace.took(piece.len()).await;
+            progress.at("received, bytes", total, total).map_err(failure)?;
+        }
+    }
+    Ok(sink)
+}
+
+async fn of_store(
+    store: &Endpoints,
+    sink: Sink<File>,
+    rate: Option<u64>,
+    scratch: &Path,
+) -> Result<Sink<File>, Failure> {
+    let extra = serde_json::json!({
+        "created": jiff::Timestamp::now().to_string(), "version": env!("CARGO_PKG_VERSION"),
+    });
+    let dir = scratch.join("store");
+    fs::create_dir(&dir).map_err(failed)?;
+    let made = moving::backup(&store.access()?, &dir, extra, sink, progress().paced(rate)).await;
+    made.map(|(_, sink)| sink).map_err(failure)
+}
+
+/// Boots what was written.
+async fn checked(draft: &Path, keys: Keys) -> Result<Manifest, Failure> {
+    let here = Here::file(draft);
+    tokio::task::spawn_blocking(move || boot(&here, &keys)).await.map_err(failed)?
+}
+
+async fn upload(repository: &Repository, name: &str, file: PathBuf) -> Result<(), Failure> {
+    let (mut writer, given) = pieces();
+    let reading = tokio::task::spawn_blocking(move || {
+        std::io::copy(&mut File::open(file)?, &mut writer)?;
+        writer.end()
+    });
+    let (uploaded, read) = tokio::join!(repository.upload(name, given), reading);
+    uploaded.map_err(failure)?;
+    read.map_err(failed)?.map_err(failed)
+}

@@ -1,0 +1,143 @@
+//! `raftsman backup restore`: a data directory of a backup, or of any moment of an archive.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use control::cluster::backup::Keys as ClusterKeys;
+use control::pki::files::Folder;
+use serde_json::json;
+use store::archive::{self, Change, Plan, Repository, Target};
+use store::backup::Manifest;
+use store::moving::Problem;
+
+use crate::backup::place::{Place, fetch};
+use crate::backup::scratch::Scratch;
+use crate::backup::{Restore, describe, facts, failure, look, moment, progress, quiet};
+use crate::exit::{Failure, say};
+use crate::show;
+
+/// Puts what a cluster's directory holds besides the store into it.
+fn keep_keys(dir: &Path, manifest: &Manifest) -> Result<(), Problem> {
+    let wrong = |error: &dyn std::fmt::Display| Problem::Failed(format!("{}: {error}", dir.display()));
+    if !of_cluster(manifest) {
+        return Ok(());
+    }
+    let keys: ClusterKeys = serde_json::from_value(manifest.extra.clone()).map_err(|error| wrong(&error))?;
+    let folder = Folder::open(dir).map_err(|error| wrong(&error))?;
+    folder.save(&keys.shared()).map_err(|error| wrong(&error))
+}
+
+/// Of a plain store otherwise.
+fn of_cluster(manifest: &Manifest) -> bool {
+    manifest.extra["authority_key"].is_string()
+}
+
+/// Where an archive is to be restored from, if it is one.
+async fn source(asked: &Restore) -> Result<Option<archive::Restore>, Failure> {
+    let target = match (asked.to_revision, asked.to_time) {
+        (Some(revision), _) => Target::Revision(revision),
+        (None, Some(time)) => Target::Time(time),
+        (None, None) => Target::Newest,
+    };
+    let chosen = target != Target::Newest || asked.plan || asked.cluster.is_some();
+    let place = match Place::parse(&asked.place) {
+        Place::Repository { place, id: None } => place,
+        _ if chosen => {
+            let text = "--to-revision, --to-time, --plan and --cluster are for a repository that members archive to";
+            return Err(Failure::usage(text));
+        }
+        _ => return Ok(None),
+    };
+    let repository = Repository::existing(&place).map_err(failure)?.paced(asked.rate_limit);
+    if !chosen && archive::archived(&repository).await.map_err(failure)?.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(archive::Restore { repository, keys: asked.opened.keys()?, group: asked.cluster, target }))
+}
+
+pub(super) async fn run(asked: Restore) -> Result<(), Failure> {
+    let source = source(&asked).await?;
+    if asked.plan {
+        let source = source.ok_or_else(|| Failure::usage("--plan is for a repository that members archive to"))?;
+        return plan(&source, &asked).await;
+    }
+    let Some(data_dir) = &asked.data_dir else { return Err(Failure::usage("--data-dir names the directory")) };
+    let (encryption, progress) = (asked.at_rest.clone().source()?, progress());
+    let made = match &source {
+        Some(source) => {
+            archive::restore(source, data_dir, encryption.as_ref(), keep_keys, &progress).await.map_err(failure)
+        }
+        None => {
+            let keys = asked.opened.keys()?;
+            let here = fetch(&Place::parse(&asked.place), &progress).await?;
+            let (opened, dir, encryption) = (here.open(&keys)?, data_dir.clone(), encryption.clone());
+            let made = tokio::task::spawn_blocking(move || {
+                archive::restore_file(opened, &dir, encryption.as_ref(), keep_keys)
+            });
+            let made = made.await.map_err(|error| Failure::failed(error.to_string()))?;
+            made.map_err(|problem| match problem {
+                Problem::Refused(text) => Failure::refused(format!("{}: {text}", here.shown)),
+                other => failure(other),
+            })
+        }
+    };
+    quiet();
+    told(&made?, data_dir, &asked, encryption.is_some())
+}
+
+fn told(manifest: &Manifest, data_dir: &Path, asked: &Restore, encrypted: bool) -> Result<(), Failure> {
+    let dir = data_dir.display();
+    if !asked.printed.output.is_table() {
+        return show::documents(asked.printed.output, vec![facts(&dir.to_string(), 0, manifest)]);
+    }
+    say(&format!("{dir}: {}", describe(manifest)))?;
+    let key = if encrypted { " and the same key" } else { "" };
+    if of_cluster(manifest) {
+        say(&format!("start it with: raftsman up --data-dir {dir}{key}"))?;
+        return say("Other servers of the old cluster join it anew, with empty data directories.");
+    }
+    say(&format!(
+        "start it with: raftsman store --data-dir {dir} and the flags as before{key}, alone in --initial-cluster"
+    ))?;
+    say("Others join it with `etcdctl member add` and empty data directories.")
+}
+
+async fn plan(source: &archive::Restore, asked: &Restore) -> Result<(), Failure> {
+    let (scratch, output) = (Scratch::new()?, asked.printed.output);
+    let changes = Arc::new(Mutex::new(Vec::new()));
+    let (kept, table) = (Arc::clone(&changes), output.is_table());
+    let each = move |change: Change, key: &[u8]| {
+        let (key, (word, letter)) = (String::from_utf8_lossy(key), look::letter(change));
+        if table {
+            // One that is not printed is a reader who has seen enough.
+            let _ = say(&format!("{letter} {key}"));
+        } else if let Ok(mut kept) = kept.lock() {
+            kept.push(json!({ "change": word, "key": key }));
+        }
+    };
+    let plan = archive::plan(source, scratch.path().to_owned(), each, &progress()).await.map_err(failure)?;
+    quiet();
+    let Plan { difference: found, .. } = &plan;
+    if !table {
+        let changes = changes.lock().map(|mut changes| std::mem::take(&mut *changes)).unwrap_or_default();
+        let document = json!({
+            "revision": plan.revision, "time": moment(plan.time_ms),
+            "newestRevision": plan.newest, "newestTime": moment(plan.newest_ms),
+            "counts": { "added": found.added, "removed": found.removed, "changed": found.changed, "same": found.same },
+            "changes": changes,
+        });
+        return show::documents(output, vec![document]);
+    }
+    say(&format!(
+        "restoring revision {} ({}) instead of {} ({}): {} keys come back, {} go, {} become what they were, {} stay",
+        plan.revision,
+        moment(plan.time_ms),
+        plan.newest,
+        moment(plan.newest_ms),
+        found.added,
+        found.removed,
+        found.changed,
+        found.same
+    ))?;
+    say("nothing was written")
+}

@@ -1,0 +1,298 @@
+//! The leader writes what was committed into the repository, as long as it leads: segments of log entries, at least twice
+//! a second while there are any, and a base now and then. Where it goes on, the repository itself says.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use prost::Message;
+use proto::command::Command;
+use proto::peer;
+use proto::peer::LogId;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::Store;
+use crate::archive::board::{self, Standing};
+use crate::archive::chain::{expired, follow};
+use crate::archive::names::{self, BaseName, Catalogue, HASH_DIGITS, SegmentName};
+use crate::archive::repository::{Repository, pieces};
+use crate::archive::segment::{self, Head, hexadecimal};
+use crate::archive::{Archive, problem};
+use crate::backup::{self, Given};
+use crate::machine::codec::Header;
+use crate::moving::Problem;
+
+/// Between two looks at what was committed.
+const LOOK: Duration = Duration::from_millis(400);
+/// Bytes of entries in a segment, about, and entries.
+const SEGMENT_BYTES: usize = 4 << 20;
+const SEGMENT_ENTRIES: u64 = 16_384;
+/// A base that failed is tried again after this.
+const BASE_AGAIN: Duration = Duration::from_secs(30);
+/// What is wrong is logged so often.
+const COMPLAIN: Duration = Duration::from_secs(60);
+
+/// Where the archive ends.
+#[derive(Debug)]
+struct End {
+    /// The entry that is due.
+    next: u64,
+    /// The beginning of the last segment's hash.
+    previous: String,
+    /// The last segment.
+    last: Option<SegmentName>,
+    /// The clock after it.
+    time_ms: i64,
+    /// The newest base.
+    base: Option<BaseName>,
+}
+
+/// What this leader does.
+pub(super) struct Archiver {
+    pub(super) store: Store,
+    pub(super) repository: Repository,
+    pub(super) archive: Archive,
+    end: Option<End>,
+    /// Everything that was committed then is archived.
+    covered: Instant,
+    bases: JoinSet<Result<BaseName, Problem>>,
+    base_due: Instant,
+    complained: Option<Instant>,
+}
+
+fn now_ms() -> i64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn index(header: &Header) -> u64 {
+    LogId::decode(header.applied.clone()).unwrap_or_default().index
+}
+
+/// PURE: the newest clock among the commands of entries.
+fn clock(entries: &[(u64, Bytes)], before: i64) -> i64 {
+    let commands = entries.iter().flat_map(|(_, row)| {
+        match peer::Entry::decode(row.clone()).ok().and_then(|entry| entry.payload) {
+            Some(peer::entry::Payload::Command(command)) => vec![command],
+            Some(peer::entry::Payload::Group(group)) => group.commands,
+            _ => Vec::new(),
+        }
+    });
+    let times = commands.filter_map(|command| Command::decode(command).ok()).map(|command| command.time_ms);
+    times.fold(before, i64::max)
+}
+
+/// Archives while this member leads, and hears of it while it does not.
+pub(super) async fn run(store: Store, repository: Repository, archive: Archive) {
+    let mut leadership = store.leadership();
+    let hearing = hear(store.clone());
+    let leading = async {
+        while leadership.wait_for(|held| held.acting).await.is_ok() {
+            let mut led = store.leadership();
+            let mut archiver = Archiver::new(store.clone(), repository.clone(), archive.clone());
+            tokio::select! {
+                () = archiver.lead() => {}
+                deposed = led.wait_for(|held| !held.acting) => if deposed.is_err() { return },
+            }
+        }
+    };
+    tokio::join!(hearing, leading);
+}
+
+async fn hear(store: Store) {
+    let mut arrived = store.datagrams();
+    loop {
+        match arrived.recv().await {
+            Ok((_, datagram)) => {
+                if let Some(standing) = board::parse(&datagram) {
+                    store.board().lock().hear(standing, Instant::now());
+                }
+            }
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+impl Archiver {
+    fn new(store: Store, repository: Repository, archive: Archive) -> Self {
+        let now = Instant::now();
+        let bases = JoinSet::new();
+        Archiver { store, repository, archive, end: None, covered: now, bases, base_due: now, complained: None }
+    }
+
+    async fn lead(&mut self) {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let done = self.round().await;
+            if let Err(problem) = &done {
+                self.complain(problem);
+            }
+            self.tell(done.err().map(|problem| problem.to_string()));
+        }
+    }
+
+    fn complain(&mut self, problem: &Problem) {
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+            self.complained = Some(Instant::now());
+            tracing::warn!(%problem, "the archive falls behind; writes go on, and it catches up by itself");
+        }
+    }
+
+    /// Tells all members how it stands.
+    fn tell(&self, failure: Option<String>) {
+        let (end, applied) = (self.end.as_ref(), index(self.store.view().header()));
+        let behind = end.is_none_or(|end| end.next <= applied);
+        let age = if behind { self.covered.elapsed() } else { Duration::ZERO };
+        let base = end.and_then(|end| end.base.as_ref());
+        let last = end.and_then(|end| end.last.as_ref());
+        let standing = Standing {
+            place: self.repository.place().to_owned(),
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            revision: last.map(|last| last.revision).max(base.map(|base| base.revision)).unwrap_or_default(),
+            base_revision: base.map(|base| base.revision),
+            base_time_ms: base.map(|base| base.time_ms),
+            failure,
+            last: last.map(SegmentName::name),
+        };
+        self.store.broadcast(board::datagram(&standing).into());
+        self.store.board().lock().hear(standing, Instant::now());
+    }
+
+    /// Archives what was committed since.
+    async fn round(&mut self) -> Result<(), Problem> {
+        while let Some(done) = self.bases.try_join_next() {
+            self.base_taken(done.unwrap_or_else(|error| Err(Problem::Failed(error.to_string())))).await?;
+        }
+        if self.end.is_none() {
+            self.end = Some(self.find_end().await?);
+        }
+        let (seen, view) = (Instant::now(), self.store.view());
+        while self.end.as_ref().is_some_and(|end| end.base.is_some() && end.next <= index(view.header())) {
+            self.write(view.header()).await?;
+        }
+        if self.end.as_ref().is_some_and(|end| end.base.is_some()) {
+            self.covered = seen;
+        }
+        self.take_base(view.header());
+        Ok(())
+    }
+
+    /// Looks where the archive of this group ends.
+    async fn find_end(&self) -> Result<End, Problem> {
+        let group = self.store.cluster_id();
+        let listed = self.repository.list(&names::bases(group), None).await?;
+        let bases = Catalogue::of(listed.iter().map(|one| one.name.as_str())).bases;
+        let Some(base) = bases.last().cloned() else {
+            return Ok(End { next: 0, previous: String::new(), last: None, time_ms: 0, base: None });
+        };
+        let said = self.store.board().lock().standing(Instant::now()).and_then(|standing| standing.last);
+        let heard = said.as_deref().and_then(SegmentName::parse).filter(|heard| heard.group == group);
+        // No segment is longer: one that reaches beyond the base begins after this.
+        let from = base.index.saturating_sub(SEGMENT_ENTRIES);
+        let after = heard.as_ref().map_or_else(|| format!("{}/{from:016x}", names::segments(group)), SegmentName::name);
+        let listed = self.repository.list(&names::segments(group), Some(&after)).await?;
+        let mut segments = Catalogue::of(listed.iter().map(|one| one.name.as_str())).segments;
+        let begin = heard.as_ref().map_or(base.index, |heard| heard.first.saturating_sub(1));
+        segments.extend(heard);
+        segments.sort_unstable();
+        let last = follow(begin, &segments).last().map(|last| (*last).clone());
+        let end = last.as_ref().map_or(base.index, |last| last.last).max(base.index);
+        tracing::info!(place = self.repository.place(), next = end + 1, "the archive goes on");
+        Ok(End {
+            next: end + 1,
+            previous: last.as_ref().map(|last| last.hash.clone()).unwrap_or_default(),
+            time_ms: last.as_ref().map_or(base.time_ms, |last| last.time_ms),
+            last,
+            base: Some(base),
+        })
+    }
+
+    /// Writes the segment that is next, up to what a state had applied at most.
+    async fn write(&mut self, header: &Header) -> Result<(), Problem> {
+        let Some(end) = &mut self.end else { return Ok(()) };
+        let (journal, applied, next) = (self.store.journal(), index(header), end.next);
+        let to = (applied + 1).min(next + SEGMENT_ENTRIES);
+        let rows = tokio::task::spawn_blocking(move || journal.rows(next, to, SEGMENT_BYTES)).await;
+        let rows = rows.map_err(problem)?.map_err(problem)?;
+        let Some((last, _)) = rows.last().cloned() else {
+            // The log is without them by now: a new base has what they did, and the moments between are lost.
+            tracing::warn!(next, "entries were never archived and are gone from the log: a new base is taken");
+            end.base = None;
+            return Ok(());
+        };
+        let known = (last == applied).then_some((header.revision, header.hash));
+        let time_ms = if known.is_some() { header.time_ms } else { clock(&rows, end.time_ms) };
+        let group = self.store.cluster_id();
+        let head = Head { cluster_id: group, first: next, last, time_ms, after: known, previous: end.previous.clone() };
+        let lock = self.archive.lock.clone();
+        let sealed = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+            let (bytes, hash) = segment::write(&head, &rows)?;
+            let mut sink = lock.wrap(Vec::with_capacity(bytes.len()))?;
+            std::io::Write::write_all(&mut sink, &bytes)?;
+            Ok((sink.finish()?, hash))
+        });
+        let (bytes, hash) = sealed.await.map_err(problem)?.map_err(problem)?;
+        let hash = hexadecimal(&hash)[..HASH_DIGITS].to_owned();
+        let revision = known.map_or(0, |(revision, _)| revision);
+        let name = SegmentName { group, first: next, last, revision, time_ms, hash: hash.clone() };
+        self.repository.put(&name.name(), bytes).await?;
+        *end = End { next: last + 1, previous: hash, time_ms, last: Some(name), base: end.base.take() };
+        Ok(())
+    }
+
+    /// Begins to take a base, where one is due.
+    fn take_base(&mut self, header: &Header) {
+        let Some(end) = &mut self.end else { return };
+        let every = i64::try_from(self.archive.every.as_millis()).unwrap_or(i64::MAX);
+        let old = |base: &BaseName| header.time_ms > base.time_ms && now_ms().saturating_sub(base.time_ms) >= every;
+        let due = end.base.as_ref().is_none_or(old) && Instant::now() >= self.base_due;
+        if !due || !self.bases.is_empty() {
+            return;
+        }
+        self.base_due = Instant::now() + BASE_AGAIN;
+        let view = self.store.view();
+        let (group, epoch) = (self.store.cluster_id(), self.store.leadership().borrow().epoch);
+        let name =
+            BaseName { group, index: index(view.header()), revision: view.revision(), time_ms: view.header().time_ms };
+        let (sink, given) = pieces();
+        let (lock, extra, repository) =
+            (self.archive.lock.clone(), self.archive.extra.clone(), self.repository.clone());
+        let called = name.name();
+        self.bases.spawn(async move {
+            let writing = tokio::task::spawn_blocking(move || -> Result<(), Problem> {
+                let mut sink = lock.wrap(sink).map_err(problem)?;
+                let given = Given { view: &view, cluster_id: group, epoch, base: true, extra };
+                backup::write(given, &mut sink).map_err(problem)?;
+                sink.finish().and_then(super::repository::PieceWriter::end).map_err(problem)
+            });
+            let (uploaded, written) = tokio::join!(repository.upload(&called, given), writing);
+            uploaded?;
+            written.map_err(problem)??;
+            Ok(name)
+        });
+    }
+
+    /// A base is there: what it makes superfluous goes.
+    async fn base_taken(&mut self, done: Result<BaseName, Problem>) -> Result<(), Problem> {
+        let base = done?;
+        tracing::info!(name = base.name(), "a base was archived");
+        let group = base.group;
+        if let Some(end) = &mut self.end {
+            if end.base.is_none() {
+                (end.next, end.previous, end.time_ms) = (base.index + 1, String::new(), base.time_ms);
+            }
+            end.base = Some(base);
+        }
+        let mut listed = self.repository.list(&names::bases(group), None).await?;
+        listed.extend(self.repository.list(&names::segments(group), None).await?);
+        let catalogue = Catalogue::of(listed.iter().map(|one| one.name.as_str()));
+        for name in expired(now_ms(), &catalogue, self.archive.rules) {
+            self.repository.delete(&name).await?;
+        }
+        Ok(())
+    }
+}

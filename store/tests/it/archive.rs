@@ -1,0 +1,236 @@
+//! What was committed is archived, whoever leads, and every moment of it comes back as it was.
+
+use std::path::Path;
+use std::time::Duration;
+
+use prost::Message;
+use proto::etcdserverpb as pb;
+use proto::mvccpb::KeyValue;
+use store::Store;
+use store::archive::{self, Archive, Change, Repository, Restore, Rules, Target};
+use store::backup::sealed::{Keys, Lock};
+use store::moving::Progress;
+
+use crate::cluster::{PATIENCE, Place, founders, leadership, open, open_all, place, put};
+
+fn archive(dir: &Path) -> Archive {
+    Archive {
+        place: dir.display().to_string(),
+        every: Duration::from_secs(3600),
+        rules: Rules { hours: 24, days: 7 },
+        lock: Lock::None,
+        extra: serde_json::json!({ "words": 1 }),
+    }
+}
+
+fn asked(dir: &Path, target: Target) -> Restore {
+    let repository = Repository::existing(&dir.display().to_string()).expect("there");
+    Restore { repository, keys: Keys::default(), group: None, target }
+}
+
+fn quiet() -> Progress {
+    Progress::new(|_| {})
+}
+
+/// Everything there is at a revision.
+fn state(store: &Store, revision: i64) -> Vec<KeyValue> {
+    store.view_at(revision).expect("readable").range(&[0], &[0]).collect()
+}
+
+/// Waits until everything that was committed is archived.
+async fn archived(store: &Store) {
+    let (mut tick, revision) = (tokio::time::interval(Duration::from_millis(50)), store.revision());
+    let reached = async {
+        while store.archive_standing().is_none_or(|standing| standing.revision < revision) {
+            tick.tick().await;
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, reached).await;
+    assert!(done.is_ok(), "{:?} at revision {revision}", store.archive_standing());
+}
+
+fn delete(key: &str) -> pb::TxnRequest {
+    let delete = pb::DeleteRangeRequest { key: key.to_owned().into(), ..pb::DeleteRangeRequest::default() };
+    let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestDeleteRange(delete)) };
+    pb::TxnRequest { success: vec![op], ..pb::TxnRequest::default() }
+}
+
+/// Puts, deletes, and several changes in a transaction.
+async fn work(store: &Store, rounds: std::ops::Range<u32>) {
+    for round in rounds {
+        let key = format!("k{}", round % 17);
+        store.txn(0, put(&key, &format!("round {round}"))).await.expect("written");
+        if round % 5 == 0 {
+            store.txn(0, delete(&key)).await.expect("deleted");
+        }
+        let mut several = put(&format!("a{}", round % 3), "x");
+        several.success.extend(put(&format!("b{}", round % 7), &round.to_string()).success);
+        store.txn_batch(0, vec![several.clone(), put("c", &round.to_string()), several]).await.expect("written");
+    }
+}
+
+async fn restored(dir: &Path, target: Target) -> (Place, Store) {
+    let new = place("new", &[]);
+    let (asked, progress) = (asked(dir, target), quiet());
+    let made = archive::restore(&asked, &new.config.data_dir, None, |_, _| Ok(()), &progress).await;
+    made.expect("restored");
+    let store = open(&new).await;
+    (new, store)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_revision_comes_back_as_it_was_also_after_a_restart() {
+    let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+    let store = open(&old).await;
+    work(&store, 0..10).await;
+    store.archive(archive(dir.path())).expect("a place");
+    archived(&store).await;
+    work(&store, 10..40).await;
+    archived(&store).await;
+    let between = store.revision();
+    store.shutdown().await;
+    // Whoever holds it holds the directory.
+    drop(store);
+    let store = open(&old).await;
+    store.archive(archive(dir.path())).expect("a place");
+    work(&store, 40..60).await;
+    archived(&store).await;
+    let last = store.revision();
+
+    let repository = asked(dir.path(), Target::Newest).repository;
+    let archives = archive::archived(&repository).await.expect("listed");
+    let [one] = archives.as_slice() else { panic!("{archives:?}") };
+    assert!(one.gap.is_none() && one.to.0 == last && one.bases == 1 && one.segments > 1, "{one:?}");
+    for revision in [one.from.0, between - 3, between, between + 1, last - 7, last] {
+        let (_place, new) = restored(dir.path(), Target::Revision(revision)).await;
+        assert_eq!(state(&new, 0), state(&store, revision), "at revision {revision}");
+        assert!(new.revision() > last + 1_000_000);
+        new.shutdown().await;
+    }
+    let scratch = tempfile::tempdir().expect("a directory");
+    let asked = asked(dir.path(), Target::Newest);
+    archive::verify(&asked, scratch.path(), &quiet()).await.expect("whole");
+
+    // Hash by hash: what is left of a state once everything before it is compacted.
+    let revision = between + 9;
+    let (_place, new) = restored(dir.path(), Target::Revision(revision)).await;
+    let then = state(&store, revision);
+    store.compact(revision).await.expect("compacted");
+    let (was, is) = (store.hash(revision).await.expect("hashed"), new.hash(0).await.expect("hashed"));
+    assert_eq!(was.hash, is.hash, "HashKV at revision {revision}");
+    assert_eq!(state(&new, 0), then);
+    new.shutdown().await;
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_would_change_and_leases_come_along() {
+    let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+    let store = open(&old).await;
+    store.archive(archive(dir.path())).expect("a place");
+    store.txn(0, put("same", "1")).await.expect("written");
+    store.txn(0, put("changed", "1")).await.expect("written");
+    store.txn(0, put("gone", "1")).await.expect("written");
+    let then = store.revision();
+    store.txn(0, put("changed", "2")).await.expect("written");
+    store.txn(0, delete("gone")).await.expect("deleted");
+    store.txn(0, put("new", "1")).await.expect("written");
+    archived(&store).await;
+    let scratch = tempfile::tempdir().expect("a directory");
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let each = move |change: Change, key: &[u8]| {
+        heard.lock().expect("not poisoned").push((change, String::from_utf8_lossy(key).into_owned()));
+    };
+    let asked = |target| asked(dir.path(), target);
+    let (one, progress) = (asked(Target::Revision(then)), quiet());
+    let plan = archive::plan(&one, scratch.path().to_owned(), each, &progress).await.expect("planned");
+    assert_eq!((plan.revision, plan.newest), (then, store.revision()));
+    let words = [(Change::Changed, "changed"), (Change::Added, "gone"), (Change::Removed, "new")];
+    let words: Vec<_> = words.into_iter().map(|(change, key)| (change, key.to_owned())).collect();
+    assert_eq!(*told.lock().expect("not poisoned"), words);
+    assert_eq!(
+        (plan.difference.added, plan.difference.removed, plan.difference.changed, plan.difference.same),
+        (1, 1, 1, 1)
+    );
+    let (one, scratch) = (asked(Target::Revision(then + 99)), tempfile::tempdir().expect("a directory"));
+    let beyond = archive::plan(&one, scratch.path().to_owned(), |_, _| {}, &progress).await;
+    assert!(beyond.is_err_and(|problem| problem.to_string().contains("ends at revision")));
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leads_goes_on_where_the_archive_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let places = founders(&["a", "b", "c"]);
+    let mut stores = open_all(&places).await;
+    for store in &stores {
+        store.archive(archive(dir.path())).expect("a place");
+    }
+    work(&stores[0], 0..20).await;
+    for _ in 0..2 {
+        let leader = leadership(&stores[0], |held| held.leader.is_some()).await.leader.expect("somebody leads");
+        let at = stores.iter().position(|store| store.id() == leader).expect("one of them");
+        let follower = (at + 1) % stores.len();
+        archived(&stores[follower]).await;
+        let before = stores[follower].revision();
+        if stores.len() == 3 {
+            stores.remove(at).shutdown().await;
+        } else {
+            // Two of three are left: leadership moves, and nobody ends.
+            let other = stores[follower].id();
+            stores[at].transfer_leader(other).await.expect("moved");
+        }
+        work(&stores[0], 20..40).await;
+        archived(&stores[0]).await;
+        assert!(stores[0].revision() > before);
+    }
+    let repository = asked(dir.path(), Target::Newest).repository;
+    let archives = archive::archived(&repository).await.expect("listed");
+    assert!(archives.len() == 1 && archives[0].gap.is_none(), "{archives:?}");
+    let (_place, new) = restored(dir.path(), Target::Newest).await;
+    let bytes = |kvs: Vec<KeyValue>| kvs.iter().flat_map(Message::encode_to_vec).collect::<Vec<_>>();
+    assert_eq!(bytes(state(&new, 0)), bytes(state(&stores[0], 0)));
+    new.shutdown().await;
+    for store in stores {
+        store.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_or_missing_is_found() {
+    let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+    let store = open(&old).await;
+    store.archive(archive(dir.path())).expect("a place");
+    for round in 0..4 {
+        work(&store, round * 3..round * 3 + 3).await;
+        archived(&store).await;
+    }
+    store.shutdown().await;
+    let repository = asked(dir.path(), Target::Newest).repository;
+    let names: Vec<String> = repository.list("", None).await.expect("listed").into_iter().map(|one| one.name).collect();
+    let verified = async || {
+        let (scratch, asked) = (tempfile::tempdir().expect("a directory"), asked(dir.path(), Target::Newest));
+        archive::verify(&asked, scratch.path(), &quiet()).await
+    };
+    verified().await.expect("whole");
+    for name in &names {
+        let whole = repository.get(name).await.expect("there");
+        for number in 0..12 {
+            let (bits, mut other) = (whole.len() * 8, whole.to_vec());
+            let bit = (number * 7919 + 5) % bits;
+            other[bit / 8] ^= 1 << (bit % 8);
+            repository.put(name, other).await.expect("put");
+            let refused = verified().await.expect_err("a flipped bit").to_string();
+            assert!(refused.contains(name.as_str()), "{refused}");
+        }
+        repository.put(name, whole.to_vec()).await.expect("put");
+    }
+    let segments: Vec<_> = names.iter().filter(|name| name.contains("/log/")).collect();
+    repository.delete(segments[1]).await.expect("deleted");
+    let found = verified().await.expect("what is there is whole");
+    assert!(found.gap.is_some(), "{found:?}");
+    let (asked, new) = (asked(dir.path(), Target::Time(i64::MAX)), dir.path().join("x"));
+    let refused = archive::restore(&asked, &new, None, |_, _| Ok(()), &quiet()).await.expect_err("a gap").to_string();
+    assert!(refused.contains("are missing") && !new.exists(), "{refused}");
+}
