@@ -135,6 +135,7 @@ const PURE: &[&str] = &[
     "node/src/net/host_ports.rs",
     "cli/src/etcd_flags/",
     "chaos/src/bench/figures.rs",
+    "chaos/src/scenario/report/picture.rs",
     "node/src/net/ipam.rs",
     "node/src/net/proxy.rs",
     "node/src/link/patience.rs",

@@ -21,6 +21,7 @@ use crate::scenario::fault::Injected;
 pub(crate) use crate::scenario::table::{Over, SCENARIOS, Scenario};
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
+use crate::work::roles::{self, Role};
 use crate::work::{client, containers, deployment, kv};
 use crate::world::bring_up::Wanted;
 use crate::world::cluster::Cluster;
@@ -43,7 +44,7 @@ const WATCH_AGAIN: Duration = Duration::from_millis(100);
 const REPLACED_MAX: Duration = Duration::from_secs(8);
 
 /// What a run found.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) scenario: String,
     pub(crate) seed: u64,
@@ -61,6 +62,9 @@ pub(crate) struct Run {
     /// Since an agent was killed until its pods ran elsewhere. Units: milliseconds.
     pub(crate) replaced_ms: Option<u64>,
     pub(crate) verdicts: Vec<Verdict>,
+    /// What members said of themselves meanwhile.
+    #[serde(default)]
+    pub(crate) roles: Vec<Role>,
 }
 
 impl Run {
@@ -139,6 +143,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let real = !engines.is_empty();
     let looking = containers::watch(engines, began, stop.clone());
     let watching = watch_all(&servers, start, &stop);
+    let looks = roles::follow(servers.all(), began, stop.clone());
     let breaking = async {
         tokio::time::sleep(CALM).await;
         let from = us(began);
@@ -150,7 +155,8 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
         stop.cancel();
         (injected, whole, (from, to))
     };
-    let (operations, watches, seen, (injected, whole, fault_us)) = tokio::join!(workload, watching, looking, breaking);
+    let (operations, watches, roles, seen, (injected, whole, fault_us)) =
+        tokio::join!(workload, watching, looks, looking, breaking);
     let injected = injected?;
     let channels = servers.all();
     let truth = truth(&channels, start).await?;
@@ -158,6 +164,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
     let history = History { operations, watches, truth, hashes };
     let mut run = judge(scenario, seed, &history, injected, fault_us, whole.as_ref());
+    run.roles = roles;
     // Simulated containers leave no evidence of their own.
     run.verdicts.extend(real.then(|| pod_once::check(&seen)));
     Ok((run, history))
@@ -294,5 +301,6 @@ fn judge(
         replaced_ms: injected.replaced.map(ms),
         converged_ms: whole.map_or(0, |whole| ms(*whole.as_ref().unwrap_or(&CONVERGED))),
         verdicts,
+        roles: Vec::new(),
     }
 }

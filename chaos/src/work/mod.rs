@@ -5,3 +5,4 @@ pub(crate) mod containers;
 pub(crate) mod deployment;
 pub(crate) mod endpoints;
 pub(crate) mod kv;
+pub(crate) mod roles;
