@@ -79,6 +79,26 @@ pub(crate) struct StateHash {
     pub(crate) compacted: i64,
 }
 
+/// How long a key stayed that is attached to a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseStory {
+    pub(crate) key: String,
+    pub(crate) ttl_us: u64,
+    /// When the last renewal was asked for that was granted.
+    pub(crate) renewed_invoked_us: u64,
+    /// When the last one was answered, or given up: it may have been done until then.
+    pub(crate) asked_us: u64,
+    pub(crate) reads: Vec<LeaseRead>,
+}
+
+/// A linearizable look at such a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LeaseRead {
+    pub(crate) invoked_us: u64,
+    pub(crate) returned_us: u64,
+    pub(crate) there: bool,
+}
+
 /// A whole run's evidence.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct History {
@@ -90,6 +110,8 @@ pub(crate) struct History {
     /// The state of every member after it healed, all at one revision.
     #[serde(default)]
     pub(crate) hashes: BTreeMap<String, StateHash>,
+    #[serde(default)]
+    pub(crate) leases: Vec<LeaseStory>,
 }
 
 impl History {

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod history;
 mod seed;
+mod sim;
 mod work;
 mod world;
 
@@ -68,6 +69,8 @@ enum Verb {
     Bench(bench::Options),
     /// Measure the store beside etcd: `ETCD_BIN`, else the one on the path.
     BenchStore(bench::store::Options),
+    /// Run the store in simulation: three members, clients, disks and networks in one process, from a seed.
+    Sim(sim::Options),
     /// Turn a run's folder into one HTML page.
     Report {
         /// The folder of a run.
@@ -120,8 +123,8 @@ enum ClusterVerb {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    // A thousand agents in one process have much to tell.
-    let level = if matches!(command, Verb::Bench(_) | Verb::BenchStore(_)) { "error" } else { "info" };
+    // A thousand agents in one process have much to tell, and a simulation of hours.
+    let level = if matches!(command, Verb::Bench(_) | Verb::BenchStore(_) | Verb::Sim(_)) { "error" } else { "info" };
     // Servers that cannot be reached are what runs are about: who waits for one says so when it gives up.
     let filter = EnvFilter::new(format!("{level},kube_client=off"));
     let colours = std::io::stderr().is_terminal();
@@ -180,6 +183,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         }
         Verb::Bench(options) => bench::run(options, std::env::current_exe()?.with_file_name("raftsman")),
         Verb::BenchStore(options) => bench::store::run(options, &std::env::current_exe()?.with_file_name("raftsman")),
+        Verb::Sim(options) => sim::command(options),
         Verb::Report { dir } => {
             tracing::info!("{}", scenario::report::write(&dir)?.display());
             Ok(())

@@ -11,6 +11,15 @@ impl Seed {
         Seed(seed)
     }
 
+    /// The stream of a purpose: what one of them draws does not move another's.
+    pub(crate) fn of(seed: u64, purpose: &str) -> Self {
+        let mut stream = Seed(seed);
+        for byte in purpose.bytes() {
+            stream.0 = stream.next() ^ u64::from(byte);
+        }
+        stream
+    }
+
     /// The next 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

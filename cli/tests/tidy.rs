@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("rocksdb", "store/src/engine/"),
     ("bollard", "node/src/"),
     ("object_store", "store/src/archive/repository.rs"),
+    ("turmoil", "chaos/src/sim/"),
 ];
 
 /// Modules that decide: no runtime, no clock, no I/O, no logging.
@@ -136,6 +137,8 @@ const PURE: &[&str] = &[
     "cli/src/etcd_flags/",
     "chaos/src/bench/figures.rs",
     "chaos/src/scenario/report/picture.rs",
+    "chaos/src/sim/schedule.rs",
+    "chaos/src/sim/shrink.rs",
     "node/src/net/ipam.rs",
     "node/src/net/proxy.rs",
     "node/src/link/patience.rs",

@@ -1,6 +1,7 @@
 //! PURE: one property per file. A checker takes the evidence of a run and says what broke, in words.
 
 pub(crate) mod acked_durable;
+pub(crate) mod lease;
 pub(crate) mod linearizable;
 pub(crate) mod pod_once;
 pub(crate) mod same_state;

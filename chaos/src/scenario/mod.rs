@@ -21,6 +21,7 @@ use crate::scenario::fault::Injected;
 pub(crate) use crate::scenario::table::{Over, SCENARIOS, Scenario};
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
+use crate::work::follow::{TRUTH, truth, watch_all};
 use crate::work::roles::{self, Role};
 use crate::work::{client, containers, deployment, kv};
 use crate::world::bring_up::Wanted;
@@ -36,10 +37,6 @@ const CLIENTS: u32 = 16;
 const CALM: Duration = Duration::from_secs(2);
 /// The application is back to its size within this time after the fault.
 const CONVERGED: Duration = Duration::from_secs(30);
-/// Every member answers with all events within this time after the fault.
-const TRUTH: Duration = Duration::from_secs(30);
-/// Between two attempts of a watch whose stream broke.
-const WATCH_AGAIN: Duration = Duration::from_millis(100);
 /// A node is not ready after 3 s of silence, its pods run elsewhere 5 s later.
 const REPLACED_MAX: Duration = Duration::from_secs(8);
 
@@ -138,7 +135,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let start = kv::current_revision(channels[0].1.clone()).await? + 1;
     let (began, stop) = (Instant::now(), CancellationToken::new());
     let mut random = Seed::new(seed);
-    let workload = kv::run(CLIENTS, servers.clone(), random.fork(), began, stop.clone());
+    let workload = kv::run(CLIENTS, servers.clone(), random.fork(), began.into(), stop.clone());
     let engines = containers::engines(cluster);
     let real = !engines.is_empty();
     let looking = containers::watch(engines, began, stop.clone());
@@ -162,7 +159,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let truth = truth(&channels, start).await?;
     let hashes = kv::hashes(&channels, TRUTH).await?;
     let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
-    let history = History { operations, watches, truth, hashes };
+    let history = History { operations, watches, truth, hashes, ..History::default() };
     let mut run = judge(scenario, seed, &history, injected, fault_us, whole.as_ref());
     run.roles = roles;
     // Simulated containers leave no evidence of their own.
@@ -206,61 +203,6 @@ pub(crate) fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel
         }
         let credentials = kubeconfig::read(&place.data_dir.join("admin.kubeconfig"))?;
         all.push((place.name.clone(), client::etcd_channel(&credentials, &place)?));
-    }
-    Ok(all)
-}
-
-/// A watcher for each member there is at first. When its stream breaks, it goes on at the next member where it was, as
-/// client libraries do.
-async fn watch_all(servers: &Endpoints, start: i64, stop: &CancellationToken) -> Vec<(String, Vec<Watched>)> {
-    let each = servers.all().into_iter().enumerate().map(|(mut turn, (name, _))| async move {
-        let (mut seen, mut from) = (Vec::new(), start);
-        let mut again = tokio::time::interval(WATCH_AGAIN);
-        while !stop.is_cancelled() {
-            again.tick().await;
-            let (more, error) = kv::watch(servers.at(turn), from, None, stop.clone()).await;
-            // Every write of the workload has a revision of its own.
-            from = more.last().map_or(from, |last: &Watched| last.revision + 1);
-            seen.extend(more);
-            if let Some(error) = error {
-                tracing::info!(watcher = name, error, "a watch goes on at another member");
-                turn += 1;
-            }
-        }
-        (name, seen)
-    });
-    futures_util::future::join_all(each).await
-}
-
-/// All events since the run began, from every member.
-async fn truth(channels: &[(String, Channel)], start: i64) -> anyhow::Result<Vec<(String, Vec<Watched>)>> {
-    let deadline = Instant::now() + TRUTH;
-    let channels: Arc<Vec<_>> = Arc::new(channels.to_vec());
-    let now = loop {
-        match kv::last_write(channels[0].1.clone()).await {
-            Ok(now) => break now,
-            Err(status) if Instant::now() > deadline => bail!("{}: {}", channels[0].0, status.message()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    };
-    let mut all = Vec::new();
-    for (name, channel) in channels.iter() {
-        let mut last = "it is behind".to_owned();
-        let read = async {
-            let mut again = tokio::time::interval(WATCH_AGAIN);
-            loop {
-                again.tick().await;
-                // A member that has just come back may be slow to answer: what it tells in the end counts.
-                match kv::watch(channel.clone(), start, Some(now), CancellationToken::new()).await {
-                    (events, None) => return events,
-                    (_, Some(error)) => last = error,
-                }
-            }
-        };
-        match tokio::time::timeout(TRUTH, read).await {
-            Ok(events) => all.push((name.clone(), events)),
-            Err(_) => bail!("{name}: {last}"),
-        }
     }
     Ok(all)
 }

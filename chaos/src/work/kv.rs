@@ -1,7 +1,7 @@
 //! The key/value workload: clients that read, write and compare-and-write a few hot keys through etcd's API.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -10,6 +10,7 @@ use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::response_op::Response;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -70,16 +71,29 @@ pub(crate) async fn run(
     began: Instant,
     stop: CancellationToken,
 ) -> Vec<Operation> {
+    run_reading(clients, servers, &mut seed, began, stop, false).await
+}
+
+/// As `run`; reads may be answered with what the member has (`serializable`), which checkers take for linearizable all the
+/// same.
+pub(crate) async fn run_reading(
+    clients: u32,
+    servers: Endpoints,
+    seed: &mut Seed,
+    began: Instant,
+    stop: CancellationToken,
+    serializable: bool,
+) -> Vec<Operation> {
     let mut tasks = JoinSet::new();
     for client in 0..clients {
         let (servers, seed, stop) = (servers.clone(), seed.fork(), stop.clone());
-        tasks.spawn(async move { one_client(client, &servers, seed, began, &stop).await });
+        tasks.spawn(async move { one_client((client, serializable), &servers, seed, began, &stop).await });
     }
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
 async fn one_client(
-    client: u32,
+    (client, serializable): (u32, bool),
     servers: &Endpoints,
     mut seed: Seed,
     began: Instant,
@@ -92,7 +106,7 @@ async fn one_client(
         let call = next_call(client, operations.len(), &mut seed, &last_seen);
         let invoked_us = elapsed_us(began);
         let mut kv = KvClient::new(servers.at(turn));
-        let outcome = perform(&mut kv, &call).await;
+        let outcome = perform(&mut kv, &call, serializable).await;
         if let Some(mod_revision) = mod_revision(&outcome) {
             last_seen.insert(call.key().to_owned(), mod_revision);
         }
@@ -106,7 +120,7 @@ async fn one_client(
     operations
 }
 
-fn elapsed_us(began: Instant) -> u64 {
+pub(crate) fn elapsed_us(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -128,9 +142,9 @@ fn mod_revision(outcome: &Outcome) -> Option<i64> {
     }
 }
 
-async fn perform(kv: &mut KvClient<Channel>, call: &Call) -> Outcome {
+async fn perform(kv: &mut KvClient<Channel>, call: &Call, serializable: bool) -> Outcome {
     match call {
-        Call::Get { key } => match kv.range(range(key)).await {
+        Call::Get { key } => match kv.range(pb::RangeRequest { serializable, ..range(key) }).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
                 Outcome::Seen { revision: revision(answer.header.as_ref()), value: first(&answer.kvs) }

@@ -3,14 +3,13 @@
 //! What is read is what was written. Beside it lies what a loss of power leaves in any case, and in between every change
 //! since, in order. A sync takes its time: until `settle` says that the time is over, it may not have happened.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-
-use crate::log::disk::{Disk, DiskFile};
 
 /// A write is torn between sectors, never within one.
 const SECTOR_BYTES: usize = 512;
@@ -28,14 +27,37 @@ pub struct Faults {
     pub full: bool,
     /// A sync takes up to so much longer.
     pub slow: Duration,
-    /// Syncs are acknowledged and not done.
-    pub syncs_lie: bool,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Faults { syncs_fail: false, full: false, slow: Duration::from_millis(3), syncs_lie: false }
+        Faults { syncs_fail: false, full: false, slow: Duration::from_millis(3) }
     }
+}
+
+/// What a disk, or the engine on it, does wrong, to see whether it is found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Syncs are acknowledged and not done.
+    SyncsLie,
+    /// A sync is acknowledged while only what the one before it covered is durable.
+    SyncsLate,
+    /// Names of files are never made durable.
+    NamesLie,
+    /// Of a write that was synced one sector is not there after a loss of power.
+    SectorsDropped,
+    /// A write lands in another place, now and then.
+    WritesMisdirected,
+    /// The engine flushes some families and not others.
+    FlushTorn,
+    /// The engine flushes what entries did, and not which entry was the last.
+    FlushWithoutPosition,
+    /// The engine acknowledges flushes and does none.
+    FlushForgotten,
+    /// A copy of the engine lacks the newest row of its history.
+    CopyShort,
+    /// The engine forgets what a batch did to the newest records, now and then.
+    BatchesDropped,
 }
 
 /// What became of what was not synced.
@@ -48,6 +70,10 @@ pub struct Losses {
     /// Creations, removals and new names that are undone.
     pub names: u64,
 }
+
+/// What a disk held once.
+#[derive(Clone)]
+pub struct Contents(Image);
 
 /// A simulated disk; cheap to clone.
 #[derive(Clone)]
@@ -76,6 +102,10 @@ struct State {
     next: u64,
     random: u64,
     faults: Faults,
+    defect: Option<Defect>,
+    /// So many changes were there at the last sync.
+    settled: usize,
+    flips: Vec<(u64, usize, u8)>,
     losses: Losses,
 }
 
@@ -112,12 +142,35 @@ impl Image {
     }
 }
 
+/// Applies a write without one of its sectors; whether it is a write.
+fn drop_sector(change: &Change, durable: &mut Image, random: &mut u64) -> bool {
+    let Change::Write { file, offset, bytes } = change else { return false };
+    let sectors = bytes.len().div_ceil(SECTOR_BYTES).max(1);
+    let dropped = usize::try_from(draw(random)).unwrap_or(0) % sectors;
+    for (number, piece) in bytes.chunks(SECTOR_BYTES).enumerate().filter(|(number, _)| *number != dropped) {
+        durable.write(*file, offset + number * SECTOR_BYTES, piece);
+    }
+    true
+}
+
 impl State {
     /// Makes durable what a sync among the changes covers.
     fn settle(&mut self) {
-        if self.faults.syncs_lie {
-            return;
+        match self.defect {
+            Some(Defect::SyncsLie) => return,
+            Some(Defect::SyncsLate) => {
+                let late = self.changes.split_off(self.settled.min(self.changes.len()));
+                self.cover();
+                self.changes.extend(late);
+                self.settled = self.changes.len();
+            }
+            _ => self.cover(),
         }
+    }
+
+    fn cover(&mut self) {
+        let names_lie = self.defect == Some(Defect::NamesLie);
+        let drops = self.defect == Some(Defect::SectorsDropped);
         let (mut synced, mut names, mut covered) = (BTreeSet::new(), false, Vec::new());
         for change in self.changes.iter().rev() {
             covered.push(match change {
@@ -126,7 +179,7 @@ impl State {
                     true
                 }
                 Change::SyncNames => {
-                    names = true;
+                    names = !names_lie;
                     true
                 }
                 Change::Write { file, .. } => synced.contains(file),
@@ -135,9 +188,20 @@ impl State {
         }
         for (change, covered) in std::mem::take(&mut self.changes).into_iter().zip(covered.into_iter().rev()) {
             if covered {
-                self.durable.apply(&change);
+                let dropped = drops && draw(&mut self.random) % 40 == 0;
+                if !(dropped && drop_sector(&change, &mut self.durable, &mut self.random)) {
+                    self.durable.apply(&change);
+                }
             } else {
                 self.changes.push(change);
+            }
+        }
+    }
+
+    fn flip(&mut self, file: u64, at: usize, bit: u8) {
+        for image in [&mut self.durable, &mut self.now] {
+            if let Some(byte) = image.files.get_mut(&file).and_then(|bytes| bytes.get_mut(at)) {
+                *byte ^= bit;
             }
         }
     }
@@ -145,7 +209,7 @@ impl State {
     fn lose_power(&mut self) {
         let is_sync = |change: &Change| matches!(change, Change::Sync(_) | Change::SyncNames);
         let syncs: Vec<usize> = (0..self.changes.len()).filter(|place| is_sync(&self.changes[*place])).collect();
-        if !syncs.is_empty() && !self.faults.syncs_lie {
+        if !syncs.is_empty() && !matches!(self.defect, Some(Defect::SyncsLie | Defect::SyncsLate)) {
             // So many of the syncs under way had happened. Whoever syncs waits for it: what came after the first one
             // that had not was never written.
             let done = usize::try_from(draw(&mut self.random)).unwrap_or(0) % (syncs.len() + 1);
@@ -203,6 +267,9 @@ impl Drive {
             next: 1,
             random: seed,
             faults: Faults::default(),
+            defect: None,
+            settled: 0,
+            flips: Vec::new(),
             losses: Losses::default(),
         })))
     }
@@ -239,12 +306,44 @@ impl Drive {
         let used = bytes.iter().rposition(|byte| *byte != 0)? / 2;
         let at = usize::try_from(picked >> 8).unwrap_or(0) % used.max(1);
         let bit = 1 << (picked % 8);
-        for image in [&mut state.durable, &mut state.now].map(|image| image.files.get_mut(&file)) {
-            if let Some(byte) = image.and_then(|bytes| bytes.get_mut(at)) {
-                *byte ^= bit;
-            }
-        }
+        state.flips.push((file, at, bit));
+        state.flip(file, at, bit);
         Some(format!("{name} at byte {at}"))
+    }
+
+    /// Takes all flips back, as who puts the disk's contents back from elsewhere; whether there were any.
+    pub fn unflip(&self) -> bool {
+        let mut state = self.0.lock();
+        let flips = std::mem::take(&mut state.flips);
+        flips.iter().for_each(|(file, at, bit)| state.flip(*file, *at, *bit));
+        !flips.is_empty()
+    }
+
+    /// From now on it, or the engine on it, does something wrong.
+    pub fn set_defect(&self, defect: Defect) {
+        self.0.lock().defect = Some(defect);
+    }
+
+    /// Whether the defect is this one.
+    pub(crate) fn has(&self, defect: Defect) -> bool {
+        self.0.lock().defect == Some(defect)
+    }
+
+    /// Loses everything.
+    pub fn wipe(&self) {
+        self.put_back(&Contents(Image::default()));
+    }
+
+    /// What lies there for certain, to be put back later.
+    pub fn copy(&self) -> Contents {
+        Contents(self.0.lock().durable.clone())
+    }
+
+    /// Puts back what lay there once.
+    pub fn put_back(&self, contents: &Contents) {
+        let mut state = self.0.lock();
+        (state.now, state.durable) = (contents.0.clone(), contents.0.clone());
+        state.changes.clear();
     }
 
     /// How long the sync takes that was asked for.
@@ -267,107 +366,5 @@ impl Drive {
     /// Whether something happens now that happens once in so many times.
     pub fn one_in(&self, times: u64) -> bool {
         draw(&mut self.0.lock().random) % times == 0
-    }
-}
-
-fn missing(name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, name.to_owned())
-}
-
-/// An open file of a simulated disk.
-pub struct DriveFile {
-    drive: Drive,
-    file: u64,
-}
-
-impl Disk for Drive {
-    type File = DriveFile;
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().now.names.keys().cloned().collect())
-    }
-
-    fn create(&self, name: &str, size: u64) -> io::Result<DriveFile> {
-        let mut state = self.0.lock();
-        if state.faults.full {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        if state.now.names.contains_key(name) {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let file = state.next;
-        state.next += 1;
-        let zeros = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-        // Its bytes are synced when this returns, its name is not.
-        state.durable.files.insert(file, zeros.clone());
-        state.now.files.insert(file, zeros);
-        state.now.names.insert(name.to_owned(), file);
-        state.changes.push(Change::Named { name: name.to_owned(), file });
-        Ok(DriveFile { drive: self.clone(), file })
-    }
-
-    fn open(&self, name: &str) -> io::Result<DriveFile> {
-        let file = *self.0.lock().now.names.get(name).ok_or_else(|| missing(name))?;
-        Ok(DriveFile { drive: self.clone(), file })
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        state.now.names.remove(name).ok_or_else(|| missing(name))?;
-        state.changes.push(Change::Unnamed { name: name.to_owned() });
-        Ok(())
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        let file = state.now.names.remove(from).ok_or_else(|| missing(from))?;
-        state.now.names.insert(to.to_owned(), file);
-        state.changes.push(Change::Renamed { from: from.to_owned(), to: to.to_owned(), file });
-        Ok(())
-    }
-
-    fn sync_names(&self) -> io::Result<()> {
-        let mut state = self.0.lock();
-        if state.faults.syncs_fail {
-            return Err(io::Error::from_raw_os_error(nix::libc::EIO));
-        }
-        state.changes.push(Change::SyncNames);
-        Ok(())
-    }
-
-    fn describe(&self, name: &str) -> String {
-        format!("simulated/{name}")
-    }
-}
-
-impl DiskFile for DriveFile {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.drive.0.lock().now.files.get(&self.file).map_or(0, |bytes| bytes.len() as u64))
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.drive.0.lock();
-        let bytes = state.now.files.get(&self.file).ok_or_else(|| missing("a file"))?;
-        let from = usize::try_from(offset).map_err(io::Error::other)?;
-        let found = bytes.get(from..from + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.drive.0.lock();
-        let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        state.now.write(self.file, offset, bytes);
-        state.changes.push(Change::Write { file: self.file, offset, bytes: bytes.to_vec() });
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.drive.0.lock();
-        if state.faults.syncs_fail {
-            return Err(io::Error::from_raw_os_error(nix::libc::EIO));
-        }
-        state.changes.push(Change::Sync(self.file));
-        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use crate::edge::drive::Drive;
+use crate::edge::drive::{Defect, Drive};
 use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
 
 /// The file that holds what was flushed.
@@ -137,11 +137,41 @@ impl Memory {
         Ok(Memory { rows: Arc::new(Mutex::new(rows)), flushed: Mutex::new(flushed), dir: None, drive: None })
     }
 
+    fn has(&self, defect: Defect) -> bool {
+        self.drive.as_ref().is_some_and(|drive| drive.has(defect))
+    }
+
+    /// What a flush writes.
+    fn image(&self) -> Bytes {
+        let now = encode(&self.rows.lock());
+        let before = self.flushed.lock().clone();
+        // The families that stay as they were flushed last.
+        let stay: &[Family] = match &self.drive {
+            Some(drive) if drive.has(Defect::FlushTorn) => &[Family::Latest],
+            Some(drive) if drive.has(Defect::FlushWithoutPosition) => &[Family::Meta],
+            Some(drive) if drive.has(Defect::FlushForgotten) && !before.is_empty() => return before,
+            _ => return now,
+        };
+        let before = decode(before).unwrap_or_default();
+        let mut mixed = decode(now).unwrap_or_default();
+        mixed.versions.retain(|(family, _), _| !stay.contains(family));
+        mixed.versions.extend(before.versions.into_iter().filter(|((family, _), _)| stay.contains(family)));
+        encode(&mixed)
+    }
+
     /// What a crash leaves.
     #[cfg(test)]
     pub(crate) fn crash(&self) -> Memory {
         Memory::of(self.flushed.lock().clone()).expect("what was flushed is whole")
     }
+}
+
+/// Without the newest row of the history.
+fn without_last(flushed: Bytes) -> Bytes {
+    let mut rows = decode(flushed).unwrap_or_default();
+    let last = rows.versions.keys().rfind(|(family, _)| *family == Family::History).cloned();
+    last.map(|last| rows.versions.remove(&last));
+    encode(&rows)
 }
 
 fn store(dir: &Path, flushed: &Bytes) -> Result<(), Broken> {
@@ -217,7 +247,10 @@ impl Engine for Memory {
         Arc::new(Frozen { rows: self.rows.clone(), at })
     }
 
-    fn write(&self, batch: Batch) -> Result<(), Broken> {
+    fn write(&self, mut batch: Batch) -> Result<(), Broken> {
+        if self.has(Defect::BatchesDropped) && self.drive.as_ref().is_some_and(|drive| drive.one_in(80)) {
+            batch.changes.retain(|(family, ..)| *family != Family::Latest);
+        }
         self.rows.lock().write(batch);
         match &self.drive {
             Some(drive) if drive.one_in(FLUSHED_ONE_IN) => self.flush(),
@@ -226,7 +259,7 @@ impl Engine for Memory {
     }
 
     fn flush(&self) -> Result<(), Broken> {
-        let now = encode(&self.rows.lock());
+        let now = self.image();
         if let Some(dir) = &self.dir {
             store(dir, &now)?;
         }
@@ -236,7 +269,10 @@ impl Engine for Memory {
 
     fn checkpoint(&self, dir: &Path) -> Result<(), Broken> {
         self.flush()?;
-        let flushed = self.flushed.lock().clone();
+        let mut flushed = self.flushed.lock().clone();
+        if self.has(Defect::CopyShort) {
+            flushed = without_last(flushed);
+        }
         fs::create_dir(dir).map_err(broken)?;
         store(dir, &flushed)
     }

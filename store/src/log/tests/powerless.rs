@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::super::Log;
 use super::{OPTIONS, data};
-use crate::edge::drive::{Drive, Faults};
+use crate::edge::drive::{Defect, Drive};
 
 /// SplitMix64.
 struct Random(u64);
@@ -22,9 +22,11 @@ impl Random {
 }
 
 /// Several lives of a log, each ended by a loss of power; answers what went missing of what was acknowledged.
-async fn lives(seed: u64, faults: Faults) -> Result<u64, String> {
+async fn lives(seed: u64, defect: Option<Defect>) -> Result<u64, String> {
     let (mut random, drive) = (Random(seed), Drive::new(seed));
-    drive.set_faults(faults);
+    if let Some(defect) = defect {
+        drive.set_defect(defect);
+    }
     let (acknowledged, votes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     for life in 1..=8 {
         let log = Log::open_simulated(&drive, OPTIONS, None).map_err(|error| error.to_string())?;
@@ -68,15 +70,16 @@ async fn lives(seed: u64, faults: Faults) -> Result<u64, String> {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_every_loss_of_power() {
-    let all = futures_util::future::join_all((0..150).map(|seed| lives(seed, Faults::default()))).await;
+    let all = futures_util::future::join_all((0..150).map(|seed| lives(seed, None))).await;
     let lost: u64 =
         all.into_iter().enumerate().map(|(seed, lost)| lost.unwrap_or_else(|why| panic!("{seed}: {why}"))).sum();
     assert!(lost > 100, "nearly nothing was lost: {lost}");
 }
 
 #[tokio::test]
-async fn a_disk_that_lies_about_syncs_is_found_out() {
-    let lying = Faults { syncs_lie: true, ..Faults::default() };
-    let all = futures_util::future::join_all((0..10).map(|seed| lives(seed, lying))).await;
-    assert!(all.iter().all(Result::is_err), "{all:?}");
+async fn a_disk_that_lies_is_found_out() {
+    for defect in [Defect::SyncsLie, Defect::SyncsLate, Defect::NamesLie, Defect::SectorsDropped] {
+        let all = futures_util::future::join_all((0..20).map(|seed| lives(seed, Some(defect)))).await;
+        assert!(all.iter().any(Result::is_err), "{defect:?}: {all:?}");
+    }
 }

@@ -1,0 +1,38 @@
+//! The store in simulation: seeds that must be green, runs that must be the same twice, defects that must be found.
+
+use std::process::{Command, Output};
+
+fn sim(arguments: &[&str]) -> (bool, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut run = Command::new(env!("CARGO_BIN_EXE_raftsman-chaos"));
+    run.arg("sim").args(arguments).arg("--dir").arg(dir.path());
+    let Output { status, stdout, stderr } = run.output().expect("it runs");
+    let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    (status.success(), text)
+}
+
+#[test]
+fn nothing_is_lost_whatever_happens_to_members() {
+    let (green, text) = sim(&["--seeds", "1..40"]);
+    assert!(green, "{text}");
+    let figure = |what: &str| {
+        let words: Vec<&str> = text.split([' ', ',', ';', '\n']).filter(|word| !word.is_empty()).collect();
+        let place = words.windows(2).position(|pair| pair[1] == what);
+        place.and_then(|place| words[place].parse::<u64>().ok()).unwrap_or_else(|| panic!("no {what}: {text}"))
+    };
+    for what in ["writes", "members", "sectors", "links", "bits"] {
+        assert!(figure(what) > 0, "vacuous: {text}");
+    }
+}
+
+#[test]
+fn a_run_is_the_same_twice() {
+    let (same, text) = sim(&["--seeds", "101..120", "--seconds", "4", "--twice"]);
+    assert!(same, "{text}");
+}
+
+#[test]
+fn every_defect_of_the_museum_is_found() {
+    let (found, text) = sim(&["--museum"]);
+    assert!(found, "{text}");
+}
