@@ -22,6 +22,7 @@ use tower::Service;
 
 use crate::Store;
 use crate::edge::Port;
+use crate::etcd::answers::Together;
 use crate::etcd::arriving::{Arriving, Room};
 use crate::etcd::budget::Budget;
 use crate::etcd::calls::Calls;
@@ -74,7 +75,8 @@ impl Api {
         }
         let calls = Arc::new(Calls::new());
         let (options, watching) = (Arc::new(options), Watching::default());
-        let front = Front { store: store.clone(), options, budget: Budget::default(), calls, watching };
+        let unread = Together::default();
+        let front = Front { store: store.clone(), options, budget: Budget::default(), calls, watching, unread };
         let routes = routes(&front);
         let http = Arc::new(Http::new(front, routes.clone()));
         Api { store: store.clone(), routes, http, limits, names, arriving }

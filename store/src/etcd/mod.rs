@@ -134,6 +134,7 @@ struct Front {
     budget: Budget,
     calls: Arc<Calls>,
     watching: watch::Watching,
+    unread: answers::Together,
 }
 
 impl Front {

@@ -45,7 +45,7 @@ impl pb::watch_server::Watch for Watch {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let (answers, going) = Answers::new();
+        let (answers, going) = Answers::new(&self.front.unread);
         let (front, watches, tasks) = (self.front.clone(), HashMap::new(), JoinSet::new());
         let credentials = Credentials::of(&request);
         let session = Session { front, credentials, answers, watches, tasks, next_id: 0 };
@@ -251,6 +251,16 @@ async fn tick(clock: &mut Option<Interval>) {
     }
 }
 
+fn mod_revision(event: &Event) -> Revision {
+    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
+}
+
+/// How many events the first revision has.
+fn whole(events: &[Event]) -> usize {
+    let first = events.first().map(mod_revision);
+    events.iter().take_while(|event| Some(mod_revision(event)) == first).count()
+}
+
 /// One watch of a stream.
 struct One {
     id: i64,
@@ -334,7 +344,7 @@ impl One {
 
     async fn events(&mut self, batch: WatchBatch, watcher: &mut Watcher) -> bool {
         let compacted = watcher.compacted();
-        let events: Vec<Event> = batch
+        let mut events: Vec<Event> = batch
             .events
             .iter()
             .filter(|event| self.wants(event))
@@ -345,18 +355,23 @@ impl One {
                 Event { r#type: event.r#type, kv: event.kv.clone(), prev_kv }
             })
             .collect();
-        let Some(first) = events.first().and_then(|event| event.kv.as_ref()).map(|kv| kv.mod_revision) else {
-            return true;
-        };
-        let bytes = answers::bytes(&events);
-        let mut room = self.spare.take().or_else(|| self.answers.room(bytes));
+        let Some(first) = events.first().map(mod_revision) else { return true };
+        let (mut room, fits) = self.room(&events);
         if room.is_none() {
+            let bytes = events.iter().take(whole(&events)).map(answers::bytes).sum();
             watcher.back_to(first);
             drop((batch, events));
             self.spare = self.answers.wait(bytes).await;
             return self.spare.is_some();
         }
-        let header = self.store.header(batch.revision);
+        let mut revision = batch.revision;
+        if let Some(rest) = events.get(fits) {
+            let next = mod_revision(rest);
+            watcher.back_to(next);
+            revision = next - 1;
+            events.truncate(fits);
+        }
+        let header = self.store.header(revision);
         let answer = pb::WatchResponse { header, watch_id: self.id, events, ..Default::default() };
         let bytes_max = if self.request.fragment { self.answers_bytes } else { usize::MAX };
         let mut parts = fragments(answer, bytes_max).into_iter().peekable();
@@ -368,6 +383,22 @@ impl One {
             }
         }
         true
+    }
+
+    /// Room for as many of the first events as there is, in whole revisions; none when there is none even for the first one.
+    fn room(&mut self, events: &[Event]) -> (Option<Room>, usize) {
+        if let Some(spare) = self.spare.take() {
+            // It was waited for by one revision.
+            let (fits, _) = answers::prefix(events, spare.bytes());
+            return (Some(spare), fits.max(whole(events)));
+        }
+        let (mut fits, mut bytes) = (events.len(), events.iter().map(answers::bytes).sum());
+        let mut room = self.answers.room(bytes);
+        if room.is_none() {
+            (fits, bytes) = answers::prefix(events, self.answers.free());
+            room = if fits > 0 { self.answers.room(bytes) } else { None };
+        }
+        (room, fits)
     }
 
     fn wants(&self, event: &Event) -> bool {
