@@ -105,6 +105,11 @@ impl Wire {
         self.send(&out)
     }
 
+    /// Makes a call with one message, whole.
+    pub(super) fn ask(&mut self, stream: u32, path: &str, body: &[u8]) -> bool {
+        self.begin(stream, path, body) && self.send(&frame(DATA, END_STREAM, stream, &[]))
+    }
+
     /// The next frame; none when the connection has ended.
     pub(super) fn next(&mut self) -> Option<Arrived> {
         let mut chunk = [0; 64 << 10];

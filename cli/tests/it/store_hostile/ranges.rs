@@ -74,7 +74,7 @@ async fn ten_readers_of_all_and_some_that_never_read_neither_fill_memory_nor_sto
     }
     // Ranges whose answers are never read, and one that is read at a trickle.
     for number in 0..20 {
-        deaf.begin(2 * number + 3, "/etcdserverpb.KV/Range", &message(&all(false).encode_to_vec()));
+        deaf.ask(2 * number + 3, "/etcdserverpb.KV/Range", &message(&all(false).encode_to_vec()));
     }
     let begun = Instant::now();
     let expected = KEYS * VALUE_BYTES;
@@ -85,7 +85,7 @@ async fn ten_readers_of_all_and_some_that_never_read_neither_fill_memory_nor_sto
     // Two that must be put together fill the memory that there is for that, and are not read.
     let mut slow = Wire::new(victim.port());
     for number in 0..2 {
-        slow.begin(2 * number + 1, "/etcdserverpb.KV/Range", &message(&all(true).encode_to_vec()));
+        slow.ask(2 * number + 1, "/etcdserverpb.KV/Range", &message(&all(true).encode_to_vec()));
     }
     while slow.next().expect("an answer begins").kind != DATA {}
     let sorted = tokio::time::timeout(4 * PATIENCE, take(victim.port(), all(true))).await.expect("in time");

@@ -71,7 +71,7 @@ async fn transactions_that_would_answer_gigabytes_are_refused_and_have_not_happe
     let unread = txn(written(vec![some(30)])).encode_to_vec();
     let mut deaf = Wire::new(victim.port());
     for number in 0..40 {
-        deaf.begin(2 * number + 1, TXN, &message(&unread));
+        deaf.ask(2 * number + 1, TXN, &message(&unread));
     }
     let body = http_body_util::Full::new(bytes::Bytes::from(message(&unread)));
     let read = async {
