@@ -5,7 +5,6 @@ pub(crate) mod report;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -15,7 +14,7 @@ use tonic::transport::Channel;
 
 use crate::check::pod_once;
 use crate::check::{self, Verdict};
-use crate::history::{History, Outcome, Watched};
+use crate::history::{History, Outcome};
 use crate::sample;
 use crate::scenario::fault::Injected;
 pub(crate) use crate::scenario::table::{Over, SCENARIOS, Scenario};

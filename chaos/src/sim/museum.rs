@@ -32,7 +32,6 @@ pub(crate) enum What {
 pub(crate) const MUSEUM: &[Exhibit] = &[
     row("syncs-lie", "a disk acknowledges syncs and does none", What::Disk(Defect::SyncsLie), 20),
     row("syncs-late", "entries are acknowledged before they are synced", What::Disk(Defect::SyncsLate), 20),
-    row("names-lie", "the log's directory is never synced", What::Disk(Defect::NamesLie), 20),
     row("sectors-dropped", "a sector of what was synced is gone", What::Disk(Defect::SectorsDropped), 20),
     row("writes-misdirected", "a write lands in another place", What::Disk(Defect::WritesMisdirected), 20),
     row("flush-torn", "tables are flushed one by one, not together", What::Disk(Defect::FlushTorn), 20),
@@ -42,8 +41,6 @@ pub(crate) const MUSEUM: &[Exhibit] = &[
         What::Disk(Defect::FlushWithoutPosition),
         20,
     ),
-    row("flush-forgotten", "a snapshot counts as durable and is not", What::Disk(Defect::FlushForgotten), 20),
-    row("copy-short", "a snapshot lacks the last entry that it says it has", What::Disk(Defect::CopyShort), 20),
     row("batches-dropped", "a member's state misses a write", What::Disk(Defect::BatchesDropped), 20),
     row("amnesia", "a wiped member votes again under its old id", What::Amnesia, 40),
     row("old-disk", "an old copy of a disk is brought back as a member", What::OldDisk, 40),

@@ -52,8 +52,6 @@ pub enum Defect {
     FlushTorn,
     /// The engine flushes what entries did, and not which entry was the last.
     FlushWithoutPosition,
-    /// The engine acknowledges flushes and does none.
-    FlushForgotten,
     /// A copy of the engine lacks the newest row of its history.
     CopyShort,
     /// The engine forgets what a batch did to the newest records, now and then.

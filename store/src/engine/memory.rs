@@ -149,7 +149,6 @@ impl Memory {
         let stay: &[Family] = match &self.drive {
             Some(drive) if drive.has(Defect::FlushTorn) => &[Family::Latest],
             Some(drive) if drive.has(Defect::FlushWithoutPosition) => &[Family::Meta],
-            Some(drive) if drive.has(Defect::FlushForgotten) && !before.is_empty() => return before,
             _ => return now,
         };
         let before = decode(before).unwrap_or_default();
@@ -170,7 +169,9 @@ impl Memory {
 fn without_last(flushed: Bytes) -> Bytes {
     let mut rows = decode(flushed).unwrap_or_default();
     let last = rows.versions.keys().rfind(|(family, _)| *family == Family::History).cloned();
-    last.map(|last| rows.versions.remove(&last));
+    if let Some(last) = last {
+        rows.versions.remove(&last);
+    }
     encode(&rows)
 }
 
