@@ -76,7 +76,8 @@ impl Api {
         let calls = Arc::new(Calls::new());
         let (options, watching) = (Arc::new(options), Watching::default());
         let unread = Together::default();
-        let front = Front { store: store.clone(), options, budget: Budget::default(), calls, watching, unread };
+        let (budget, gateway) = (Budget::default(), Budget::default());
+        let front = Front { store: store.clone(), options, budget, gateway, calls, watching, unread };
         let routes = routes(&front);
         let http = Arc::new(Http::new(front, routes.clone()));
         Api { store: store.clone(), routes, http, limits, names, arriving }

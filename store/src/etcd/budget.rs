@@ -13,7 +13,7 @@ use tonic::Status;
 /// Of all such answers together, bytes.
 const BYTES_MAX: u32 = 256 << 20;
 /// Answers below this are not counted.
-pub(super) const SMALL_BYTES: usize = 1 << 20;
+pub(in crate::etcd) const SMALL_BYTES: usize = 1 << 20;
 /// What is not there by then is not waited for any longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Whoever waits looks so often whether somebody may be cut off.
@@ -25,7 +25,7 @@ const RATE_MIN: u64 = 1 << 20;
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Budget(Arc<Inner>);
+pub(in crate::etcd) struct Budget(Arc<Inner>);
 
 struct Inner {
     room: Arc<Semaphore>,
@@ -34,7 +34,7 @@ struct Inner {
 }
 
 /// Memory that an answer was promised.
-pub(super) struct Held {
+pub(in crate::etcd) struct Held {
     permit: OwnedSemaphorePermit,
     budget: Budget,
 }
@@ -89,7 +89,7 @@ impl Budget {
     ///
     /// # Errors
     /// When others do not give it back in time.
-    pub(super) async fn hold(&self, bytes: usize) -> Result<Option<Held>, Status> {
+    pub(in crate::etcd) async fn hold(&self, bytes: usize) -> Result<Option<Held>, Status> {
         if bytes < SMALL_BYTES {
             return Ok(None);
         }

@@ -132,6 +132,8 @@ struct Front {
     store: Store,
     options: Arc<Options>,
     budget: Budget,
+    /// Of answers of which JSON is made.
+    gateway: Budget,
     calls: Arc<Calls>,
     watching: watch::Watching,
     unread: answers::Together,

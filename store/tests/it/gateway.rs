@@ -189,3 +189,27 @@ async fn metrics_have_etcds_names() {
     }
     store.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_to_be_made_json_of_is_refused_and_its_parts_are_not() {
+    let place = place("a", &[]);
+    let store = open(&place).await;
+    let to = serve(&store).await;
+    for number in 0..70 {
+        let put = proto::etcdserverpb::PutRequest {
+            key: format!("k{number:02}").into(),
+            value: vec![b'v'; 1 << 20].into(),
+            ..Default::default()
+        };
+        let op = proto::etcdserverpb::request_op::Request::RequestPut(put);
+        let success = vec![proto::etcdserverpb::RequestOp { request: Some(op) }];
+        let txn = proto::etcdserverpb::TxnRequest { success, ..Default::default() };
+        store.txn(0, txn).await.expect("written");
+    }
+    let (status, all) = post(to, "/v3/kv/range", r#"{"key":"aw==","range_end":"bA=="}"#).await;
+    let message = all["message"].as_str().unwrap_or_default();
+    assert!(status == 429 && message.starts_with("grpc: received message larger than max ("), "{status} {message}");
+    let (status, part) = post(to, "/v3/kv/range", r#"{"key":"aw==","range_end":"bA==","limit":"40"}"#).await;
+    assert_eq!((status, part["kvs"].as_array().map(Vec::len)), (200, Some(40)));
+    store.shutdown().await;
+}

@@ -8,6 +8,7 @@ mod stream;
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -18,10 +19,15 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use self::json::Found;
+use crate::etcd::budget::{Held, SMALL_BYTES};
 use crate::etcd::http::reply;
 use crate::etcd::{Front, OVERHEAD_BYTES};
 use crate::listener::ClientName;
 
+/// An answer at most, bytes: JSON is made of it as a whole. What is longer is read by parts, or by gRPC.
+const ANSWER_MAX: usize = 64 << 20;
+/// What an answer takes together with the JSON that is made of it.
+const COPIES: usize = 3;
 /// A body with one message arrives within this time.
 const BODY: Duration = Duration::from_secs(30);
 /// Tells the services that the certificate of a connection is not the caller's.
@@ -67,14 +73,42 @@ async fn called(front: &Front, routes: &Routes, request: Request<Incoming>) -> R
     if let Some(status) = early {
         return Err(status);
     }
-    let collected = body.collect().await?;
-    if let Some(status) = collected.trailers().and_then(Status::from_header_map).filter(|s| s.code() != Code::Ok) {
-        return Err(status);
-    }
-    let mut arrived = bytes::BytesMut::from(collected.to_bytes());
+    let (mut arrived, held) = collected(front, body).await?;
     let message = json::unframe(&mut arrived).ok_or_else(|| Status::internal("an answer without a message"))?;
     let text = json::write(&method.output(), message).map_err(Status::internal)?;
-    Ok(success(Body::new(Full::new(text.into()))))
+    drop(arrived);
+    // The room is given back once the last of it has gone.
+    let body = Full::new(bytes::Bytes::from(text)).map_frame(move |frame| {
+        let _ = &held;
+        frame
+    });
+    Ok(success(Body::new(body)))
+}
+
+/// An answer that is made of one message, with the room that it was given where it is large.
+async fn collected(front: &Front, mut body: Body) -> Result<(BytesMut, Option<Held>), Status> {
+    let (mut arrived, mut held) = (BytesMut::new(), None);
+    while let Some(frame) = body.frame().await {
+        let frame = match frame?.into_data() {
+            Ok(data) => data,
+            Err(rest) => {
+                let status = rest.trailers_ref().and_then(Status::from_header_map);
+                if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
+                    return Err(status);
+                }
+                continue;
+            }
+        };
+        let length = arrived.len() + frame.len();
+        if length > ANSWER_MAX {
+            return Err(too_large(length, ANSWER_MAX));
+        }
+        if length > SMALL_BYTES && held.is_none() {
+            held = front.gateway.hold(COPIES * ANSWER_MAX).await?;
+        }
+        arrived.extend_from_slice(&frame);
+    }
+    Ok((arrived, held))
 }
 
 /// The only message of a body; an empty body is an empty message, and what follows it is of no interest.
