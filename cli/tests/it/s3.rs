@@ -45,9 +45,10 @@ impl Bucket {
         let (address, held) = (listener.local_addr().expect("an address"), Arc::new(Mutex::new(Held::default())));
         let serving = held.clone();
         runtime.spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let held = serving.clone();
-                tokio::task::spawn(async move {
+                connections.spawn(async move {
                     let service = service_fn(move |request| answer(held.clone(), request));
                     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
                 });

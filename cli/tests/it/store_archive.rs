@@ -1,7 +1,7 @@
 //! Members of a plain store archive what they commit; operators back up, look and restore, as processes.
 
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -60,7 +60,9 @@ fn moment() -> String {
     while now_ms() < now + 5 {
         std::thread::yield_now();
     }
-    jiff::Timestamp::from_millisecond(now + 2).expect("a time").to_string()
+    // A whole second would stand for all of it.
+    let between = now + 2 + i64::from((now + 2) % 1000 == 0);
+    jiff::Timestamp::from_millisecond(between).expect("a time").to_string()
 }
 
 struct Trio {
@@ -222,7 +224,7 @@ fn a_restore_that_is_killed_leaves_nothing_or_all() {
         // Moments spread over all of it, and a little beyond.
         let until = Instant::now() + took.mul_f64(1.1 * f64::from(number) / f64::from(kills));
         while Instant::now() < until && restoring.try_wait().expect("asked").is_none() {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::yield_now();
         }
         let _ = restoring.kill();
         restoring.wait().expect("ended");

@@ -230,3 +230,37 @@ fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     };
     (from, to)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Options;
+    use crate::log::disk::Folder;
+
+    fn entry(index: u64) -> (u64, Bytes) {
+        let payload = Some(peer::entry::Payload::Command(vec![7; 100].into()));
+        let entry = peer::Entry { log_id: Some(peer::LogId { term: 1, index }), payload };
+        (index, entry.encode_to_vec().into())
+    }
+
+    #[tokio::test]
+    async fn what_is_held_outlives_a_purge_that_leaves_anything() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = Log::open(Folder::open(dir.path().to_owned()).expect("a folder"), Options::default()).expect("a log");
+        log.append((1..=10).map(entry).collect(), Box::new(|_| {})).expect("appended");
+        let mut journal = Journal::new(log);
+        let at = |index| wire::parse_log_id(&peer::LogId { term: 1, index });
+        let first = |journal: &Journal| journal.log.range().map(|(first, _)| first);
+        journal.hold(350);
+        journal.purge(at(9)).await.expect("purged");
+        assert_eq!(first(&journal), Some(7), "three entries are less, four are enough");
+        assert_eq!(journal.rows(7, 11, usize::MAX).expect("read").len(), 4);
+        assert!(journal.rows(6, 11, usize::MAX).expect("read").is_empty(), "the first is gone");
+        journal.hold(10_000);
+        journal.purge(at(9)).await.expect("nothing to do");
+        assert_eq!(first(&journal), Some(7));
+        // A snapshot was installed: the log goes on behind it.
+        journal.purge(at(10)).await.expect("purged");
+        assert_eq!(first(&journal), None);
+    }
+}

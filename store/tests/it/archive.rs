@@ -234,3 +234,52 @@ async fn what_is_damaged_or_missing_is_found() {
     let refused = archive::restore(&asked, &new, None, |_, _| Ok(()), &quiet()).await.expect_err("a gap").to_string();
     assert!(refused.contains("are missing") && !new.exists(), "{refused}");
 }
+
+/// What the disk does by itself: so many bytes written and synced.
+fn disk_takes(dir: &Path, bytes: usize) -> Duration {
+    let (begun, path) = (std::time::Instant::now(), dir.join("bytes"));
+    let mut file = std::fs::File::create(&path).expect("created");
+    let piece = vec![7; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        std::io::Write::write_all(&mut file, &piece).expect("written");
+    }
+    file.sync_all().expect("synced");
+    std::fs::remove_file(path).expect("removed");
+    begun.elapsed()
+}
+
+/// `RESTORE_MEGABYTES=1000 cargo test --release -p store --test it -- --nocapture a_large_state` measures.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_state_is_restored_in_time() {
+    let megabytes: usize = std::env::var("RESTORE_MEGABYTES").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+    let store = open(&old).await;
+    // Half of it is in the base, and half in the entries that follow. What cannot be made smaller is the hardest case.
+    let (mut random, mut written) = (0x5eed_u64, 0);
+    for number in 0..megabytes * 16 {
+        if number == megabytes * 8 {
+            store.archive(archive(dir.path())).expect("a place");
+        }
+        let value: String = (0..(64 << 10) / 16)
+            .map(|_| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                format!("{random:016x}")
+            })
+            .collect();
+        written += value.len();
+        store.txn(0, put(&format!("k{number:06}"), &value)).await.expect("written");
+    }
+    archived(&store).await;
+    store.shutdown().await;
+    let (new, begun) = (place("new", &[]), std::time::Instant::now());
+    let (asked, progress) = (asked(dir.path(), Target::Newest), quiet());
+    let made = archive::restore(&asked, &new.config.data_dir, None, |_, _| Ok(()), &progress).await.expect("restored");
+    let took = begun.elapsed();
+    let disk = disk_takes(dir.path(), written);
+    eprintln!("{} MB restored in {took:?}; the disk alone takes {disk:?} for as much", written >> 20);
+    assert_eq!(made.keys, (megabytes * 16) as u64);
+    let allowed = Duration::from_secs(60).mul_f64((megabytes as f64 / 1000.0).max(0.5));
+    assert!(took < allowed, "{took:?} for {megabytes} MB");
+}
