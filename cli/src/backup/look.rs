@@ -157,8 +157,13 @@ pub(super) async fn inspect(word: &str, keys: &Keys, output: Output) -> Result<(
         "cluster {:016x}, {} leases, {} rows of users and roles\n",
         manifest.cluster_id, manifest.leases, manifest.auth
     ))?;
-    let rows = census.iter().map(|(prefix, keys, bytes)| vec![prefix.to_owned(), keys.to_string(), bytes.to_string()]);
+    let rows = census.iter().map(|(prefix, keys, bytes)| vec![shown(prefix), keys.to_string(), bytes.to_string()]);
     show::lines(&["PREFIX", "KEYS", "BYTES"].map(str::to_owned), rows)
+}
+
+/// A prefix in a table, where nothing would not be seen.
+fn shown(prefix: &str) -> String {
+    if prefix.is_empty() { "(none)" } else { prefix }.to_owned()
 }
 
 /// The word for a change, and its letter.

@@ -155,8 +155,11 @@ impl Repository {
             Error::Generic { .. } => format!("{}: {name}: {inner}", self.place),
             other => format!("{}: {name}: {other}", self.place),
         };
+        // Lists are refused in words alone.
+        let refused = ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status));
         match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Problem::Refused(text),
+            _ if refused => Problem::Refused(text),
             _ if self.remote => Problem::Unreachable(text),
             _ => Problem::Failed(text),
         }
