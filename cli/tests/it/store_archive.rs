@@ -207,7 +207,7 @@ fn a_restore_that_is_killed_leaves_nothing_or_all() {
     let mut flags = member.flags("http");
     flags.push(format!("--archive-to={place}"));
     member.start(&flags);
-    let last = (0..200).filter_map(|number| put(member.client, number)).last().expect("written");
+    let last = (0..200).filter_map(|number| put(member.client, number)).next_back().expect("written");
     let trio = Trio { members: vec![member], flags: Vec::new() };
     trio.archived(last);
     let expected = state(trio.members[0].client, last);

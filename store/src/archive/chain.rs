@@ -184,7 +184,7 @@ mod tests {
             gone.sort();
             gone
         };
-        assert_eq!(gone(Rules { hours: 100, days: 0 }), [String::new(); 0], "the oldest base is needed");
+        assert_eq!(gone(Rules { hours: 100, days: 0 }), Vec::<String>::new(), "the oldest base is needed");
         let names = |bases: &[usize], segments: &[usize]| {
             let bases = bases.iter().map(|at| there.bases[*at].name());
             let mut names: Vec<String> = bases.chain(segments.iter().map(|at| there.segments[*at].name())).collect();
@@ -196,6 +196,6 @@ mod tests {
         // It is day 3: of days 1 and 2 the last bases stay, day 0 is too old.
         assert_eq!(gone(Rules { hours: 1, days: 3 }), names(&[0, 1, 2], &[0, 1, 2]));
         assert_eq!(gone(Rules { hours: 1, days: 4 }), names(&[0, 2], &[0, 1, 2]));
-        assert_eq!(expired(at(72), &Catalogue::default(), Rules { hours: 1, days: 1 }), [String::new(); 0]);
+        assert_eq!(expired(at(72), &Catalogue::default(), Rules { hours: 1, days: 1 }), Vec::<String>::new());
     }
 }

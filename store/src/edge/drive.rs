@@ -155,7 +155,7 @@ impl State {
     /// Makes durable what a sync among the changes covers.
     fn settle(&mut self) {
         match self.defect {
-            Some(Defect::SyncsLie) => return,
+            Some(Defect::SyncsLie) => (),
             Some(Defect::SyncsLate) => {
                 let late = self.changes.split_off(self.settled.min(self.changes.len()));
                 self.cover();
@@ -186,7 +186,7 @@ impl State {
         }
         for (change, covered) in std::mem::take(&mut self.changes).into_iter().zip(covered.into_iter().rev()) {
             if covered {
-                let dropped = drops && draw(&mut self.random) % 40 == 0;
+                let dropped = drops && draw(&mut self.random).is_multiple_of(40);
                 if !(dropped && drop_sector(&change, &mut self.durable, &mut self.random)) {
                     self.durable.apply(&change);
                 }
@@ -223,7 +223,7 @@ impl State {
                 Change::Sync(_) | Change::SyncNames => {}
                 // A file system's journal keeps the order of names.
                 named => {
-                    undone |= draw(&mut self.random) % 2 == 0;
+                    undone |= draw(&mut self.random).is_multiple_of(2);
                     if undone {
                         self.losses.names += 1;
                     } else {
@@ -242,7 +242,7 @@ impl State {
         let (mut kept, mut lost, mut at) = (0, 0, 0);
         while at < bytes.len() {
             let end = bytes.len().min(at + SECTOR_BYTES - (offset + at) % SECTOR_BYTES);
-            if draw(&mut self.random) % 2 == 0 {
+            if draw(&mut self.random).is_multiple_of(2) {
                 self.durable.write(file, offset + at, &bytes[at..end]);
                 kept += 1;
             } else {
@@ -363,6 +363,6 @@ impl Drive {
 
     /// Whether something happens now that happens once in so many times.
     pub fn one_in(&self, times: u64) -> bool {
-        draw(&mut self.0.lock().random) % times == 0
+        draw(&mut self.0.lock().random).is_multiple_of(times)
     }
 }

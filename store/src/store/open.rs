@@ -131,7 +131,6 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let (leadership, removal) = take_part(&group, &machine, &lessor, &tasks, &cancel);
     attend(&group, &machine, &syncs, &config, &tasks, &cancel);
     tasks.spawn(datagrams.clone().run(cancel.clone()));
-    tasks.spawn(history::tend(machine.clone(), config.retention, config.data_dir.clone(), cancel.clone()));
     let keys = vault.map(|vault| exchange_keys(vault, (&machine, &journal), held, &tasks, &cancel));
     let lanes = Arc::new(Lanes::new().map_err(stopped)?);
     let (calls, ends) = (TaskTracker::new(), Ends { leaving: CancellationToken::new(), cancel });
@@ -222,6 +221,7 @@ fn attend(
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { minding.mind_stalls(&writes).await }));
     let (looking, held) = (group.clone(), machine.clone());
     tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { looking.compare(&held).await }));
+    tasks.spawn(history::tend(machine.clone(), config.retention, config.data_dir.clone(), cancel.clone()));
     for _ in 0..WRITERS {
         let writing = group.clone();
         tasks.spawn(cancel.clone().run_until_cancelled_owned(async move { writing.propose_groups().await }));

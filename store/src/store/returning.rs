@@ -38,11 +38,14 @@ pub(super) async fn ensure_whole(
     machine: &Machine,
     peers: &Peers,
 ) -> Result<(), Error> {
-    let last = log.range().map_or(0, |(_, last)| last);
+    let position = machine.position();
+    // What came as a snapshot was never in the log.
+    let applied = peer::LogId::decode(position.applied).unwrap_or_default().index;
+    let last = log.range().map_or(0, |(_, last)| last).max(applied);
     if last == 0 || config.force_new {
         return Ok(());
     }
-    let nodes = peer::Membership::decode(machine.position().membership).unwrap_or_default().nodes;
+    let nodes = peer::Membership::decode(position.membership).unwrap_or_default().nodes;
     let asked = nodes.into_iter().filter(|(id, _)| *id != own).map(|(id, node)| async move {
         let mut client = peers.client(Some(id), &node.peer_urls, Purpose::Call).ok()?;
         let answer = client.members(peer::MembersRequest { asks: own });

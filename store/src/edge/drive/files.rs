@@ -92,7 +92,7 @@ impl DiskFile for DriveFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.drive.0.lock();
         let mut offset = usize::try_from(offset).map_err(io::Error::other)?;
-        if state.defect == Some(Defect::WritesMisdirected) && draw(&mut state.random) % 60 == 0 {
+        if state.defect == Some(Defect::WritesMisdirected) && draw(&mut state.random).is_multiple_of(60) {
             offset += SECTOR_BYTES;
         }
         state.now.write(self.file, offset, bytes);
