@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::peer::{self, snapshot_answer::Answer, snapshot_part::Part};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -22,6 +23,8 @@ use crate::seal::vault::Vault;
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 /// Messages read ahead of the network.
 pub(crate) const AHEAD: usize = 4;
+/// Bytes a second that a snapshot takes of the network and of both disks at most: writes go on beside it.
+const RATE: u32 = 64 << 20;
 /// What is asked for or sent must make some progress in this time; the whole may take as long as it does.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(30);
 
@@ -52,6 +55,7 @@ pub(crate) async fn send(
     let Answer::Wanted(wanted) = answer(&mut answers).await? else { return Err(invalid("a vote before its time")) };
     let wanted: Vec<_> = wanted.files.iter().filter_map(|place| files.get(*place as usize).cloned()).collect();
     tracing::info!(files = files.len(), wanted = wanted.len(), "sending a snapshot");
+    let (begun, mut bytes) = (Instant::now(), 0);
     for file in wanted {
         let path = held.dir().join(&file.name);
         let mut open = blocking(move || File::open(path)).await.map_err(io::Error::other)??;
@@ -62,6 +66,9 @@ pub(crate) async fn send(
             if read.1.is_empty() {
                 break;
             }
+            // The time that it takes is the point.
+            tokio::time::sleep_until(begun + takes(bytes)).await;
+            bytes += read.1.len() as u64;
             let part = peer::SnapshotPart { part: Some(Part::Chunk(read.1)) };
             let sent = tokio::time::timeout(PROGRESS, queue.send(part)).await;
             sent.map_err(io::Error::other)?.map_err(|_| invalid("the receiver of a snapshot has gone"))?;
@@ -72,6 +79,11 @@ pub(crate) async fn send(
         Answer::Vote(vote) => Ok(wire::parse_vote(&vote)),
         Answer::Wanted(_) => Err(invalid("files of a snapshot wanted twice")),
     }
+}
+
+/// PURE: when so many bytes may have been sent, since the first one.
+fn takes(bytes: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / u64::from(RATE))
 }
 
 async fn answer(answers: &mut Streaming<peer::SnapshotAnswer>) -> io::Result<Answer> {
@@ -111,4 +123,16 @@ fn chunk(file: &mut File) -> io::Result<Bytes> {
     let read = file.read(&mut chunk)?;
     chunk.truncate(read);
     Ok(chunk.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_takes_no_more_than_its_part() {
+        assert_eq!(takes(0), Duration::ZERO);
+        assert_eq!(takes(u64::from(RATE) / 2), Duration::from_millis(500));
+        assert_eq!(takes(20 * u64::from(RATE)), Duration::from_secs(20));
+    }
 }
