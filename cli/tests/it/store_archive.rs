@@ -194,7 +194,8 @@ fn any_revision_and_second_comes_back_though_leaders_are_killed() {
     let planned: Value = serde_json::from_str(&planned).expect("JSON");
     assert_eq!((planned["revision"].as_i64(), planned["newestRevision"].as_i64()), (Some(first), Some(last)));
     assert!(planned["counts"]["changed"].as_u64().is_some_and(|changed| changed > 0), "{planned}");
-    let beyond = run(&["restore", &place, "--to-revision", &(last + 5).to_string(), "--data-dir", "/nowhere/x"], &[]);
+    let (later, new) = ((last + 5).to_string(), dir.path().join("new").display().to_string());
+    let beyond = run(&["restore", &place, "--to-revision", &later, "--data-dir", &new], &[]);
     assert_eq!(beyond.status.code(), Some(4), "{}", text(&beyond.stderr));
 }
 

@@ -77,12 +77,17 @@ async fn called(front: &Front, routes: &Routes, request: Request<Incoming>) -> R
     let message = json::unframe(&mut arrived).ok_or_else(|| Status::internal("an answer without a message"))?;
     let text = json::write(&method.output(), message).map_err(Status::internal)?;
     drop(arrived);
-    // The room is given back once the last of it has gone.
-    let body = Full::new(bytes::Bytes::from(text)).map_frame(move |frame| {
-        let _ = &held;
-        frame
-    });
-    Ok(success(Body::new(body)))
+    let (length, body) = (text.len(), Full::new(bytes::Bytes::from(text)));
+    let mut response = match held {
+        None => success(Body::new(body)),
+        // The room is given back once the last of it has gone.
+        Some(held) => success(Body::new(body.map_frame(move |frame| {
+            let _ = &held;
+            frame
+        }))),
+    };
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
 }
 
 /// An answer that is made of one message, with the room that it was given where it is large.
