@@ -1,5 +1,7 @@
 //! The two engines side by side: the same operations, the same answers, the same after a crash.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,12 +64,33 @@ fn alike(one: &dyn Snapshot, other: &dyn Snapshot) {
     }
 }
 
+fn names(of: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(of).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+/// What lies there at one moment: compactions go on meanwhile, which make files before they remove others.
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    loop {
+        fs::create_dir(to).unwrap();
+        let before = names(from);
+        let copied = before.iter().all(|name| fs::copy(from.join(name), to.join(name)).is_ok());
+        if copied && names(from) == before {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
     }
+}
+
+/// RocksDB on such a copy. Files that are written while they are copied make one that no crash leaves: then it is made again.
+fn crashed(from: &Path, to: &Path) -> Rocks {
+    for _ in 0..20 {
+        copy(from, to);
+        match Rocks::open(to, None, SMALL) {
+            Ok(rocks) => return rocks,
+            Err(_) => fs::remove_dir_all(to).unwrap(),
+        }
+    }
+    panic!("no copy of {} can be opened", from.display());
 }
 
 fn walk(steps: &[Step]) {
@@ -86,13 +109,10 @@ fn walk(steps: &[Step]) {
             Step::Crash => {
                 // What lies there now is what a process that ends now leaves.
                 let next = (place(format!("real-{}", number + 1)), place(format!("simulated-{}", number + 1)));
-                copy(&real, &next.0);
+                let rocks = crashed(&real, &next.0);
                 copy(&simulated, &next.1);
                 (real, simulated) = next;
-                engines = [
-                    Arc::new(Rocks::open(&real, None, SMALL).unwrap()),
-                    Arc::new(Memory::open(&simulated, None).unwrap()),
-                ];
+                engines = [Arc::new(rocks), Arc::new(Memory::open(&simulated, None).unwrap())];
             }
             Step::Copy => {
                 let copies = (place(format!("real-copy-{number}")), place(format!("simulated-copy-{number}")));
