@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use store::moving::Problem;
+
 /// The exit code for servers that do not answer.
 const UNREACHABLE: u8 = 3;
 
@@ -13,6 +15,16 @@ pub(crate) struct Failure {
     text: String,
     /// What was asked for is not there.
     not_found: bool,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Refused(text) => Failure::refused(text),
+            Problem::Unreachable(text) => Failure::unreachable(text),
+            Problem::Failed(text) => Failure::failed(text),
+        }
+    }
 }
 
 impl Failure {

@@ -15,7 +15,7 @@ use crate::access::Access;
 use crate::backup::look::boot;
 use crate::backup::place::{Here, Place, name, new_id};
 use crate::backup::scratch::Scratch;
-use crate::backup::{describe, facts, failed, failure, progress, quiet};
+use crate::backup::{describe, facts, failed, progress, quiet};
 use crate::endpoints::Endpoints;
 use crate::exit::{Failure, say};
 use crate::show;
@@ -40,7 +40,7 @@ pub(super) async fn run(
             return Err(Failure::usage(format!("{place}: a new backup gets its id by itself")));
         }
         Place::Repository { place, id: None } => {
-            let repository = Repository::open(&place).map_err(failure)?;
+            let repository = Repository::open(&place).map_err(Failure::from)?;
             (scratch.path().join("backup"), Some(repository.paced(rate)))
         }
     };
@@ -102,7 +102,7 @@ async fn of_cluster(access: &Access, mut sink: Sink<File>, rate: Option<u64>) ->
             sink.write_all(&piece).map_err(failed)?;
             total += piece.len() as u64;
             pace.took(piece.len()).await;
-            progress.at("received, bytes", total, total).map_err(failure)?;
+            progress.at("received, bytes", total, total).map_err(Failure::from)?;
         }
     }
     Ok(sink)
@@ -120,7 +120,7 @@ async fn of_store(
     let dir = scratch.join("store");
     fs::create_dir(&dir).map_err(failed)?;
     let made = moving::backup(&store.access()?, &dir, extra, sink, progress().paced(rate)).await;
-    made.map(|(_, sink)| sink).map_err(failure)
+    made.map(|(_, sink)| sink).map_err(Failure::from)
 }
 
 /// Boots what was written.
@@ -136,6 +136,6 @@ async fn upload(repository: &Repository, name: &str, file: PathBuf) -> Result<()
         writer.end()
     });
     let (uploaded, read) = tokio::join!(repository.upload(name, given), reading);
-    uploaded.map_err(failure)?;
+    uploaded.map_err(Failure::from)?;
     read.map_err(failed)?.map_err(failed)
 }

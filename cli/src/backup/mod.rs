@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use store::backup::Manifest;
 use store::backup::sealed::{Keys, Lock};
-use store::moving::{Problem, Progress};
+use store::moving::Progress;
 
 use crate::access::{Access, Output};
 use crate::endpoints::Endpoints;
@@ -201,15 +201,6 @@ pub(crate) async fn run(command: BackupCommand) -> Result<(), Failure> {
         BackupCommand::Diff { a, b, opened, printed } => look::diff((&a, &b), &opened.keys()?, printed.output).await,
         BackupCommand::Schedule { max_age, store, access } => schedule::run(max_age, &store, &access).await,
         BackupCommand::Restore(asked) => restore::run(*asked).await,
-    }
-}
-
-/// What a command's failure is, in the words of the store.
-fn failure(problem: Problem) -> Failure {
-    match problem {
-        Problem::Refused(text) => Failure::refused(text),
-        Problem::Unreachable(text) => Failure::unreachable(text),
-        Problem::Failed(text) => Failure::failed(text),
     }
 }
 

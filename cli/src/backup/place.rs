@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use store::archive::{BACKUPS, Listed, Repository, is_bucket};
 use store::moving::Progress;
 
+use crate::backup::failed;
 use crate::backup::scratch::Scratch;
-use crate::backup::{failed, failure};
 use crate::exit::Failure;
 
 /// What a word names.
@@ -63,7 +63,7 @@ pub(super) fn new_id(now: jiff::Timestamp, revision: i64) -> String {
 
 /// The backups in a repository, the newest last.
 pub(super) async fn backups(repository: &Repository) -> Result<Vec<Listed>, Failure> {
-    let listed = repository.list(BACKUPS, None).await.map_err(failure)?;
+    let listed = repository.list(BACKUPS, None).await.map_err(Failure::from)?;
     Ok(listed.into_iter().filter(|one| id(&one.name).is_some()).collect())
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
         Place::File(file) => return Ok(Here::file(file)),
         Place::Repository { place, id } => (place, id),
     };
-    let repository = Repository::existing(place).map_err(failure)?;
+    let repository = Repository::existing(place).map_err(Failure::from)?;
     let id = match wanted {
         Some(id) => id.clone(),
         None => {
@@ -87,7 +87,7 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
     let told = |done, all| {
         let _ = progress.at("fetched, bytes", done, all);
     };
-    repository.download(&name(&id), &file, told).await.map_err(failure)?;
+    repository.download(&name(&id), &file, told).await.map_err(Failure::from)?;
     Ok(Here { file, shown: format!("{place}#{id}"), _scratch: Some(scratch) })
 }
 

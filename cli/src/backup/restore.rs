@@ -12,7 +12,7 @@ use store::moving::Problem;
 
 use crate::backup::place::{Place, fetch};
 use crate::backup::scratch::Scratch;
-use crate::backup::{Restore, describe, facts, failure, look, moment, progress, quiet};
+use crate::backup::{Restore, describe, facts, look, moment, progress, quiet};
 use crate::exit::{Failure, say};
 use crate::show;
 
@@ -48,8 +48,8 @@ async fn source(asked: &Restore) -> Result<Option<archive::Restore>, Failure> {
         }
         _ => return Ok(None),
     };
-    let repository = Repository::existing(&place).map_err(failure)?.paced(asked.rate_limit);
-    if !chosen && archive::archived(&repository).await.map_err(failure)?.is_empty() {
+    let repository = Repository::existing(&place).map_err(Failure::from)?.paced(asked.rate_limit);
+    if !chosen && archive::archived(&repository).await.map_err(Failure::from)?.is_empty() {
         return Ok(None);
     }
     Ok(Some(archive::Restore { repository, keys: asked.opened.keys()?, group: asked.cluster, target }))
@@ -65,7 +65,7 @@ pub(super) async fn run(asked: Restore) -> Result<(), Failure> {
     let (encryption, progress) = (asked.at_rest.clone().source()?, progress());
     let made = match &source {
         Some(source) => {
-            archive::restore(source, data_dir, encryption.as_ref(), keep_keys, &progress).await.map_err(failure)
+            archive::restore(source, data_dir, encryption.as_ref(), keep_keys, &progress).await.map_err(Failure::from)
         }
         None => {
             let keys = asked.opened.keys()?;
@@ -77,7 +77,7 @@ pub(super) async fn run(asked: Restore) -> Result<(), Failure> {
             let made = made.await.map_err(|error| Failure::failed(error.to_string()))?;
             made.map_err(|problem| match problem {
                 Problem::Refused(text) => Failure::refused(format!("{}: {text}", here.shown)),
-                other => failure(other),
+                other => Failure::from(other),
             })
         }
     };
@@ -115,7 +115,7 @@ async fn plan(source: &archive::Restore, asked: &Restore) -> Result<(), Failure>
             kept.push(json!({ "change": word, "key": key }));
         }
     };
-    let plan = archive::plan(source, scratch.path().to_owned(), each, &progress()).await.map_err(failure)?;
+    let plan = archive::plan(source, scratch.path().to_owned(), each, &progress()).await.map_err(Failure::from)?;
     quiet();
     let Plan { difference: found, .. } = &plan;
     if !table {

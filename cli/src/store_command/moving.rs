@@ -197,11 +197,7 @@ async fn until_told<F: Future<Output = Result<Moved, Problem>>>(
             work.await
         }
     };
-    moved.map_err(|problem| match problem {
-        Problem::Refused(text) => Failure::refused(text),
-        Problem::Unreachable(text) => Failure::unreachable(text),
-        Problem::Failed(text) => Failure::failed(text),
-    })
+    moved.map_err(Failure::from)
 }
 
 fn report(moved: Moved) -> Result<(), Failure> {

@@ -66,7 +66,7 @@ impl Kv {
     async fn measured(&self, credentials: &Credentials, request: &Arc<pb::TxnRequest>) -> Result<Promise, Status> {
         let measure = || {
             let (store, request) = (self.front.store.clone(), request.clone());
-            tokio::task::spawn_blocking(move || store.measure(&request, ANSWER_BYTES_MAX))
+            crate::edge::blocking(move || store.measure(&request, ANSWER_BYTES_MAX))
         };
         let failed = |error: tokio::task::JoinError| Status::internal(error.to_string());
         let mut found = measure().await.map_err(failed)?;
@@ -132,7 +132,7 @@ impl Kv {
             let read = move || store.read(&wanted, bytes);
             let read = if check::answers_ranges(&request) {
                 // Reads much, maybe: off the runtime's threads.
-                let read = tokio::task::spawn_blocking(read).await;
+                let read = crate::edge::blocking(read).await;
                 read.map_err(|error| Status::internal(error.to_string()))?
             } else {
                 read()
