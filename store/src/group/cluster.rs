@@ -66,18 +66,35 @@ impl Group {
     /// When the group refuses; the text says why.
     pub(crate) async fn change(&self, change: Change) -> Result<Changed, Error> {
         let until = tokio::time::Instant::now() + self.patience;
+        let leaving = leaving(&change);
+        let mut unanswered = false;
         loop {
             let done = match self.leader().await? {
                 Leader::Me if self.leaves(&change) && self.hand_over().await.is_some() => continue,
                 Leader::Me => self.change_here(&change).await,
                 Leader::Other(leader, at) => self.change_there(leader, &at, change.clone()).await,
             };
-            // A new leader refuses for a moment; nothing was proposed then.
+            let late = tokio::time::Instant::now() >= until;
             match done {
-                Err(Error::NoLeader) if tokio::time::Instant::now() < until => self.leader_moves().await?,
+                // A new leader refuses for a moment; nothing was proposed then.
+                Err(Error::NoLeader) if !late => self.leader_moves().await?,
+                // A leader that is removed takes the answer along when it goes: what it did can be asked for again.
+                Err(Error::Unknown) if !late && leaving.is_some() => {
+                    unanswered = true;
+                    self.leader_moves().await?;
+                }
+                Err(Error::Invalid(_)) if unanswered && self.lacks(leaving).await => {
+                    return Ok(Changed { seats: self.seats(), added: 0 });
+                }
                 done => return done,
             }
         }
+    }
+
+    /// Whether the group is known not to hold a member any more.
+    async fn lacks(&self, member: Option<MemberId>) -> bool {
+        let held = |id| self.raft.metrics().borrow_watched().membership_config.get_node(&id).is_some();
+        self.barrier().await.is_ok() && member.is_some_and(|id| !held(id))
     }
 
     async fn change_there(&self, leader: MemberId, at: &peer::Node, change: Change) -> Result<Changed, Error> {
@@ -227,6 +244,14 @@ impl Group {
                 tracing::debug!(%error, "the group does not know this member's name and client URLs yet");
             }
         }
+    }
+}
+
+/// Whom a change removes.
+fn leaving(change: &Change) -> Option<MemberId> {
+    match change {
+        Change::Remove(id) | Change::Expel(id) => Some(*id),
+        _ => None,
     }
 }
 

@@ -111,6 +111,28 @@ async fn a_removal_that_its_leader_died_in_is_finished_or_undone() {
     }
 }
 
+/// A follower is asked to remove the leader, which dies on the way: whoever asked is told how it ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_whose_leader_takes_the_answer_along_is_answered() {
+    for delay in [1, 3, 8, 20].map(Duration::from_millis) {
+        let (_places, mut members) = three().await;
+        let (_, leading) = leader(&mut members).await;
+        let (asked, id) = (members[0].store.clone(), leading.store.id());
+        let kill = async {
+            let _ = tokio::time::timeout(delay, std::future::pending::<()>()).await;
+            leading.kill();
+        };
+        let removal = tokio::time::timeout(PATIENCE, asked.member_remove(id));
+        let (answer, ()) = tokio::join!(removal, kill);
+        let answer = answer.expect("in time");
+        assert!(answer.is_ok(), "killed after {delay:?}: {answer:?}");
+        for member in &members {
+            sees(&member.store, |seen| seen.len() == 2).await;
+        }
+        close(members).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_joiner_that_died_before_it_had_caught_up_blocks_nobody() {
     let (places, mut members) = three().await;
