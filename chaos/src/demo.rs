@@ -47,6 +47,7 @@ impl Demo {
             image: true,
             restored,
             loopback: false,
+            breakable: false,
         }
     }
 

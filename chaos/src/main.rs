@@ -153,6 +153,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 image: sample_image,
                 restored: None,
                 loopback: false,
+                breakable: false,
             };
             let cluster = bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))?;
             tracing::info!(kubeconfig = %cluster.kubeconfig().display(), "the cluster is ready");
@@ -170,6 +171,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
                 image: true,
                 restored: None,
                 loopback: false,
+                breakable: false,
             })
         }
         Verb::Run { scenario, over, seed, runs, runtime, dir } => {

@@ -134,6 +134,7 @@ impl Bench {
             image: false,
             restored: None,
             loopback: true,
+            breakable: false,
         };
         bring_up::up(&wanted, &mut |_| {})
     }

@@ -26,6 +26,7 @@ use crate::work::{client, containers, deployment, kv};
 use crate::world::bring_up::Wanted;
 use crate::world::cluster::Cluster;
 use crate::world::kubeconfig;
+use crate::world::layout::Place;
 use crate::world::{self, bring_up};
 
 /// Servers of a run.
@@ -117,6 +118,7 @@ fn bring_up_cluster(dir: &Path, binary: PathBuf, runtime: &str) -> anyhow::Resul
         image: runtime == "docker",
         restored: None,
         loopback: false,
+        breakable: true,
     };
     bring_up::up(&wanted, &mut |line| tracing::info!("{line}"))
 }
@@ -179,7 +181,7 @@ async fn settle(cluster: &Cluster) -> anyhow::Result<Duration> {
     let began = Instant::now();
     let mut last = None;
     while began.elapsed() < CONVERGED {
-        for server in cluster.of_role("server") {
+        for server in cluster.of_role("server").filter(|server| server.alive()) {
             let client = deployment::connect(&cluster.kubeconfig(), Some(&server.name)).await?;
             match deployment::await_ready(&client, Duration::from_secs(5)).await {
                 Ok(_) => return Ok(began.elapsed()),
@@ -192,18 +194,17 @@ async fn settle(cluster: &Cluster) -> anyhow::Result<Duration> {
 
 /// A channel to the etcd API of every server.
 pub(crate) fn channels(cluster: &Cluster) -> anyhow::Result<Vec<(String, Channel)>> {
-    let layout = cluster.layout();
-    let mut all = Vec::new();
-    for index in 1..=cluster.servers {
-        let place = layout.server(index);
-        if cluster.store {
-            all.push((place.name.clone(), world::store::channel(&place)?));
-            continue;
-        }
-        let credentials = kubeconfig::read(&place.data_dir.join("admin.kubeconfig"))?;
-        all.push((place.name.clone(), client::etcd_channel(&credentials, &place)?));
+    let places = (1..=cluster.servers).map(|index| cluster.layout().server(index));
+    places.map(|place| Ok((place.name.clone(), channel(cluster, &place)?))).collect()
+}
+
+/// A channel to the etcd API of one.
+fn channel(cluster: &Cluster, place: &Place) -> anyhow::Result<Channel> {
+    if cluster.store {
+        return world::store::channel(place);
     }
-    Ok(all)
+    let credentials = kubeconfig::read(&place.data_dir.join("admin.kubeconfig"))?;
+    client::etcd_channel(&credentials, place)
 }
 
 fn judge(

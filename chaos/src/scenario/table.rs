@@ -42,9 +42,6 @@ pub(crate) enum Over {
 /// Faults that every group of members must bear.
 const BOTH: &[Over] = &[Over::Cluster, Over::Store];
 
-/// Those that need a disk, a clock or a directory of each member's own.
-const STORE: &[Over] = &[Over::Store];
-
 /// A new scenario is a row, and a fault if it needs a new one.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -124,7 +121,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the disk of the leading member, or of all, loses what was not synced",
         fault: Fault::Disk(Trouble::PowerCut),
         outage_max_us: 30 * OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[can_mount, can_compile],
     },
     Scenario {
@@ -132,7 +129,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the disk of the leading member fills up, then has room again",
         fault: Fault::Disk(Trouble::Full),
         outage_max_us: 2 * OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[can_mount],
     },
     Scenario {
@@ -140,7 +137,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "a sync of the leading member's log fails once: it must end, and is started again",
         fault: Fault::Disk(Trouble::Error),
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[can_compile],
     },
     Scenario {
@@ -148,7 +145,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "syncs of the leading member's log take longer than an election: another must lead",
         fault: Fault::Disk(Trouble::Slow),
         outage_max_us: 3 * OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[can_compile],
     },
     Scenario {
@@ -156,7 +153,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the wall clock of the leading member jumps by hours, and back",
         fault: Fault::ClockJump,
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[can_compile],
     },
     Scenario {
@@ -164,7 +161,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the wall clock of the leading member goes up to a fifth too fast or too slow",
         fault: Fault::ClockDrift,
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[can_compile],
     },
     Scenario {
@@ -172,7 +169,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "a bit flips in the log of a stopped member: it must not serve, and is replaced",
         fault: Fault::Damage(Damage::Log),
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[],
     },
     Scenario {
@@ -180,7 +177,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "a bit flips in each table of a stopped member: it must not serve, and is replaced",
         fault: Fault::Damage(Damage::State),
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[],
     },
     Scenario {
@@ -188,7 +185,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "a stopped member loses all it had: it must not come back as who it was, and is replaced",
         fault: Fault::Damage(Damage::Wiped),
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        // A server that has nothing founds a cluster of its own, whose certificates nobody else believes.
+        over: &[Over::Store],
         needs: &[],
     },
     Scenario {
@@ -196,7 +194,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "a stopped member comes back with what it had before: it must be refused, and is replaced",
         fault: Fault::Damage(Damage::OldCopy),
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[],
     },
     Scenario {
@@ -204,7 +202,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "two members are added, every founding one is replaced by another, two are removed",
         fault: Fault::Exchange,
         outage_max_us: OUTAGE_MAX_US,
-        over: STORE,
+        over: BOTH,
         needs: &[],
     },
 ];

@@ -14,7 +14,7 @@ use crate::world::cluster::Cluster;
 use crate::world::kubeconfig;
 use crate::world::layout::{Layout, NODES_MAX, Place, SERVERS_MAX};
 use crate::world::process::Process;
-use crate::world::{engine, network};
+use crate::world::{breakable, engine, network};
 
 /// How long a server or node may take to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -37,6 +37,8 @@ pub(crate) struct Wanted {
     pub(crate) restored: Option<PathBuf>,
     /// Everything on loopback even where namespaces could be had.
     pub(crate) loopback: bool,
+    /// Servers' disks and clocks can be broken, where the machine allows that.
+    pub(crate) breakable: bool,
 }
 
 /// Starts everything; on failure stops what it started and leaves the logs.
@@ -68,6 +70,7 @@ pub(crate) fn up(wanted: &Wanted, progress: &mut dyn FnMut(&str)) -> anyhow::Res
         nodes: wanted.nodes,
         runtime: wanted.runtime.clone(),
         store: false,
+        breakable: wanted.breakable,
         binary: wanted.binary.clone(),
         processes: Vec::new(),
     };
@@ -90,15 +93,15 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
     if let Some(backup) = &wanted.restored {
         restore(wanted, backup, &first)?;
     }
-    start_server(cluster, wanted, &layout, &first, None)?;
+    start_server(cluster, &first, None, &wanted.server_flags)?;
     progress("server-1 is ready");
     for index in 2..=wanted.servers {
         let place = layout.server(index);
         let token = token(&wanted.binary, &first, "server")?;
-        start_server(cluster, wanted, &layout, &place, Some(token))?;
+        start_server(cluster, &place, Some(token), &wanted.server_flags)?;
         progress(&format!("{} is ready", place.name));
     }
-    write_kubeconfig(cluster, &layout)?;
+    write_kubeconfig(cluster)?;
     if wanted.restored.is_some() {
         forget_nodes(cluster)?;
     }
@@ -112,6 +115,7 @@ fn start(cluster: &mut Cluster, wanted: &Wanted, progress: &mut dyn FnMut(&str))
 }
 
 fn restore(wanted: &Wanted, backup: &Path, first: &Place) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&first.disk)?;
     let output = Command::new(&wanted.binary)
         .args(["backup", "restore"])
         .arg(backup)
@@ -157,20 +161,24 @@ fn await_nodes(cluster: &Cluster) -> anyhow::Result<()> {
     })
 }
 
-fn start_server(
+/// Starts a server, the first one or with a token of the others', and waits until it is ready.
+///
+/// # Errors
+/// When its place cannot be made, or it ends or is not ready in time.
+pub(crate) fn start_server(
     cluster: &mut Cluster,
-    wanted: &Wanted,
-    layout: &Layout,
     place: &Place,
     token: Option<String>,
+    flags: &[String],
 ) -> anyhow::Result<()> {
-    network::add_place(layout, place)?;
-    let mut command = base_command(wanted, place, token, "server");
+    network::add_place(&cluster.layout(), place)?;
+    let mut command = if cluster.breakable { breakable::prepare(&cluster.dir, place)? } else { Vec::new() };
+    command.extend(base_command(&cluster.binary, place, token, "server"));
     for (flag, port) in [("--port", place.api_port), ("--peer-port", place.peer_port), ("--etcd-port", place.etcd_port)]
     {
         command.push(format!("{flag}={port}"));
     }
-    command.extend(wanted.server_flags.iter().cloned());
+    command.extend_from_slice(flags);
     let process = launch(cluster, place, "server", command, None)?;
     await_server(&process, place)
 }
@@ -183,7 +191,7 @@ fn start_node(
     token: &str,
 ) -> anyhow::Result<()> {
     network::add_place(layout, place)?;
-    let mut command = base_command(wanted, place, Some(token.to_owned()), "node");
+    let mut command = base_command(&wanted.binary, place, Some(token.to_owned()), "node");
     command.push(format!("--runtime={}", wanted.runtime));
     let mut docker_host = None;
     if wanted.runtime == "docker" && cluster.isolated {
@@ -204,8 +212,8 @@ fn start_node(
     launch(cluster, place, "node", command, docker_host).map(drop)
 }
 
-fn base_command(wanted: &Wanted, place: &Place, token: Option<String>, role: &str) -> Vec<String> {
-    let mut command = vec![wanted.binary.display().to_string()];
+fn base_command(binary: &Path, place: &Place, token: Option<String>, role: &str) -> Vec<String> {
+    let mut command = vec![binary.display().to_string()];
     match token {
         None => command.push("up".to_owned()),
         Some(token) => command.extend(["join".to_owned(), token]),
@@ -281,11 +289,21 @@ pub(crate) fn token(binary: &Path, first: &Place, role: &str) -> anyhow::Result<
     Ok(answer["token"].as_str().context("token create printed no token")?.to_owned())
 }
 
-fn write_kubeconfig(cluster: &Cluster, layout: &Layout) -> anyhow::Result<()> {
-    let credentials = kubeconfig::read(&layout.server(1).data_dir.join("admin.kubeconfig"))?;
-    let servers: Vec<_> = (1..=cluster.servers)
-        .map(|index| layout.server(index))
-        .map(|place| (place.name, format!("https://{}:{}", place.address, place.api_port)))
+/// Writes whom an administrator may call: the servers that run.
+///
+/// # Errors
+/// When none of them has the administrator's credentials.
+pub(crate) fn write_kubeconfig(cluster: &Cluster) -> anyhow::Result<()> {
+    let running: Vec<Place> = cluster
+        .of_role("server")
+        .filter(|server| server.alive())
+        .filter_map(|server| cluster.layout().server_named(&server.name))
+        .collect();
+    let first = running.first().context("no server runs")?;
+    let credentials = kubeconfig::read(&first.data_dir.join("admin.kubeconfig"))?;
+    let servers: Vec<_> = running
+        .iter()
+        .map(|place| (place.name.clone(), format!("https://{}:{}", place.address, place.api_port)))
         .collect();
     let path = cluster.kubeconfig();
     let mut file = std::fs::OpenOptions::new();

@@ -21,6 +21,9 @@ pub(crate) struct Cluster {
     /// Its servers are members of `raftsman store`, without a Kubernetes API.
     #[serde(default)]
     pub(crate) store: bool,
+    /// Its servers' disks and clocks can be broken.
+    #[serde(default)]
+    pub(crate) breakable: bool,
     /// The binary that they run.
     #[serde(default)]
     pub(crate) binary: PathBuf,
@@ -96,7 +99,7 @@ impl Cluster {
             // Volumes in memory: the agents that made them are gone.
             let _ = nix::mount::umount2(&mounted, nix::mount::MntFlags::MNT_DETACH);
         }
-        for server in self.of_role("server").filter(|_| self.store) {
+        for server in self.of_role("server") {
             // Gigabytes that say nothing: the evidence is what the clients saw, and the logs.
             let _ = std::fs::remove_file(crate::world::disk::image(&self.dir, &server.name));
         }

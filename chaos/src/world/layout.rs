@@ -27,6 +27,8 @@ pub(crate) struct Place {
     pub(crate) address: Ipv4Addr,
     /// Network namespace, if it has its own.
     pub(crate) namespace: Option<String>,
+    /// What lies on a disk of its own, where it has one.
+    pub(crate) disk: PathBuf,
     pub(crate) data_dir: PathBuf,
     pub(crate) api_port: u16,
     pub(crate) peer_port: u16,
@@ -63,6 +65,11 @@ impl Layout {
         self.place("server", 's', index, 10)
     }
 
+    /// The server of that name.
+    pub(crate) fn server_named(&self, name: &str) -> Option<Place> {
+        (1..=SERVERS_MAX).map(|index| self.server(index)).find(|place| place.name == name)
+    }
+
     /// Node `index`, from 1.
     pub(crate) fn node(&self, index: u8) -> Place {
         assert!((1..=NODES_MAX).contains(&index), "node {index} is out of range");
@@ -78,7 +85,9 @@ impl Layout {
         Place {
             address: self.subnet.map_or(Ipv4Addr::LOCALHOST, |subnet| host(subnet, first_host + index)),
             namespace: self.subnet.map(|_| format!("rm{}{letter}{index}", self.tag)),
-            data_dir: self.dir.join(&name),
+            disk: self.dir.join(&name),
+            // A file system has a folder of its own beside it.
+            data_dir: self.dir.join(&name).join("data"),
             api_port: spread(6443, 0),
             peer_port: spread(2380, 1),
             etcd_port: spread(2379, 2),

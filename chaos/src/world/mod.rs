@@ -1,5 +1,6 @@
 //! A cluster on this machine: real processes, each in a network namespace of its own where the machine allows that.
 
+pub(crate) mod breakable;
 pub(crate) mod bring_up;
 pub(crate) mod cluster;
 pub(crate) mod delay;

@@ -62,6 +62,11 @@ impl Process {
         Ok(())
     }
 
+    /// The folder that its disk is mounted on, where it has one of its own.
+    pub(crate) fn disk(&self) -> &Path {
+        Path::new(&self.data_dir).parent().unwrap_or(Path::new("/"))
+    }
+
     /// Whether it still runs (a zombie does not).
     pub(crate) fn alive(&self) -> bool {
         let _ = nix::sys::wait::waitpid(Pid::from_raw(self.pid), Some(nix::sys::wait::WaitPidFlag::WNOHANG));

@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::world::cluster::Cluster;
 use crate::world::layout::{Layout, Place};
 use crate::world::process::Process;
-use crate::world::{disk, network, shim};
+use crate::world::{breakable, network};
 
 /// How long it may take until every member takes writes.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -33,6 +33,7 @@ pub(crate) fn up(dir: PathBuf, members: u8, binary: &Path) -> anyhow::Result<Clu
         nodes: 0,
         runtime: "sim".to_owned(),
         store: true,
+        breakable: true,
         binary: binary.to_owned(),
         processes: Vec::new(),
     };
@@ -66,10 +67,7 @@ fn start(cluster: &mut Cluster) -> anyhow::Result<()> {
 /// When the place cannot be made, or the process does not start.
 pub(crate) fn add(cluster: &mut Cluster, place: &Place, cluster_flags: &[String]) -> anyhow::Result<()> {
     network::add_place(&cluster.layout(), place)?;
-    if disk::can_mount().is_ok() {
-        disk::mount(&disk::image(&cluster.dir, &place.name), &place.data_dir)?;
-    }
-    let mut command = shim::prefix(&cluster.dir, &place.name).unwrap_or_default();
+    let mut command = breakable::prepare(&cluster.dir, place)?;
     command.extend(member(&cluster.binary, place));
     command.extend_from_slice(cluster_flags);
     let mut process = Process {
@@ -89,11 +87,6 @@ pub(crate) fn add(cluster: &mut Cluster, place: &Place, cluster_flags: &[String]
     cluster.save()
 }
 
-/// Where a member's data lies on its disk: a file system has a folder of its own beside it.
-pub(crate) fn data_dir(disk: &Path) -> PathBuf {
-    disk.join("store")
-}
-
 /// Where a port of a member is reached.
 pub(crate) fn url(place: &Place, port: u16) -> String {
     format!("http://{}:{port}", place.address)
@@ -104,7 +97,7 @@ fn member(binary: &Path, place: &Place) -> Vec<String> {
         binary.display().to_string(),
         "store".to_owned(),
         format!("--name={}", place.name),
-        format!("--data-dir={}", data_dir(&place.data_dir).display()),
+        format!("--data-dir={}", place.data_dir.display()),
         format!("--listen-client-urls={}", url(place, place.etcd_port)),
         format!("--advertise-client-urls={}", url(place, place.etcd_port)),
         format!("--listen-peer-urls={}", url(place, place.peer_port)),

@@ -18,7 +18,6 @@ use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
 use crate::world::cluster::Cluster;
 use crate::world::network::run;
-use crate::world::store::data_dir;
 
 /// A member that may not come back has ended after this time.
 const REFUSED_LIMIT: Duration = Duration::from_secs(30);
@@ -51,7 +50,7 @@ pub(super) async fn done(
     let followers: Vec<String> =
         cluster.of_role("server").map(|server| server.name.clone()).filter(|name| name != lead).collect();
     let name = &followers[usize::try_from(seed.below(followers.len() as u64))?];
-    let data = data_dir(Path::new(&cluster.process(name)?.data_dir));
+    let data = PathBuf::from(&cluster.process(name)?.data_dir);
     let copy = data.with_extension("copy");
     if damage == Damage::OldCopy {
         stop(cluster, name, diary).await?;
@@ -78,8 +77,8 @@ pub(super) async fn done(
     start(cluster, std::slice::from_ref(name), diary)?;
     refused(cluster, servers, name, diary).await?;
     let layout = cluster.layout();
-    let number: u8 = name.trim_start_matches("server-").parse()?;
-    let (old, new) = (layout.server(number), layout.server(cluster.servers + 1));
+    let old = layout.server_named(name).context("a place")?;
+    let new = layout.server(cluster.servers + 1);
     Exchange { cluster, servers, diary }.replace(&old, &new).await
 }
 

@@ -1,6 +1,5 @@
 //! What happens to the disks of members that run.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -72,7 +71,7 @@ async fn full(
     diary: &mut Diary,
 ) -> anyhow::Result<()> {
     let process = cluster.process(lead)?.clone();
-    let dir = Path::new(&process.data_dir);
+    let dir = process.disk();
     disk::fill(dir, left).context("it has no disk of its own: that needs root and loop devices")?;
     diary.note(format!("the disk of {lead} is full but for {left} bytes"));
     let leads = async || process.alive() && leader(channels).await.is_ok_and(|now| now == lead);
@@ -111,7 +110,7 @@ async fn slow(cluster: &Cluster, lead: &str, late_us: u64, hold: Duration, diary
 async fn power_cut(cluster: &mut Cluster, names: &[String], hold: Duration, diary: &mut Diary) -> anyhow::Result<()> {
     for name in names {
         let process = cluster.process(name)?;
-        let at = Path::new(&process.data_dir);
+        let at = process.disk();
         std::fs::write(at.join(UNSYNCED), [1; UNSYNCED_BYTES])?;
         shim::cut_power(&cluster.dir, at).context("it has no disk of its own: that needs root and loop devices")?;
         // One that noticed has ended by itself.
@@ -120,7 +119,7 @@ async fn power_cut(cluster: &mut Cluster, names: &[String], hold: Duration, diar
     }
     for name in names {
         let process = cluster.process(name)?.clone();
-        let at = Path::new(&process.data_dir);
+        let at = process.disk();
         awaited(DEAD, async || !process.alive()).await;
         let away = awaited(DEAD, async || disk::unmount(at).is_ok()).await;
         ensure!(away, "the disk of {name} is still in use");

@@ -1,20 +1,24 @@
 //! A group that is exchanged member by member while clients go on: grown by two, every founder replaced by another member,
 //! then shrunk to as many as there were.
 
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use tonic::Status;
 
 use super::{Diary, awaited};
+use crate::scenario::channel;
 use crate::seed::Seed;
 use crate::work::endpoints::Endpoints;
 use crate::world::cluster::Cluster;
 use crate::world::layout::Place;
-use crate::world::store;
+use crate::world::{bring_up, store};
 
 /// More members for a while.
 const EXTRA: u8 = 2;
@@ -90,8 +94,27 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    /// Announces a member, starts it, and waits until it votes.
+    /// Lets a member join, and waits until it votes.
     async fn grow(&mut self, place: &Place) -> anyhow::Result<()> {
+        if self.cluster.store {
+            self.announce(place).await?;
+            self.start(place).await?;
+        } else {
+            let token = bring_up::token(&self.cluster.binary, &self.other_than(place)?, "server")?;
+            self.join(place, token)?;
+        }
+        let votes = async || {
+            let members = self.members().await.unwrap_or_default();
+            members.iter().any(|member| member.name == place.name && !member.is_learner)
+        };
+        let votes = awaited(CHANGE_LIMIT, votes).await;
+        self.diary.trace(votes, &format!("{} votes", place.name));
+        ensure!(votes, "{} does not vote", place.name);
+        self.servers.add(&place.name, channel(self.cluster, place)?);
+        Ok(())
+    }
+
+    async fn announce(&mut self, place: &Place) -> anyhow::Result<()> {
         let url = store::url(place, place.peer_port);
         let what = format!("{} is announced", place.name);
         self.change(&what, async |turn| {
@@ -103,16 +126,20 @@ impl Exchange<'_> {
         })
         .await?;
         self.diary.note(what);
-        self.start(place).await?;
-        let votes = async || {
-            let members = self.members().await.unwrap_or_default();
-            members.iter().any(|member| member.name == place.name && !member.is_learner)
-        };
-        let votes = awaited(CHANGE_LIMIT, votes).await;
-        self.diary.trace(votes, &format!("{} votes", place.name));
-        ensure!(votes, "{} does not vote", place.name);
-        self.servers.add(&place.name, store::channel(place)?);
         Ok(())
+    }
+
+    /// A server that runs and can be asked about another.
+    fn other_than(&self, place: &Place) -> anyhow::Result<Place> {
+        let layout = self.cluster.layout();
+        let mut running = self.cluster.of_role("server").filter(|server| server.alive() && server.name != place.name);
+        running.find_map(|server| layout.server_named(&server.name)).context("no other server runs")
+    }
+
+    /// Starts a server of a cluster with a token.
+    fn join(&mut self, place: &Place, token: String) -> anyhow::Result<()> {
+        tokio::task::block_in_place(|| bring_up::start_server(self.cluster, place, Some(token), &[]))?;
+        self.cluster.save()
     }
 
     /// Starts a member that was announced.
@@ -133,32 +160,68 @@ impl Exchange<'_> {
     pub(super) async fn replace(&mut self, old: &Place, new: &Place) -> anyhow::Result<()> {
         let what = format!("{} is to take the place of {}", new.name, old.name);
         self.diary.note(what.clone());
+        let mut command =
+            if self.cluster.store { self.replace_member(old, new).await } else { self.replace_server(old, new) }
+                .with_context(|| what.clone())?;
+        let ended = awaited(CHANGE_LIMIT, async || command.try_wait().is_ok_and(|status| status.is_some())).await;
+        let done = ended && command.wait()?.success();
+        let _ = command.kill();
+        let why = || std::fs::read_to_string(self.said()).unwrap_or_default();
+        ensure!(done, "{what}: raftsman member replace did not do it: {}", why().trim());
+        self.servers.add(&new.name, channel(self.cluster, new)?);
+        self.gone(old).await
+    }
+
+    /// The command, for whoever starts the new one.
+    fn member_replace(&self, old: &Place) -> anyhow::Result<Command> {
+        let mut command = Command::new(&self.cluster.binary);
+        command.args(["member", "replace", &old.name, "--timeout", &CHANGE_LIMIT.as_secs().to_string()]);
+        let said = File::options().create(true).append(true).open(self.said())?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        Ok(command)
+    }
+
+    /// What the command said that went wrong.
+    fn said(&self) -> PathBuf {
+        self.cluster.dir.join("member-replace.log")
+    }
+
+    /// Asks a plain store for it, and starts the new member once it is announced.
+    async fn replace_member(&mut self, old: &Place, new: &Place) -> anyhow::Result<Child> {
         let url = store::url(new, new.peer_port);
         let members = self.members().await?;
         let staying = members.iter().filter(|member| member.name != old.name);
         let endpoints: Vec<&str> = staying.flat_map(|member| &member.client_ur_ls).map(String::as_str).collect();
-        let mut command = Command::new(&self.cluster.binary)
-            .args(["member", "replace", &old.name, &format!("{}={url}", new.name)])
-            .args(["--timeout", &CHANGE_LIMIT.as_secs().to_string(), "--endpoints", &endpoints.join(",")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("raftsman member replace")?;
+        let mut command = self.member_replace(old)?;
+        let mut command =
+            command.args([&format!("{}={url}", new.name), "--endpoints", &endpoints.join(",")]).spawn()?;
         let announced = async || {
             let members = self.members().await.unwrap_or_default();
             members.iter().any(|member| member.peer_ur_ls.contains(&url))
         };
-        let announced = awaited(CHANGE_LIMIT, announced).await;
-        if announced {
+        if awaited(CHANGE_LIMIT, announced).await {
             self.start(new).await?;
+            return Ok(command);
         }
-        let ended = awaited(CHANGE_LIMIT, async || command.try_wait().is_ok_and(|status| status.is_some())).await;
-        let done = ended && command.wait()?.success();
         let _ = command.kill();
-        ensure!(announced && done, "{what}: raftsman member replace did not do it");
-        self.servers.add(&new.name, store::channel(new)?);
-        self.gone(old).await
+        bail!("{} was not announced", new.name)
+    }
+
+    /// Asks a cluster for it, and starts the new server with the token that the command says.
+    fn replace_server(&mut self, old: &Place, new: &Place) -> anyhow::Result<Child> {
+        let asked = self.other_than(old)?.data_dir.join("admin.kubeconfig");
+        let mut command = self.member_replace(old)?;
+        let mut command = command.arg("--kubeconfig").arg(asked).stdout(Stdio::piped()).spawn()?;
+        let mut said = BufReader::new(command.stdout.take().context("its output")?);
+        let line = said
+            .by_ref()
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("raftsman join ").map(|(_, token)| token.trim().to_owned()));
+        // What it says later must have a reader as long as it runs.
+        command.stdout = Some(said.into_inner());
+        self.join(new, line.context("it says no token")?)?;
+        Ok(command)
     }
 
     /// Removes a member.
@@ -179,6 +242,9 @@ impl Exchange<'_> {
     /// A member that was removed ends by itself; nobody calls it any more.
     async fn gone(&mut self, place: &Place) -> anyhow::Result<()> {
         self.servers.remove(&place.name);
+        if !self.cluster.store {
+            bring_up::write_kubeconfig(self.cluster)?;
+        }
         let process = self.cluster.process(&place.name)?;
         let ended = awaited(CHANGE_LIMIT, async || !process.alive()).await;
         self.diary.trace(ended, &format!("{} has ended", place.name));
