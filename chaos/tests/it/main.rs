@@ -46,8 +46,8 @@ fn the_store_alone_ends_at_a_failed_sync_and_loses_nothing() {
     assert!(text.contains("disk-error"), "{text}{}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// One run of a scenario over the store; what must hold whatever the machine's load.
-fn holds(scenario: &str, needs: &[&str]) {
+/// One run of a scenario over the store or over a cluster; what must hold whatever the machine's load.
+fn holds(scenario: &str, over: &str, needs: &[&str]) {
     let Some(mut harness) = harness() else { return };
     let there =
         |program: &&&str| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
@@ -55,7 +55,8 @@ fn holds(scenario: &str, needs: &[&str]) {
         return println!("skipped: {scenario}: it needs root and {}", needs.join(", "));
     }
     let dir = tempfile::tempdir().expect("a directory");
-    let done = harness.args(["run", scenario, "--over", "store", "--dir"]).arg(dir.path()).output().expect("it runs");
+    harness.args(["run", scenario, "--over", over, "--runtime", "sim", "--dir"]);
+    let done = harness.arg(dir.path()).output().expect("it runs");
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     for property in ["linearizable", "no acknowledged write lost", "watches ordered", "members hold", "left a trace"] {
         assert!(!text.contains(&format!("    {property}")), "{text}");
@@ -69,18 +70,24 @@ fn holds(scenario: &str, needs: &[&str]) {
 
 #[test]
 fn what_a_disk_without_power_forgets_was_not_acknowledged() {
-    holds("power-cut", &["cc", "mkfs.ext4"]);
+    holds("power-cut", "store", &["cc", "mkfs.ext4"]);
 }
 
 #[test]
 fn a_member_whose_log_is_damaged_does_not_serve_and_is_replaced() {
-    holds("log-damage", &[]);
+    holds("log-damage", "store", &[]);
 }
 
 #[test]
 fn packets_that_come_late_or_not_at_all_lose_nothing() {
-    holds("delay", &["nft", "iptables"]);
-    holds("one-way", &["nft"]);
+    holds("delay", "store", &["nft", "iptables"]);
+    holds("one-way", "store", &["nft"]);
+}
+
+#[test]
+fn servers_of_a_cluster_lose_their_disks_power_and_are_exchanged() {
+    holds("power-cut", "cluster", &["cc", "mkfs.ext4"]);
+    holds("replace", "cluster", &[]);
 }
 
 #[test]
