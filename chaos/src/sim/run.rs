@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_millis(10);
 const CALM: Duration = Duration::from_secs(3);
 /// Within this time after the last fault all that was seen is there to be judged.
 const CONVERGED: Duration = Duration::from_secs(120);
+/// A loss of power in the midst of something comes before so many further operations of the disk.
+const MIDST: u64 = 60;
 /// A call takes so long at most.
 const CALL: Duration = Duration::from_secs(3);
 const PEERS: u16 = 2380;
@@ -62,6 +64,8 @@ pub(crate) struct Evidence {
     pub(crate) sectors_lost: u64,
     pub(crate) torn_writes: u64,
     pub(crate) names_lost: u64,
+    /// Losses of power in the midst of what was being written.
+    pub(crate) midst: u64,
     pub(crate) cuts: u64,
     pub(crate) flips: Vec<String>,
     /// Members that refused a damaged disk.
@@ -97,6 +101,7 @@ pub(crate) fn run(schedule: &Schedule) -> anyhow::Result<(Report, History)> {
         .epoch(UNIX_EPOCH + Duration::from_secs(interposed::EPOCH_SECONDS))
         .simulation_duration(Duration::from_secs(100_000))
         .tick_duration(TICK)
+        .enable_random_order()
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(schedule.latency_ms.max(1)))
         .tcp_capacity(65_536)
@@ -141,6 +146,8 @@ pub(crate) fn run(schedule: &Schedule) -> anyhow::Result<(Report, History)> {
         shared: shared.clone(),
         wrong: wrong(schedule),
         old: BTreeMap::new(),
+        power: Seed::of(schedule.seed, "power"),
+        dying: BTreeSet::new(),
     };
     let failure = master.conduct(schedule);
     let simulated_ms = u64::try_from(master.sim.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -229,6 +236,9 @@ struct Master {
     wrong: Option<What>,
     /// What disks held some time ago.
     old: BTreeMap<usize, Contents>,
+    power: Seed,
+    /// Members whose power goes with one of the next operations of their disks.
+    dying: BTreeSet<usize>,
 }
 
 impl Master {
@@ -249,6 +259,7 @@ impl Master {
                 next += 1;
             }
             self.repair();
+            self.bury();
             match self.sim.step() {
                 Ok(true) => return None,
                 Ok(false) => {}
@@ -271,24 +282,24 @@ impl Master {
         }
     }
 
+    /// Members whose power went in the midst of something.
+    fn bury(&mut self) {
+        for member in self.dying.clone() {
+            if self.drives[member].is_off() {
+                self.shared.borrow_mut().evidence.midst += 1;
+                self.stop(member, true);
+            }
+        }
+    }
+
     /// What the disk has in the place of what it should.
     fn replace_disk(&mut self, member: usize) {
-        let forget = |member| {
-            for folder in ["state", "snapshots"] {
-                // Absent before the first of them.
-                let _ = std::fs::remove_dir_all(PathBuf::from(name(member)).join(folder));
-            }
-        };
         match self.wrong {
-            Some(What::Amnesia) => {
-                self.drives[member].wipe();
-                forget(member);
-            }
+            Some(What::Amnesia) => self.drives[member].wipe(),
             Some(What::OldDisk) => {
                 let now = self.drives[member].copy();
                 if let Some(old) = self.old.insert(member, now) {
                     self.drives[member].put_back(&old);
-                    forget(member);
                 }
             }
             _ => {}
@@ -298,7 +309,8 @@ impl Master {
     fn act(&mut self, action: &Action) {
         let names = |one: &usize, other: &usize| (name(*one), name(*other));
         match action {
-            Action::Stop { member, power } => self.stop(*member, *power),
+            Action::Stop { member, power: true } => self.cut_power(*member),
+            Action::Stop { member, power: false } => self.stop(*member, false),
             Action::Start { member } => self.start(*member),
             Action::Flip { member } => {
                 if let Some(place) = self.drives[*member].flip() {
@@ -342,11 +354,25 @@ impl Master {
         self.drives[member].set_faults(faults);
     }
 
+    /// At once, or in the midst of what is written next.
+    fn cut_power(&mut self, member: usize) {
+        if self.sim.is_host_running(name(member)) && self.power.below(2) == 0 {
+            self.drives[member].off_after(u32::try_from(self.power.below(MIDST)).unwrap_or(0));
+            self.dying.insert(member);
+        } else {
+            self.stop(member, true);
+        }
+    }
+
     fn stop(&mut self, member: usize, power: bool) {
+        let power = self.dying.remove(&member) || power;
+        // What goes with the process tidies nothing up any more.
+        self.drives[member].off();
         if self.sim.is_host_running(name(member)) {
             self.shared.borrow_mut().evidence.stops += 1;
             self.sim.crash(name(member));
         }
+        self.drives[member].on();
         if power {
             self.drives[member].lose_power();
             self.replace_disk(member);
@@ -354,6 +380,9 @@ impl Master {
     }
 
     fn start(&mut self, member: usize) {
+        if self.dying.contains(&member) {
+            self.stop(member, true);
+        }
         if self.sim.is_host_running(name(member)) {
             return;
         }

@@ -37,6 +37,7 @@ struct Sums {
     written: usize,
     simulated_ms: u64,
     stops: u64,
+    midst: u64,
     sectors: u64,
     torn: u64,
     cuts: u64,
@@ -49,6 +50,7 @@ impl Sums {
         self.written += report.written;
         self.simulated_ms += report.simulated_ms;
         self.stops += report.evidence.stops;
+        self.midst += report.evidence.midst;
         self.sectors += report.evidence.sectors_lost;
         self.torn += report.evidence.torn_writes;
         self.cuts += report.evidence.cuts;
@@ -96,8 +98,8 @@ pub(crate) fn run(schedules: &[Schedule], options: &Options) -> anyhow::Result<V
         simulated / processor
     );
     println!(
-        "{} calls, {} writes; {} members stopped, {} sectors lost, {} writes torn, {} links cut, {} bits flipped",
-        sums.operations, sums.written, sums.stops, sums.sectors, sums.torn, sums.cuts, sums.flips
+        "{} calls, {} writes; {} members stopped, {} interrupted in a write, {} sectors lost, {} writes torn, {} links cut, {} bits flipped",
+        sums.operations, sums.written, sums.stops, sums.midst, sums.sectors, sums.torn, sums.cuts, sums.flips
     );
     Ok(failed)
 }

@@ -4,12 +4,18 @@
 //! since, in order. A sync takes its time: until `settle` says that the time is over, it may not have happened.
 
 mod files;
+mod image;
+mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use self::image::{Change, Image};
+pub(crate) use self::tree::Opened;
 
 /// A write is torn between sectors, never within one.
 const SECTOR_BYTES: usize = 512;
@@ -77,21 +83,6 @@ pub struct Contents(Image);
 #[derive(Clone)]
 pub struct Drive(Arc<Mutex<State>>);
 
-#[derive(Clone, Default)]
-struct Image {
-    names: BTreeMap<String, u64>,
-    files: BTreeMap<u64, Vec<u8>>,
-}
-
-enum Change {
-    Write { file: u64, offset: usize, bytes: Vec<u8> },
-    Sync(u64),
-    Named { name: String, file: u64 },
-    Renamed { from: String, to: String, file: u64 },
-    Unnamed { name: String },
-    SyncNames,
-}
-
 struct State {
     now: Image,
     durable: Image,
@@ -105,6 +96,20 @@ struct State {
     settled: usize,
     flips: Vec<(u64, usize, u8)>,
     losses: Losses,
+    /// Files whose name went, in a directory.
+    unlinked: Vec<u64>,
+    /// Without power nothing happens any more.
+    off: bool,
+    /// After so many operations it has none.
+    off_after: Option<u32>,
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, name.to_owned())
+}
+
+fn failed() -> io::Error {
+    io::Error::from_raw_os_error(nix::libc::EIO)
 }
 
 /// Source: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014.
@@ -114,30 +119,6 @@ fn draw(state: &mut u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-impl Image {
-    fn write(&mut self, file: u64, offset: usize, bytes: &[u8]) {
-        let held = self.files.entry(file).or_default();
-        let end = offset + bytes.len();
-        if held.len() < end {
-            held.resize(end, 0);
-        }
-        held[offset..end].copy_from_slice(bytes);
-    }
-
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Write { file, offset, bytes } => self.write(*file, *offset, bytes),
-            Change::Named { name, file } => drop(self.names.insert(name.clone(), *file)),
-            Change::Renamed { from, to, file } => {
-                self.names.remove(from);
-                self.names.insert(to.clone(), *file);
-            }
-            Change::Unnamed { name } => drop(self.names.remove(name)),
-            Change::Sync(_) | Change::SyncNames => {}
-        }
-    }
 }
 
 /// Applies a write without one of its sectors; whether it is a write.
@@ -152,6 +133,29 @@ fn drop_sector(change: &Change, durable: &mut Image, random: &mut u64) -> bool {
 }
 
 impl State {
+    /// Whether one more operation is done.
+    fn powered(&mut self) -> io::Result<()> {
+        match &mut self.off_after {
+            Some(0) => self.off = true,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        if self.off { Err(failed()) } else { Ok(()) }
+    }
+
+    /// Whether a sync is done.
+    fn synced(&mut self) -> io::Result<()> {
+        self.powered()?;
+        if self.faults.syncs_fail { Err(failed()) } else { Ok(()) }
+    }
+
+    fn write(&mut self, file: u64, offset: usize, bytes: &[u8]) {
+        self.now.write(file, offset, bytes);
+        // A bit that was flipped there is no longer.
+        self.flips.retain(|(flipped, at, _)| *flipped != file || !(offset..offset + bytes.len()).contains(at));
+        self.changes.push(Change::Write { file, offset, bytes: bytes.to_vec() });
+    }
+
     /// Makes durable what a sync among the changes covers.
     fn settle(&mut self) {
         match self.defect {
@@ -235,6 +239,7 @@ impl State {
         let held: BTreeSet<u64> = self.durable.names.values().copied().collect();
         self.durable.files.retain(|file, _| held.contains(file));
         self.now = self.durable.clone();
+        self.unlinked.clear();
     }
 
     /// Some of its sectors arrived.
@@ -269,6 +274,9 @@ impl Drive {
             settled: 0,
             flips: Vec::new(),
             losses: Losses::default(),
+            unlinked: Vec::new(),
+            off: false,
+            off_after: None,
         })))
     }
 
@@ -282,7 +290,28 @@ impl Drive {
         self.0.lock().faults
     }
 
-    /// The power goes: what is not durable is lost, in part or whole.
+    /// The power goes: whatever is asked of it fails and changes nothing, until it is `on` again.
+    pub fn off(&self) {
+        self.0.lock().off = true;
+    }
+
+    /// The same after so many further operations, in the midst of whatever is done then.
+    pub fn off_after(&self, operations: u32) {
+        self.0.lock().off_after = Some(operations);
+    }
+
+    /// Whether its power went.
+    pub fn is_off(&self) -> bool {
+        self.0.lock().off
+    }
+
+    /// The power is back.
+    pub fn on(&self) {
+        let mut state = self.0.lock();
+        (state.off, state.off_after) = (false, None);
+    }
+
+    /// What a loss of power leaves: what is not durable is lost, in part or whole.
     pub fn lose_power(&self) {
         self.0.lock().lose_power();
     }
@@ -292,18 +321,25 @@ impl Drive {
         self.0.lock().losses
     }
 
-    /// Flips a bit of what lies idle: in the older half of the bytes that hold something. Says where; none: nothing
-    /// lies there.
+    /// Flips a bit of what lies idle: of a file in a directory, or of the log in the older half of the bytes that hold
+    /// something. Says where; none: nothing lies there.
     pub fn flip(&self) -> Option<String> {
         let mut state = self.0.lock();
         let state = &mut *state;
-        let picked = draw(&mut state.random);
-        // The last one is being written, and its end is no promise yet.
-        let (name, file) = state.durable.names.iter().next().map(|(name, file)| (name.clone(), *file))?;
-        let bytes = state.durable.files.get(&file)?;
-        let used = bytes.iter().rposition(|byte| *byte != 0)? / 2;
-        let at = usize::try_from(picked >> 8).unwrap_or(0) % used.max(1);
-        let bit = 1 << (picked % 8);
+        let (picked, which) = (draw(&mut state.random), draw(&mut state.random));
+        let number = |drawn: u64, of: usize| usize::try_from(drawn >> 8).unwrap_or(0) % of.max(1);
+        let files = |inside: bool| {
+            let names = state.durable.names.iter();
+            names.filter(move |(name, _)| name.contains('/') == inside && !name.ends_with('/')).collect::<Vec<_>>()
+        };
+        let (inside, outside) = (files(true), files(false));
+        // The last one of the log is being written, and its end is no promise yet.
+        let log = inside.is_empty() || which % 2 == 0;
+        let found = if log { outside.first() } else { inside.get(number(which, inside.len())) };
+        let (name, file) = found.map(|(name, file)| ((*name).clone(), **file))?;
+        let bytes = state.durable.files.get(&file).filter(|bytes| !bytes.is_empty())?;
+        let used = if log { bytes.iter().rposition(|byte| *byte != 0)? / 2 } else { bytes.len() };
+        let (at, bit) = (number(picked, used), 1 << (picked % 8));
         state.flips.push((file, at, bit));
         state.flip(file, at, bit);
         Some(format!("{name} at byte {at}"))
@@ -352,8 +388,16 @@ impl Drive {
     }
 
     /// The time of the syncs so far is over: they have happened.
-    pub fn settle(&self) {
-        self.0.lock().settle();
+    ///
+    /// # Errors
+    /// When the power went meanwhile.
+    pub fn settle(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        if state.off {
+            return Err(failed());
+        }
+        state.settle();
+        Ok(())
     }
 
     /// Bytes that are free.

@@ -4,6 +4,7 @@
 //! Everywhere else these are the system's own, for the price of a look at a thread's variable.
 
 pub mod drive;
+pub(crate) mod files;
 
 use std::cell::RefCell;
 use std::io;

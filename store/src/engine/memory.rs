@@ -3,9 +3,9 @@
 //! It keeps what RocksDB promises and nothing more: a batch is there whole or not at all, a snapshot does not change, what
 //! was flushed stays. Like RocksDB it also flushes when nobody asked.
 
+mod files;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +15,6 @@ use parking_lot::Mutex;
 use crate::edge::drive::{Defect, Drive};
 use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
 
-/// The file that holds what was flushed.
-const FILE: &str = "rows";
 /// In a simulation, one write in so many is followed by a flush.
 const FLUSHED_ONE_IN: u64 = 48;
 /// Rows that a scan copies at a time.
@@ -123,10 +121,10 @@ impl Memory {
     /// # Errors
     /// When the files cannot be read.
     pub(crate) fn open(dir: &Path, drive: Option<Drive>) -> Result<Self, Broken> {
-        let path = dir.join(FILE);
-        let flushed = if path.exists() { Bytes::from(fs::read(&path).map_err(broken)?) } else { Bytes::new() };
-        let memory = Memory { dir: Some(dir.to_owned()), drive, ..Memory::of(flushed)? };
-        if !path.exists() {
+        let found = files::load(dir).map_err(broken)?;
+        let new = found.is_none();
+        let memory = Memory { dir: Some(dir.to_owned()), drive, ..Memory::of(found.unwrap_or_default())? };
+        if new {
             memory.flush()?;
         }
         Ok(memory)
@@ -173,16 +171,6 @@ fn without_last(flushed: Bytes) -> Bytes {
         rows.versions.remove(&last);
     }
     encode(&rows)
-}
-
-fn store(dir: &Path, flushed: &Bytes) -> Result<(), Broken> {
-    let (draft, path) = (dir.join("rows.new"), dir.join(FILE));
-    let write = || {
-        let mut file = fs::File::create(&draft)?;
-        file.write_all(flushed)?;
-        fs::rename(&draft, &path)
-    };
-    write().map_err(broken)
 }
 
 struct Frozen {
@@ -254,7 +242,8 @@ impl Engine for Memory {
         }
         self.rows.lock().write(batch);
         match &self.drive {
-            Some(drive) if drive.one_in(FLUSHED_ONE_IN) => self.flush(),
+            // What must fit into the reserve that is left where writes are refused is no matter of chance.
+            Some(drive) if drive.one_in(FLUSHED_ONE_IN) && !drive.faults().full => self.flush(),
             _ => Ok(()),
         }
     }
@@ -262,7 +251,7 @@ impl Engine for Memory {
     fn flush(&self) -> Result<(), Broken> {
         let now = self.image();
         if let Some(dir) = &self.dir {
-            store(dir, &now)?;
+            files::store(dir, &now).map_err(broken)?;
         }
         *self.flushed.lock() = now;
         Ok(())
@@ -274,8 +263,7 @@ impl Engine for Memory {
         if self.has(Defect::CopyShort) {
             flushed = without_last(flushed);
         }
-        fs::create_dir(dir).map_err(broken)?;
-        store(dir, &flushed)
+        files::copy(dir, &flushed).map_err(broken)
     }
 
     fn size(&self) -> u64 {

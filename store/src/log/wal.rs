@@ -103,7 +103,7 @@ impl Log {
     /// As `open_sealed`.
     pub(crate) fn open_simulated(drive: &Drive, options: Options, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
         let (mut log, writer) = Log::recover(Arc::new(drive.clone()), options, Sealing::new(sealer), false)?;
-        drive.settle();
+        drive.settle().map_err(|source| Error::Io { path: drive.describe(""), source })?;
         // No bound: nothing else runs while one task of a simulation does, so a full queue could never empty.
         let (jobs, queue) = unbounded_channel();
         log.jobs = Some(Queue::Task(jobs));

@@ -121,7 +121,9 @@ impl<D: Disk> Writer<D> {
             }
             let places = self.attempt(&group, &failed);
             tokio::time::sleep(drive.latency()).await;
-            drive.settle();
+            if let Err(error) = drive.settle() {
+                failed.get_or_init(|| error.to_string());
+            }
             finish(group, places, &failed, &contents);
         }
     }

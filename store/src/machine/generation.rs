@@ -1,6 +1,5 @@
 //! Generations of the engine's files: copies, and those that snapshots bring.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +7,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::edge::files;
 use crate::engine::filling::Filling;
 use crate::engine::sealed::Sealed;
 use crate::engine::{self, Family, rocks};
@@ -54,7 +54,7 @@ impl Machine {
         let old = current_generation(home)?;
         let number = generation_number(&old).unwrap_or(0) + 1;
         let new = home.join(format!("gen-{number}"));
-        fs::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
+        files::rename(dir, &new).and_then(|()| point_at(home, &new)).map_err(|error| disk(home, &error))?;
         let engine = held.engine(&new)?;
         let view = View::new(engine.snapshot());
         leases.replace(Leases::load(view.snapshot()));
@@ -65,7 +65,7 @@ impl Machine {
         self.inner.compactions.notify_one();
         *self.inner.milestones.lock() = super::hash::Milestones::default();
         // Views of the old generation keep its files open; only their names go.
-        fs::remove_dir_all(&old).map_err(|error| disk(&old, &error))
+        files::remove_dir_all(&old).map_err(|error| disk(&old, &error))
     }
 }
 
@@ -108,21 +108,20 @@ impl Machine {
 /// When the disk fails.
 pub(crate) fn current_generation(home: &Path) -> Result<PathBuf, Error> {
     let found = (|| -> io::Result<PathBuf> {
-        fs::create_dir_all(home)?;
-        let current = match fs::read_to_string(home.join(CURRENT)) {
-            Ok(name) => home.join(name.trim()),
+        files::create_dir_all(home)?;
+        let current = match files::read(&home.join(CURRENT)) {
+            Ok(name) => named(home, &name)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let first = home.join("gen-1");
-                fs::create_dir_all(&first)?;
+                files::create_dir_all(&first)?;
                 point_at(home, &first)?;
                 first
             }
             Err(error) => return Err(error),
         };
-        for entry in fs::read_dir(home)? {
-            let path = entry?.path();
+        for path in files::within(home)? {
             if path != current && generation_number(&path).is_some() {
-                fs::remove_dir_all(path)?;
+                files::remove_dir_all(&path)?;
             }
         }
         Ok(current)
@@ -134,14 +133,26 @@ fn generation_number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix("gen-")?.parse().ok()
 }
 
+/// The generation that bytes name. One that is not there was not meant: the others must not be removed for it.
+fn named(home: &Path, name: &[u8]) -> io::Result<PathBuf> {
+    let path = std::str::from_utf8(name).ok().map(|name| home.join(name.trim()));
+    path.filter(|path| generation_number(path).is_some() && files::within(path).is_ok()).ok_or_else(|| {
+        let text = format!(
+            "{CURRENT} is damaged: it names {:?}, which is not there. Do not delete anything: remove this member from the \
+             cluster and join it again with an empty data directory, or restore a backup when no other member is left",
+            String::from_utf8_lossy(name)
+        );
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
+}
+
 fn point_at(home: &Path, generation: &Path) -> io::Result<()> {
     let name = generation.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let draft = home.join("CURRENT.new");
-    fs::write(&draft, name)?;
-    File::open(&draft)?.sync_all()?;
-    File::open(generation)?.sync_all()?;
-    fs::rename(&draft, home.join(CURRENT))?;
-    File::open(home)?.sync_all()
+    files::write(&draft, name.as_bytes())?;
+    files::sync_dir(generation)?;
+    files::rename(&draft, &home.join(CURRENT))?;
+    files::sync_dir(home)
 }
 
 fn disk(path: &Path, error: &io::Error) -> Error {

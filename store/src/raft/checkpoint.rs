@@ -1,6 +1,8 @@
 //! Snapshots as directories: the newest one is kept, over restarts too, since the log before it is gone.
 
-use std::fs;
+#[cfg(test)]
+mod powerless;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::edge::files;
 use crate::machine::{Machine, Position};
 use crate::raft::apply::parse_position;
 use crate::raft::types::{Meta, Snapshot};
@@ -44,7 +47,7 @@ impl Drop for Checkpoint {
     fn drop(&mut self) {
         if self.passing.load(Ordering::Relaxed) {
             // Best effort: what stays is removed at the next start.
-            let _ = fs::remove_dir_all(&self.dir);
+            let _ = files::remove_dir_all(&self.dir);
         }
     }
 }
@@ -71,20 +74,19 @@ impl Checkpoints {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn open(home: PathBuf, vault: Option<Arc<Vault>>) -> io::Result<Self> {
-        fs::create_dir_all(&home)?;
+        files::create_dir_all(&home)?;
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&home)? {
-            let path = entry?.path();
+        for path in files::within(&home)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             match name.strip_prefix("snapshot-").and_then(|number| number.parse::<u64>().ok()) {
                 Some(number) => numbers.push(number),
                 None if path.ends_with(INCOMING) => {}
-                None => fs::remove_dir_all(&path)?,
+                None => files::remove_dir_all(&path)?,
             }
         }
         let newest = numbers.iter().copied().max();
         for number in numbers.iter().filter(|number| Some(**number) != newest) {
-            fs::remove_dir_all(home.join(format!("snapshot-{number}")))?;
+            files::remove_dir_all(&home.join(format!("snapshot-{number}")))?;
         }
         let number = AtomicU64::new(newest.unwrap_or(0));
         let this = Checkpoints {
@@ -128,7 +130,7 @@ impl Checkpoints {
     pub(crate) fn received(&self) -> io::Result<PathBuf> {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let dir = self.home.join(format!("received-{number}"));
-        fs::rename(self.incoming(), &dir)?;
+        files::rename(&self.incoming(), &dir)?;
         Ok(dir)
     }
 
@@ -189,8 +191,8 @@ impl Checkpoints {
         let draft = self.home.join(format!("draft-{number}"));
         let position = machine.checkpoint(&draft).map_err(io::Error::other)?;
         let dir = self.home.join(format!("snapshot-{number}"));
-        fs::rename(&draft, &dir)?;
-        fs::File::open(&self.home)?.sync_all()?;
+        files::rename(&draft, &dir)?;
+        files::sync_dir(&self.home)?;
         let taken = self.snapshot(dir, &position)?;
         let mut current = self.current.lock();
         // A slow build must not replace what was installed meanwhile.

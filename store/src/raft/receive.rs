@@ -1,7 +1,6 @@
 //! Receiving a snapshot: what an earlier attempt left is kept, nothing counts before every checksum holds.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use tonic::{Status, Streaming};
 
 use crate::edge::blocking;
+use crate::edge::files::{self, File};
 use crate::raft::apply::parse_position;
 use crate::raft::checkpoint::{Checkpoint, Checkpoints};
 use crate::raft::transfer::{PROGRESS, list};
@@ -140,10 +140,10 @@ fn named(files: &[peer::SnapshotFile]) -> io::Result<()> {
 /// Keeps what a directory already holds of a manifest, removes everything else there, and says what is missing.
 fn keep(dir: &Path, files: &[peer::SnapshotFile]) -> io::Result<Vec<u32>> {
     named(files)?;
-    fs::create_dir_all(dir)?;
+    files::create_dir_all(dir)?;
     let held = list(dir)?;
     for file in held.iter().filter(|file| !files.contains(file)) {
-        fs::remove_file(dir.join(&file.name))?;
+        files::remove_file(&dir.join(&file.name))?;
     }
     let missing = (0_u32..).zip(files).filter(|(_, file)| !held.contains(file));
     Ok(missing.map(|(place, _)| place).collect())
@@ -203,11 +203,11 @@ impl Files {
                 Some(full) if full.crc32c != full.wanted.crc32c => {
                     return Err(invalid(format!("{} of a snapshot was damaged on its way", full.wanted.name)));
                 }
-                Some(full) => full.file.sync_all()?,
+                Some(full) => full.file.sync()?,
                 None => {}
             }
             let Some(wanted) = self.next.next() else { return Ok(()) };
-            let file = File::create(self.dir.join(&wanted.name))?;
+            let file = files::create(&self.dir.join(&wanted.name))?;
             self.open = Some(Filling { file, left: wanted.size, wanted, crc32c: 0 });
         }
     }
@@ -217,13 +217,15 @@ impl Files {
         self.open()?;
         match self.open {
             Some(open) => Err(invalid(format!("a snapshot ends within {}", open.wanted.name))),
-            None => File::open(&self.dir)?.sync_all(),
+            None => files::sync_dir(&self.dir),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

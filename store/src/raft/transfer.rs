@@ -1,6 +1,5 @@
 //! Sending a snapshot: a manifest, then the bytes of the files that the receiver does not hold from an earlier attempt.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::edge::blocking;
+use crate::edge::files::{self, File};
 use crate::raft::peers::Client;
 use crate::raft::types::{Snapshot, Vote};
 use crate::raft::wire::{self, invalid};
@@ -58,7 +58,7 @@ pub(crate) async fn send(
     let (begun, mut bytes) = (Instant::now(), 0);
     for file in wanted {
         let path = held.dir().join(&file.name);
-        let mut open = blocking(move || File::open(path)).await.map_err(io::Error::other)??;
+        let mut open = blocking(move || files::open(&path)).await.map_err(io::Error::other)??;
         loop {
             let read = blocking(move || chunk(&mut open).map(|read| (open, read)));
             let read = read.await.map_err(io::Error::other)??;
@@ -97,11 +97,11 @@ async fn answer(answers: &mut Streaming<peer::SnapshotAnswer>) -> io::Result<Ans
 /// # Errors
 /// When the disk fails.
 pub(crate) fn list(dir: &Path) -> io::Result<Vec<peer::SnapshotFile>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| invalid(format!("{}: not UTF-8", name.display())))?;
-        let (mut file, mut crc32c, mut size) = (File::open(entry.path())?, 0, 0_u64);
+    let mut found = Vec::new();
+    for path in files::within(dir)? {
+        let name = path.file_name().unwrap_or_default();
+        let name = name.to_str().ok_or_else(|| invalid(format!("{}: not UTF-8", path.display())))?.to_owned();
+        let (mut file, mut crc32c, mut size) = (files::open(&path)?, 0, 0_u64);
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
             let read = file.read(&mut chunk)?;
@@ -111,10 +111,10 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<peer::SnapshotFile>> {
             crc32c = crc32c::crc32c_append(crc32c, &chunk[..read]);
             size += read as u64;
         }
-        files.push(peer::SnapshotFile { name, size, crc32c });
+        found.push(peer::SnapshotFile { name, size, crc32c });
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
 }
 
 /// The next bytes of a file; none at its end.

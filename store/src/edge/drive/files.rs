@@ -2,12 +2,8 @@
 
 use std::io;
 
-use super::{Change, Defect, Drive, SECTOR_BYTES, draw};
+use super::{Change, Defect, Drive, SECTOR_BYTES, draw, missing};
 use crate::log::disk::{Disk, DiskFile};
-
-fn missing(name: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, name.to_owned())
-}
 
 /// An open file of a simulated disk.
 pub struct DriveFile {
@@ -19,11 +15,13 @@ impl Disk for Drive {
     type File = DriveFile;
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().now.names.keys().cloned().collect())
+        // The log's lie in no directory.
+        Ok(self.0.lock().now.names.keys().filter(|name| !name.contains('/')).cloned().collect())
     }
 
     fn create(&self, name: &str, size: u64) -> io::Result<DriveFile> {
         let mut state = self.0.lock();
+        state.powered()?;
         if state.faults.full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -48,6 +46,7 @@ impl Disk for Drive {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.powered()?;
         state.now.names.remove(name).ok_or_else(|| missing(name))?;
         state.changes.push(Change::Unnamed { name: name.to_owned() });
         Ok(())
@@ -55,6 +54,7 @@ impl Disk for Drive {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        state.powered()?;
         let file = state.now.names.remove(from).ok_or_else(|| missing(from))?;
         state.now.names.insert(to.to_owned(), file);
         state.changes.push(Change::Renamed { from: from.to_owned(), to: to.to_owned(), file });
@@ -63,9 +63,7 @@ impl Disk for Drive {
 
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        if state.faults.syncs_fail {
-            return Err(io::Error::from_raw_os_error(nix::libc::EIO));
-        }
+        state.synced()?;
         state.changes.push(Change::SyncNames);
         Ok(())
     }
@@ -91,20 +89,18 @@ impl DiskFile for DriveFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.drive.0.lock();
+        state.powered()?;
         let mut offset = usize::try_from(offset).map_err(io::Error::other)?;
         if state.defect == Some(Defect::WritesMisdirected) && draw(&mut state.random).is_multiple_of(60) {
             offset += SECTOR_BYTES;
         }
-        state.now.write(self.file, offset, bytes);
-        state.changes.push(Change::Write { file: self.file, offset, bytes: bytes.to_vec() });
+        state.write(self.file, offset, bytes);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.drive.0.lock();
-        if state.faults.syncs_fail {
-            return Err(io::Error::from_raw_os_error(nix::libc::EIO));
-        }
+        state.synced()?;
         state.changes.push(Change::Sync(self.file));
         Ok(())
     }
