@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod crash_states;
 mod history;
 mod seed;
 mod sim;
@@ -71,6 +72,8 @@ enum Verb {
     BenchStore(bench::store::Options),
     /// Run the store in simulation: three members, clients, disks and networks in one process, from a seed.
     Sim(sim::Options),
+    /// Rebuild the states that a loss of power leaves of a store's disk, and open the store in each.
+    CrashStates(crash_states::Options),
     /// Turn a run's folder into one HTML page.
     Report {
         /// The folder of a run.
@@ -123,8 +126,9 @@ enum ClusterVerb {
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    // A thousand agents in one process have much to tell, and a simulation of hours.
-    let level = if matches!(command, Verb::Bench(_) | Verb::BenchStore(_) | Verb::Sim(_)) { "error" } else { "info" };
+    // A thousand agents in one process have much to tell, a simulation of hours, and a store that starts ten thousand times.
+    let quiet = matches!(command, Verb::Bench(_) | Verb::BenchStore(_) | Verb::Sim(_) | Verb::CrashStates(_));
+    let level = if quiet { "error" } else { "info" };
     // Servers that cannot be reached are what runs are about: who waits for one says so when it gives up.
     let filter = EnvFilter::new(format!("{level},kube_client=off"));
     let colours = std::io::stderr().is_terminal();
@@ -186,6 +190,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Bench(options) => bench::run(options, std::env::current_exe()?.with_file_name("raftsman")),
         Verb::BenchStore(options) => bench::store::run(options, &std::env::current_exe()?.with_file_name("raftsman")),
         Verb::Sim(options) => sim::command(options),
+        Verb::CrashStates(options) => crash_states::run(&options),
         Verb::Report { dir } => {
             tracing::info!("{}", scenario::report::write(&dir)?.display());
             Ok(())

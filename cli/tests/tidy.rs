@@ -139,6 +139,8 @@ const PURE: &[&str] = &[
     "chaos/src/scenario/report/picture.rs",
     "chaos/src/sim/schedule.rs",
     "chaos/src/sim/shrink.rs",
+    "chaos/src/crash_states/history.rs",
+    "chaos/src/crash_states/stream.rs",
     "node/src/net/ipam.rs",
     "node/src/net/proxy.rs",
     "node/src/link/patience.rs",

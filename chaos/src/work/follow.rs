@@ -14,8 +14,8 @@ use crate::work::kv;
 
 /// Every member answers with all events within this time after the fault.
 pub(crate) const TRUTH: Duration = Duration::from_secs(30);
-/// Between two attempts of a watch whose stream broke.
-const WATCH_AGAIN: Duration = Duration::from_millis(100);
+/// Between two attempts, when a member did not answer or a stream broke.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A watcher for each member there is at first. When its stream breaks, it goes on at the next member where it was, as
 /// client libraries do.
@@ -26,7 +26,7 @@ pub(crate) async fn watch_all(
 ) -> Vec<(String, Vec<Watched>)> {
     let each = servers.all().into_iter().enumerate().map(|(mut turn, (name, _))| async move {
         let (mut seen, mut from) = (Vec::new(), start);
-        let mut again = tokio::time::interval(WATCH_AGAIN);
+        let mut again = tokio::time::interval(ASK_AGAIN);
         while !stop.is_cancelled() {
             again.tick().await;
             let (more, error) = kv::watch(servers.at(turn), from, None, stop.clone()).await;
@@ -50,18 +50,20 @@ pub(crate) async fn watch_all(
 pub(crate) async fn truth(channels: &[(String, Channel)], start: i64) -> anyhow::Result<Vec<(String, Vec<Watched>)>> {
     let deadline = Instant::now() + TRUTH;
     let channels: Arc<Vec<_>> = Arc::new(channels.to_vec());
+    let mut again = tokio::time::interval(ASK_AGAIN);
     let now = loop {
+        again.tick().await;
         match kv::last_write(channels[0].1.clone()).await {
             Ok(now) => break now,
             Err(status) if Instant::now() > deadline => bail!("{}: {}", channels[0].0, status.message()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => {}
         }
     };
     let mut all = Vec::new();
     for (name, channel) in channels.iter() {
         let mut last = "it is behind".to_owned();
         let read = async {
-            let mut again = tokio::time::interval(WATCH_AGAIN);
+            let mut again = tokio::time::interval(ASK_AGAIN);
             loop {
                 again.tick().await;
                 // A member that has just come back may be slow to answer: what it tells in the end counts.

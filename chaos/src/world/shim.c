@@ -1,5 +1,6 @@
 // Preloaded into a server. Whoever breaks it writes numbers into the file $CHAOS_CONTROL, which both have mapped: what its
-// clock adds, by how much its log's syncs are late, whether the next one fails. What was done is counted there.
+// clock adds, by how much its log's syncs are late, whether the next one fails, whether none is
+// done. What was done is counted there.
 // A sync fails once and succeeds ever after, as the kernel's do once it has dropped the pages: whoever tries again believes
 // that all is well.
 #define _GNU_SOURCE
@@ -14,7 +15,8 @@
 #include <stdlib.h>
 
 // The places of the numbers: as in `shim.rs`.
-enum { CLOCK_ADDS_NS, CLOCK_GAINS_PPM, CLOCK_GAINS_SINCE_NS, SYNC_LATE_US, SYNC_FAILS, CLOCK_READ, SYNCS_LATE, SYNCS_FAILED };
+enum { CLOCK_ADDS_NS, CLOCK_GAINS_PPM, CLOCK_GAINS_SINCE_NS, SYNC_LATE_US, SYNC_FAILS, CLOCK_READ, SYNCS_LATE, SYNCS_FAILED,
+       SYNCS_LIE };
 
 static volatile long long *control;
 
@@ -69,6 +71,7 @@ int fdatasync(int file) {
                 nanosleep(&wait, 0);
                 __sync_fetch_and_add(&control[SYNCS_LATE], 1);
             }
+            if (control[SYNCS_LIE]) return 0;
             if (__sync_bool_compare_and_swap(&control[SYNC_FAILS], 1, 0)) {
                 __sync_fetch_and_add(&control[SYNCS_FAILED], 1);
                 errno = EIO;

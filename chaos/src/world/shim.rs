@@ -30,6 +30,16 @@ pub(crate) enum Number {
     ClockRead = 5,
     /// How many syncs were late.
     SyncsLate = 6,
+    /// 1: syncs of the log do nothing and succeed.
+    SyncsLie = 8,
+}
+
+/// Where the library is told the file's name.
+const CONTROL: &str = "CHAOS_CONTROL";
+
+/// Whether this process has the library.
+pub(crate) fn preloaded() -> bool {
+    std::env::var_os(CONTROL).is_some()
 }
 
 /// Compiles what is needed, once per folder.
@@ -72,7 +82,7 @@ pub(crate) fn prefix(dir: &Path, member: &str) -> anyhow::Result<Vec<String>> {
     Ok(vec![
         "env".to_owned(),
         format!("LD_PRELOAD={}", library.display()),
-        format!("CHAOS_CONTROL={}", control.display()),
+        format!("{CONTROL}={}", control.display()),
     ])
 }
 

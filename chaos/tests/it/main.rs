@@ -130,3 +130,31 @@ fn the_local_cluster_serves_its_application_and_leaves_nothing() {
     assert_eq!(text.matches(" Running ").count(), 2, "{text}");
     assert!(!place.exists(), "everything is removed");
 }
+
+#[test]
+fn the_store_opens_in_every_state_that_a_loss_of_power_leaves() {
+    let text = crash_states(&["--states", "100"]);
+    assert!(text.starts_with("skipped: ") || text.contains("100 states in "), "{text}");
+}
+
+#[test]
+fn a_store_that_acknowledges_before_it_syncs_is_found_by_its_states() {
+    if !Command::new("cc").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return println!("skipped: states after a crash without syncs: no C compiler");
+    }
+    let text = crash_states(&["--states", "40", "--unsynced"]);
+    assert!(text.starts_with("skipped: ") || text.contains("was acknowledged and is lost"), "{text}");
+}
+
+/// What the command says when it succeeds.
+fn crash_states(arguments: &[&str]) -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut harness = Command::new(env!("CARGO_BIN_EXE_raftsman-chaos"));
+    let done = harness.arg("crash-states").args(arguments).arg("--dir").arg(dir.path()).output().expect("it runs");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    if text.starts_with("skipped: ") {
+        println!("{text}");
+    }
+    assert!(done.status.success(), "{text}{}", String::from_utf8_lossy(&done.stderr));
+    text
+}

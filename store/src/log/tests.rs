@@ -151,6 +151,21 @@ fn ten_entries(dir: &Path) -> std::path::PathBuf {
     dir.join("0000000000000001.wal")
 }
 
+#[test]
+fn an_entry_that_no_segment_holds_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    let most = 512 - usize::try_from(SEGMENT_HEADER_BYTES).unwrap() - 2 * record::size_of(0) - size_of::<u64>();
+    let largest = Bytes::from(vec![7; most]);
+    append(&log, vec![(1, largest.clone())]);
+    let refused = log.append(vec![(2, Bytes::from(vec![7; most + 1]))], Box::new(|_| {})).unwrap_err().to_string();
+    assert!(refused.contains("too many for the log"), "{refused}");
+    append(&log, vec![(2, largest.clone())]);
+    drop(log);
+    assert!(segments(dir.path()).iter().all(|path| std::fs::metadata(path).unwrap().len() == 512));
+    assert_eq!(open(dir.path()).unwrap().entries(1, 3, usize::MAX).unwrap(), [(1, largest.clone()), (2, largest)]);
+}
+
 /// Paths of the segments, oldest first.
 fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
     let names = Folder::open(dir.to_owned()).unwrap().list().unwrap();

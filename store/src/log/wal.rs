@@ -40,7 +40,7 @@ enum Queue {
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Size of a segment file, bytes: above a record of the largest size, below 4 GiB.
+    /// Size of a segment file, bytes, below 4 GiB: a larger entry is refused.
     pub segment_bytes: u64,
     /// Bytes of the newest entries that are held in memory, about; older ones are read from the disk.
     pub resident_bytes: u64,
@@ -68,6 +68,14 @@ pub struct Log {
     _task: JoinSet<()>,
     syncs: Arc<Durations>,
     sealing: Sealing,
+    /// Of an entry with its index, as it lies on the disk.
+    payload_bytes_max: usize,
+}
+
+/// A new segment holds any entry, and the record that seals it; what is repeated before it may make its file longer.
+fn payload_bytes_max(segment_bytes: u64) -> usize {
+    let room = segment_bytes.saturating_sub(SEGMENT_HEADER_BYTES + (size_of(0) + size_of(0)) as u64);
+    PAYLOAD_BYTES_MAX.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
 
 impl Log {
@@ -84,8 +92,6 @@ impl Log {
     /// # Errors
     /// As `open`, and when there are records that are not encrypted so.
     pub(crate) fn open_sealed<D: Disk>(disk: D, options: Options, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
-        let smallest = SEGMENT_HEADER_BYTES + (size_of(PAYLOAD_BYTES_MAX) + size_of(0)) as u64;
-        assert!(cfg!(test) || options.segment_bytes >= smallest, "a segment must hold the largest record");
         let (mut log, writer) = Log::recover(Arc::new(disk), options, Sealing::new(sealer), true)?;
         let (written, told) = (log.contents.clone(), log.failed.clone());
         let (jobs, queue) = sync_channel(QUEUE_MAX);
@@ -125,7 +131,18 @@ impl Log {
         let told = Arc::clone(&syncs);
         let writer = Writer::open(disk, tail, standing, options.segment_bytes, told, sealing.clone(), ahead)?;
         let (failed, held, task) = (Arc::default(), Mutex::default(), JoinSet::new());
-        let log = Log { contents, reader, failed, jobs: None, held, writer: None, _task: task, syncs, sealing };
+        let log = Log {
+            contents,
+            reader,
+            failed,
+            jobs: None,
+            held,
+            writer: None,
+            _task: task,
+            syncs,
+            sealing,
+            payload_bytes_max: payload_bytes_max(options.segment_bytes),
+        };
         Ok((log, writer))
     }
 
@@ -139,7 +156,7 @@ impl Log {
     /// # Errors
     /// When an index is not the next one, an entry is too large, or the log has failed.
     pub fn append(&self, entries: Vec<(u64, Bytes)>, durable: Durable) -> Result<(), Error> {
-        let most = PAYLOAD_BYTES_MAX - 8 - self.sealing.overhead();
+        let most = self.payload_bytes_max.saturating_sub(8 + self.sealing.overhead());
         if let Some((index, data)) = entries.iter().find(|(_, data)| data.len() > most) {
             return Err(Error::Failed(format!("entry {index} has {} bytes, too many for the log", data.len())));
         }

@@ -47,6 +47,7 @@ use crate::group::quota::Quota;
 use crate::group::space::grows;
 use crate::lanes::Lanes;
 use crate::listener::Ends;
+use crate::log::Options;
 use crate::machine::hash;
 use crate::machine::view::View;
 use crate::machine::{Machine, reads_the_past};
@@ -101,7 +102,15 @@ impl Store {
     /// # Errors
     /// When the directory is locked, damaged, of a newer format, or the cluster cannot be joined; the text says what to do.
     pub async fn open(config: Config) -> Result<Store, Error> {
-        open::open(config).await
+        Store::open_laid_out(config, Options::default()).await
+    }
+
+    /// As `open`, with a log that is laid out otherwise: with small segments little is written until they follow each other.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn open_laid_out(config: Config, log: Options) -> Result<Store, Error> {
+        open::open(config, log).await
     }
 
     /// A range, linearizable unless the request says serializable.

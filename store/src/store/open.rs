@@ -77,19 +77,19 @@ pub(super) fn stopped(error: impl std::fmt::Display) -> Error {
     Error::Stopped(format!("{why}{told}"))
 }
 
-fn open_log(config: &Config, lock: &Lock, sealer: Option<Arc<Sealer>>) -> Result<Log, Error> {
+fn open_log(config: &Config, layout: Options, lock: &Lock, sealer: Option<Arc<Sealer>>) -> Result<Log, Error> {
     if let Some(world) = edge::world() {
         return Log::open_simulated(&world.drive(&config.data_dir), SIMULATED, sealer).map_err(stopped);
     }
     let folder = Folder::open(config.data_dir.join("log")).map_err(stopped)?.owned(lock.clone());
-    Log::open_sealed(folder, Options::default(), sealer).map_err(stopped)
+    Log::open_sealed(folder, layout, sealer).map_err(stopped)
 }
 
 fn advised(error: Error) -> Error {
     if let Error::Stopped(why) = error { stopped(why) } else { error }
 }
 
-pub(super) async fn open(config: Config) -> Result<Store, Error> {
+pub(super) async fn open(config: Config, layout: Options) -> Result<Store, Error> {
     let lock = Lock::take(&config.data_dir)?;
     let vault = Vault::open(&config.data_dir, config.encryption.as_ref())?;
     let sealer = vault.as_ref().map(|vault| vault.sealer().clone());
@@ -97,7 +97,7 @@ pub(super) async fn open(config: Config) -> Result<Store, Error> {
     let peers = Arc::new(Peers::new(&config.transport, cluster.clone()).map_err(stopped)?);
     let identity = founding::identity(&config, &peers).await?;
     let id = identity.member_id;
-    let log = open_log(&config, &lock, sealer.clone())?;
+    let log = open_log(&config, layout, &lock, sealer.clone())?;
     let syncs = log.syncs();
     let state = config.data_dir.join("state");
     let machine = Machine::open_sealed(&state, Some(lock), config.memory_bytes, sealer).map_err(advised)?;
