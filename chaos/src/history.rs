@@ -70,6 +70,14 @@ pub(crate) struct Watched {
     pub(crate) value: Option<String>,
 }
 
+/// An answer of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Arrival {
+    pub(crate) at_us: u64,
+    /// Of the first event in it, which has waited the longest.
+    pub(crate) revision: i64,
+}
+
 /// A member's state at a revision, as it tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StateHash {
@@ -105,6 +113,9 @@ pub(crate) struct History {
     pub(crate) operations: Vec<Operation>,
     /// What each watcher saw while faults were on, by name.
     pub(crate) watches: BTreeMap<String, Vec<Watched>>,
+    /// When.
+    #[serde(default)]
+    pub(crate) arrivals: BTreeMap<String, Vec<Arrival>>,
     /// All events since the run began, read from every member after it healed, by member.
     pub(crate) truth: BTreeMap<String, Vec<Watched>>,
     /// The state of every member after it healed, all at one revision.

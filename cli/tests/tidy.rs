@@ -137,6 +137,8 @@ const PURE: &[&str] = &[
     "cli/src/etcd_flags/",
     "chaos/src/bench/figures.rs",
     "chaos/src/scenario/report/picture.rs",
+    "chaos/src/scenario/report/strips.rs",
+    "chaos/src/scenario/report/violation.rs",
     "chaos/src/sim/schedule.rs",
     "chaos/src/sim/shrink.rs",
     "chaos/src/crash_states/history.rs",

@@ -14,18 +14,22 @@ pub(crate) fn check(history: &History) -> Verdict {
         for operation in &history.operations {
             let Some(value) = operation.call.value() else { continue };
             match (&operation.outcome, happened.get(value)) {
-                (Outcome::Written { revision }, found) if found != Some(revision) => violations.push(format!(
-                    "{member}: {value} was acknowledged at revision {revision}, but the member has it at {found:?}"
+                (Outcome::Written { revision }, found) if found != Some(revision) => violations.push((
+                    format!(
+                        "{member}: {value} was acknowledged at revision {revision}, but the member has it at {found:?}"
+                    ),
+                    vec![operation],
                 )),
                 (Outcome::Refused { error }, Some(revision)) => {
-                    violations.push(format!("{member}: {value} was refused ({error}), yet it is there at {revision}"));
+                    let why = format!("{member}: {value} was refused ({error}), yet it is there at {revision}");
+                    violations.push((why, vec![operation]));
                 }
                 _ => {}
             }
             looked_at += usize::from(matches!(operation.outcome, Outcome::Written { .. }));
         }
     }
-    Verdict::new("no acknowledged write lost", looked_at, violations)
+    Verdict::of_operations("no acknowledged write lost", looked_at, violations)
 }
 
 #[cfg(test)]
@@ -49,7 +53,8 @@ mod tests {
         let written = || Outcome::Written { revision: 5 };
         let refused = || Outcome::Refused { error: "no".into() };
         assert!(check(&history(written(), &[5])).holds());
-        assert!(!check(&history(written(), &[])).holds(), "lost");
+        let lost = check(&history(written(), &[]));
+        assert!(!lost.holds() && lost.between.len() == 1, "lost");
         assert!(!check(&history(written(), &[6])).holds(), "moved");
         assert!(!check(&history(refused(), &[5])).violations.is_empty(), "resurrected");
         assert!(!check(&History::default()).holds(), "no evidence is no proof");

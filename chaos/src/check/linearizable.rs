@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::Verdict;
+use crate::check::{Shown, Verdict};
 use crate::history::{Call, History, Operation, Outcome, Watched};
 
 /// A point of the order: an operation, or a write whose client never heard of it.
@@ -30,7 +30,7 @@ pub(crate) fn check(history: &History) -> Verdict {
         .sort_by_key(|point| (point.revision, matches!(point.effect, Effect::Read { .. }), point.operation.invoked_us));
     let mut violations = replay(&points);
     violations.extend(real_time(&points));
-    Verdict::new("linearizable by revision", points.len(), violations)
+    Verdict::of_operations("linearizable by revision", points.len(), violations)
 }
 
 fn points<'a>(operations: &'a [Operation], truth: &'a [Watched]) -> Vec<Point<'a>> {
@@ -58,36 +58,53 @@ fn point<'a>(operation: &'a Operation, happened: &BTreeMap<&str, i64>) -> Option
     }
 }
 
+/// Who wrote each value.
+fn writers<'a>(points: &[Point<'a>]) -> BTreeMap<&'a str, &'a Operation> {
+    let written = points.iter().filter_map(|point| match point.effect {
+        Effect::Write { value, .. } => Some((value, point.operation)),
+        Effect::Read { .. } => None,
+    });
+    written.collect()
+}
+
 /// Each read sees the newest write before it; no two writes share a revision.
-fn replay(points: &[Point<'_>]) -> Vec<String> {
-    let mut violations = Vec::new();
-    let mut state: BTreeMap<&str, (&str, i64)> = BTreeMap::new();
-    let mut last_write = 0;
+fn replay<'a>(points: &[Point<'a>]) -> Vec<Shown<'a>> {
+    let (writers, mut violations) = (writers(points), Vec::new());
+    let mut state: BTreeMap<&str, (&str, i64, &Operation)> = BTreeMap::new();
+    let mut last: Option<&Point<'a>> = None;
     for point in points {
+        let operation = point.operation;
         match &point.effect {
             Effect::Write { key, value } => {
-                if point.revision == last_write {
-                    violations.push(format!("two writes have revision {last_write}; one of them wrote {value}"));
+                if let Some(last) = last.filter(|last| last.revision == point.revision) {
+                    let why = format!("two writes have revision {}; one of them wrote {value}", last.revision);
+                    violations.push((why, vec![last.operation, operation]));
                 }
-                if let Call::PutIf { mod_revision, .. } = &point.operation.call {
-                    let actual = state.get(key).map_or(0, |(_, revision)| *revision);
+                if let Call::PutIf { mod_revision, .. } = &operation.call {
+                    let before = state.get(key);
+                    let actual = before.map_or(0, |(_, revision, _)| *revision);
                     if actual != *mod_revision {
-                        violations.push(format!(
+                        let why = format!(
                             "{key} was at revision {actual}, yet a write that demanded {mod_revision} succeeded at {}",
                             point.revision
-                        ));
+                        );
+                        violations.push((why, before.map(|held| held.2).into_iter().chain([operation]).collect()));
                     }
                 }
-                last_write = point.revision;
-                state.insert(key, (value, point.revision));
+                last = Some(point);
+                state.insert(key, (value, point.revision, operation));
             }
             Effect::Read { key, value } => {
-                let expected = state.get(key).copied();
+                let before = state.get(key);
+                let expected = before.map(|(value, revision, _)| (*value, *revision));
                 if *value != expected {
-                    violations.push(format!(
+                    let why = format!(
                         "client {} read {key} at revision {}: saw {value:?}, the order says {expected:?}",
-                        point.operation.client, point.revision
-                    ));
+                        operation.client, point.revision
+                    );
+                    let seen = value.and_then(|(value, _)| writers.get(value).copied());
+                    let newest = before.map(|held| held.2).filter(|newest| seen != Some(*newest));
+                    violations.push((why, seen.into_iter().chain(newest).chain([operation]).collect()));
                 }
             }
         }
@@ -96,17 +113,21 @@ fn replay(points: &[Point<'_>]) -> Vec<String> {
 }
 
 /// Nothing that ended before another began comes after it in the order.
-fn real_time(points: &[Point<'_>]) -> Vec<String> {
+fn real_time<'a>(points: &[Point<'a>]) -> Vec<Shown<'a>> {
     let mut violations = Vec::new();
-    let mut latest_invoked_us = 0;
+    let mut latest: Option<&Operation> = None;
     for point in points {
-        if point.returned_us < latest_invoked_us {
-            violations.push(format!(
+        let operation = point.operation;
+        if let Some(latest) = latest.filter(|latest| point.returned_us < latest.invoked_us) {
+            let why = format!(
                 "client {}'s operation at revision {} returned at {} µs, before one that precedes it began at {} µs",
-                point.operation.client, point.revision, point.returned_us, latest_invoked_us
-            ));
+                operation.client, point.revision, point.returned_us, latest.invoked_us
+            );
+            violations.push((why, vec![operation, latest]));
         }
-        latest_invoked_us = latest_invoked_us.max(point.operation.invoked_us);
+        if latest.is_none_or(|latest| latest.invoked_us < operation.invoked_us) {
+            latest = Some(operation);
+        }
     }
     violations
 }
@@ -172,7 +193,10 @@ mod tests {
             if let Outcome::Seen { revision, .. } = &mut read.outcome {
                 *revision -= 500;
             }
-            assert!(!check(&history).holds(), "seed {seed}");
+            let read = read.clone();
+            let verdict = check(&history);
+            assert!(!verdict.holds(), "seed {seed}");
+            assert!(verdict.between.len() <= 3 && verdict.between.contains(&read), "{:?}", verdict.between);
         }
     }
 

@@ -9,7 +9,7 @@ pub(crate) mod watch_gapless;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::History;
+use crate::history::{History, Operation};
 
 /// What one checker found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,12 +18,26 @@ pub(crate) struct Verdict {
     /// How much evidence there was; nothing looked at is a failure.
     pub(crate) looked_at: usize,
     pub(crate) violations: Vec<String>,
+    /// The fewest operations that contradict each other in the first of them, where operations do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) between: Vec<Operation>,
 }
+
+/// A violation and the operations that show it.
+pub(crate) type Shown<'a> = (String, Vec<&'a Operation>);
 
 impl Verdict {
     pub(crate) fn new(property: &str, looked_at: usize, mut violations: Vec<String>) -> Self {
         violations.truncate(VIOLATIONS_MAX);
-        Verdict { property: property.to_owned(), looked_at, violations }
+        Verdict { property: property.to_owned(), looked_at, violations, between: Vec::new() }
+    }
+
+    /// As `new`, of violations that operations show.
+    pub(crate) fn of_operations(property: &str, looked_at: usize, shown: Vec<Shown<'_>>) -> Self {
+        let first = shown.first().map(|(_, between)| between.as_slice()).unwrap_or_default();
+        let between = first.iter().map(|operation| (*operation).clone()).collect();
+        let violations = shown.into_iter().map(|(why, _)| why).collect();
+        Verdict { between, ..Verdict::new(property, looked_at, violations) }
     }
 
     pub(crate) fn holds(&self) -> bool {

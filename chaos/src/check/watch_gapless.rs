@@ -2,43 +2,60 @@
 //!
 //! Source: etcd's watch guarantees (ordered, unique, reliable, atomic).
 
-use crate::check::Verdict;
-use crate::history::{History, Watched};
+use crate::check::{Shown, Verdict};
+use crate::history::{History, Operation, Outcome, Watched};
 
 pub(crate) fn check(history: &History) -> Verdict {
     let mut violations = Vec::new();
     let mut looked_at = 0;
     let mut members = history.truth.iter();
     let Some((reference_name, reference)) = members.next() else {
-        return Verdict::new("watches ordered and without gaps", 0, violations);
+        return Verdict::new("watches ordered and without gaps", 0, Vec::new());
     };
     for (member, events) in members {
         if events != reference {
-            violations.push(format!("{member} and {reference_name} tell different histories"));
+            violations.push((format!("{member} and {reference_name} tell different histories"), Vec::new()));
         }
     }
     for (watcher, events) in &history.watches {
         looked_at += events.len();
-        violations.extend(differences(watcher, events, reference));
+        violations.extend(differences(watcher, events, reference, &history.operations));
     }
-    Verdict::new("watches ordered and without gaps", looked_at, violations)
+    Verdict::of_operations("watches ordered and without gaps", looked_at, violations)
 }
 
 /// What the watcher saw must be one contiguous stretch of the truth.
-fn differences(watcher: &str, seen: &[Watched], truth: &[Watched]) -> Option<String> {
+fn differences<'a>(
+    watcher: &str,
+    seen: &[Watched],
+    truth: &[Watched],
+    operations: &'a [Operation],
+) -> Option<Shown<'a>> {
     let first = seen.first()?;
+    let writers = |events: &[&Watched]| {
+        let wrote = |operation: &&Operation| match operation.outcome {
+            Outcome::Written { revision } => events.iter().any(|event| event.revision == revision),
+            _ => false,
+        };
+        operations.iter().filter(wrote).collect()
+    };
     let Some(start) = truth.iter().position(|event| event == first) else {
-        return Some(format!("{watcher} saw {first:?}, which never happened"));
+        return Some((format!("{watcher} saw {first:?}, which never happened"), writers(&[first])));
     };
     let stretch = &truth[start..];
     let length = seen.len().min(stretch.len());
     let differs = (0..length).find(|index| seen[*index] != stretch[*index]);
     match differs {
-        Some(index) => Some(format!(
-            "{watcher}: event {index} is {:?}, the truth has {:?} there (lost, doubled or out of order)",
-            seen[index], stretch[index]
-        )),
-        None if seen.len() > stretch.len() => Some(format!("{watcher} saw {} events too many", seen.len() - length)),
+        Some(index) => {
+            let (is, must) = (&seen[index], &stretch[index]);
+            let why = format!(
+                "{watcher}: event {index} is {is:?}, the truth has {must:?} there (lost, doubled or out of order)"
+            );
+            Some((why, writers(&[is, must])))
+        }
+        None if seen.len() > stretch.len() => {
+            Some((format!("{watcher} saw {} events too many", seen.len() - length), writers(&[&seen[length]])))
+        }
         None => None,
     }
 }

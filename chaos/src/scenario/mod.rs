@@ -4,17 +4,19 @@ mod fault;
 pub(crate) mod report;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::check::pod_once;
 use crate::check::{self, Verdict};
-use crate::history::{History, Outcome};
+use crate::history::{Arrival, History, Outcome};
 use crate::sample;
 use crate::scenario::fault::Injected;
 pub(crate) use crate::scenario::table::{Over, SCENARIOS, Scenario};
@@ -140,8 +142,14 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let engines = containers::engines(cluster);
     let real = !engines.is_empty();
     let looking = containers::watch(engines, began, stop.clone());
-    let watching = watch_all(&servers, start, &stop);
-    let looks = roles::follow(servers.all(), began, stop.clone());
+    let arrivals = Mutex::new(BTreeMap::<String, Vec<Arrival>>::new());
+    let arrived = |watcher: &str, revision| {
+        let arrival = Arrival { at_us: us(began), revision };
+        arrivals.lock().entry(watcher.to_owned()).or_default().push(arrival);
+    };
+    let watching = watch_all(&servers, start, &stop, &arrived);
+    let place = cluster.dir.clone();
+    let looks = roles::follow(servers.all(), &place, began, stop.clone());
     let breaking = async {
         tokio::time::sleep(CALM).await;
         let from = us(began);
@@ -160,7 +168,8 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     let truth = truth(&channels, start).await?;
     let hashes = kv::hashes(&channels, TRUTH).await?;
     let (watches, truth) = (watches.into_iter().collect(), truth.into_iter().collect());
-    let history = History { operations, watches, truth, hashes, ..History::default() };
+    let arrivals = arrivals.into_inner();
+    let history = History { operations, watches, arrivals, truth, hashes, ..History::default() };
     let mut run = judge(scenario, seed, &history, injected, fault_us, whole.as_ref());
     run.roles = roles;
     // Simulated containers leave no evidence of their own.

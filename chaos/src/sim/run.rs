@@ -216,7 +216,7 @@ async fn clients(schedule: &Schedule, world: &World, addresses: &[String]) -> an
     let mut calls = Seed::of(schedule.seed, "calls");
     let work = kv::run_reading(schedule.clients, servers.clone(), &mut calls, began, stop.clone(), stale);
     let leasing = leases::run(servers.clone(), Seed::of(schedule.seed, "leases"), began, stop.clone());
-    let watching = watch_all(&servers, 1, &stop);
+    let watching = watch_all(&servers, 1, &stop, &|_, _| ());
     let stopping = async {
         tokio::time::sleep(Duration::from_secs(schedule.seconds) + CALM).await;
         stop.cancel();
@@ -224,7 +224,8 @@ async fn clients(schedule: &Schedule, world: &World, addresses: &[String]) -> an
     let (operations, watches, leases, ()) = tokio::join!(work, watching, leasing, stopping);
     let truth = truth(&channels, 1).await?.into_iter().collect();
     let hashes = kv::hashes(&channels, TRUTH).await?;
-    Ok(History { operations, watches: watches.into_iter().collect(), truth, hashes, leases })
+    let watches = watches.into_iter().collect();
+    Ok(History { operations, watches, truth, hashes, leases, ..History::default() })
 }
 
 /// Who does to the world what a schedule says.

@@ -18,18 +18,20 @@ pub(crate) const TRUTH: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A watcher for each member there is at first. When its stream breaks, it goes on at the next member where it was, as
-/// client libraries do.
+/// client libraries do. `arrived` is told of every answer with events: whose it is, and the revision of its first.
 pub(crate) async fn watch_all(
     servers: &Endpoints,
     start: i64,
     stop: &CancellationToken,
+    arrived: &(dyn Fn(&str, i64) + Sync),
 ) -> Vec<(String, Vec<Watched>)> {
     let each = servers.all().into_iter().enumerate().map(|(mut turn, (name, _))| async move {
         let (mut seen, mut from) = (Vec::new(), start);
         let mut again = tokio::time::interval(ASK_AGAIN);
         while !stop.is_cancelled() {
             again.tick().await;
-            let (more, error) = kv::watch(servers.at(turn), from, None, stop.clone()).await;
+            let arrived = |revision| arrived(&name, revision);
+            let (more, error) = kv::watch(servers.at(turn), from, None, stop.clone(), &arrived).await;
             // Every write of the workload has a revision of its own.
             from = more.last().map_or(from, |last: &Watched| last.revision + 1);
             seen.extend(more);
@@ -67,7 +69,7 @@ pub(crate) async fn truth(channels: &[(String, Channel)], start: i64) -> anyhow:
             loop {
                 again.tick().await;
                 // A member that has just come back may be slow to answer: what it tells in the end counts.
-                match kv::watch(channel.clone(), start, Some(now), CancellationToken::new()).await {
+                match kv::watch(channel.clone(), start, Some(now), CancellationToken::new(), &|_| ()).await {
                     (events, None) => return events,
                     (_, Some(error)) => last = error,
                 }

@@ -212,7 +212,8 @@ fn put_if(key: &str, value: &str, mod_revision: i64) -> pb::TxnRequest {
     }
 }
 
-/// Follows the workload's keys from `revision` on, until `stop` or until the event at `until` arrived.
+/// Follows the workload's keys from `revision` on, until `stop` or until the event at `until` arrived. `arrived` is told the
+/// first revision of every answer with events.
 ///
 /// # Errors
 /// When the stream breaks or the watch is cancelled: what was seen so far comes with it.
@@ -221,10 +222,11 @@ pub(crate) async fn watch(
     revision: i64,
     until: Option<i64>,
     stop: CancellationToken,
+    arrived: &(dyn Fn(i64) + Sync),
 ) -> (Vec<Watched>, Option<String>) {
     let mut seen = Vec::new();
     let error = tokio::select! {
-        result = follow(channel, revision, until, &mut seen) => result.err().map(|status| status.to_string()),
+        result = follow(channel, revision, until, &mut seen, arrived) => result.err().map(|status| status.to_string()),
         () = stop.cancelled() => None,
     };
     (seen, error)
@@ -235,6 +237,7 @@ async fn follow(
     start_revision: i64,
     until: Option<i64>,
     seen: &mut Vec<Watched>,
+    arrived: &(dyn Fn(i64) + Sync),
 ) -> Result<(), tonic::Status> {
     let create = pb::WatchCreateRequest {
         key: PREFIX.into(),
@@ -255,7 +258,11 @@ async fn follow(
         if answer.canceled {
             return Err(tonic::Status::aborted(format!("watch cancelled: {}", answer.cancel_reason)));
         }
+        let before = seen.len();
         seen.extend(answer.events.iter().filter_map(watched));
+        if let Some(first) = seen.get(before) {
+            arrived(first.revision);
+        }
         // A header names the store's newest revision, not that of the events which came with it.
         if until.is_some_and(|until| seen.last().is_some_and(|last| last.revision >= until)) {
             return Ok(());

@@ -1,5 +1,6 @@
-//! Who leads, as each member says it, again and again while a run goes on.
+//! Who leads, as each member says it, and how wrong its clock is, again and again while a run goes on.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use proto::etcdserverpb as pb;
@@ -7,6 +8,8 @@ use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+use crate::world::shim::{self, Number};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -21,6 +24,9 @@ pub(crate) struct Role {
     pub(crate) at_us: u64,
     /// None: it was silent.
     pub(crate) said: Option<Said>,
+    /// By how much its wall clock was wrong when it read it last; none where nothing lies in between. Units: nanoseconds.
+    #[serde(default)]
+    pub(crate) clock_ns: Option<i64>,
 }
 
 /// See `Role`.
@@ -31,13 +37,18 @@ pub(crate) struct Said {
     pub(crate) revision: i64,
 }
 
-/// Looks until it is stopped.
-pub(crate) async fn follow(members: Vec<(String, Channel)>, began: Instant, stop: CancellationToken) -> Vec<Role> {
-    let each = members.into_iter().map(|(member, channel)| one(member, channel, began, &stop));
+/// Looks until it is stopped; what lies between members and their clocks is told in `dir`.
+pub(crate) async fn follow(
+    members: Vec<(String, Channel)>,
+    dir: &Path,
+    began: Instant,
+    stop: CancellationToken,
+) -> Vec<Role> {
+    let each = members.into_iter().map(|(member, channel)| one(member, channel, dir, began, &stop));
     futures_util::future::join_all(each).await.into_iter().flatten().collect()
 }
 
-async fn one(member: String, channel: Channel, began: Instant, stop: &CancellationToken) -> Vec<Role> {
+async fn one(member: String, channel: Channel, dir: &Path, began: Instant, stop: &CancellationToken) -> Vec<Role> {
     let mut looks: Vec<Role> = Vec::new();
     let mut again = tokio::time::interval(LOOK_EVERY);
     again.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -51,7 +62,8 @@ async fn one(member: String, channel: Channel, began: Instant, stop: &Cancellati
             Said { leads: own != 0 && own == answer.leader, term: answer.raft_term, revision }
         });
         let at_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        looks.push(Role { member: member.clone(), at_us, said });
+        let clock_ns = shim::count(dir, &member, Number::ClockWrongNs).ok();
+        looks.push(Role { member: member.clone(), at_us, said, clock_ns });
     }
     looks
 }

@@ -16,7 +16,7 @@
 
 // The places of the numbers: as in `shim.rs`.
 enum { CLOCK_ADDS_NS, CLOCK_GAINS_PPM, CLOCK_GAINS_SINCE_NS, SYNC_LATE_US, SYNC_FAILS, CLOCK_READ, SYNCS_LATE, SYNCS_FAILED,
-       SYNCS_LIE };
+       SYNCS_LIE, CLOCK_WRONG_NS };
 
 static volatile long long *control;
 
@@ -47,6 +47,7 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
         long long since = at - control[CLOCK_GAINS_SINCE_NS];
         adds += since / 1000000 * control[CLOCK_GAINS_PPM];
     }
+    control[CLOCK_WRONG_NS] = adds;
     if (adds) {
         long long all = time->tv_sec * 1000000000LL + time->tv_nsec + adds;
         time->tv_sec = all / 1000000000LL;

@@ -32,6 +32,8 @@ pub(crate) enum Number {
     SyncsLate = 6,
     /// 1: syncs of the log do nothing and succeed.
     SyncsLie = 8,
+    /// What was added when the clock was read last, nanoseconds.
+    ClockWrongNs = 9,
 }
 
 /// Where the library is told the file's name.
@@ -79,11 +81,7 @@ pub(crate) fn prefix(dir: &Path, member: &str) -> anyhow::Result<Vec<String>> {
     let library = compiled(dir, "shim.so", SHIM, &["-shared", "-fPIC"])?;
     let control = control(dir, member);
     File::create(&control)?.set_len(CONTROL_BYTES)?;
-    Ok(vec![
-        "env".to_owned(),
-        format!("LD_PRELOAD={}", library.display()),
-        format!("{CONTROL}={}", control.display()),
-    ])
+    Ok(vec!["env".to_owned(), format!("LD_PRELOAD={}", library.display()), format!("{CONTROL}={}", control.display())])
 }
 
 /// Tells a member's library.

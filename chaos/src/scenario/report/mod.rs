@@ -1,6 +1,8 @@
 //! A run as one HTML page: what was done, what held, and a picture of it.
 
 mod picture;
+mod strips;
+mod violation;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +21,8 @@ pub(crate) fn write(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
     let path = dir.join("report.html");
     let picture = picture::draw(&run, &history);
     std::fs::write(dir.join("picture.svg"), &picture)?;
-    std::fs::write(&path, page(&run, &picture))?;
+    let found = violation::section(&run.verdicts, &history).unwrap_or_default();
+    std::fs::write(&path, page(&run, &picture, &found))?;
     Ok(path)
 }
 
@@ -27,7 +30,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn page(run: &Run, picture: &str) -> String {
+fn page(run: &Run, picture: &str, found: &str) -> String {
     let mut html = String::new();
     let title = format!("{} seed {}: {}", run.scenario, run.seed, if run.ok() { "everything held" } else { "FAILED" });
     let _ = write!(
@@ -45,7 +48,7 @@ fn page(run: &Run, picture: &str) -> String {
         run.outage_us / 1000,
         run.converged_ms
     );
-    html.push_str("<h2>Calls, acknowledged writes, and who leads</h2><p>The fault is shaded.</p>");
+    html.push_str("<h2>Calls, acknowledged writes, watchers, clocks, and who leads</h2><p>The fault is shaded.</p>");
     html.push_str(picture);
     html.push_str("<h2>What must hold</h2><table><tr><th>property<th>looked at<th>found</tr>");
     for verdict in &run.verdicts {
@@ -56,7 +59,9 @@ fn page(run: &Run, picture: &str) -> String {
         };
         let _ = write!(html, "<tr class='{class}'><td>{}<td>{}<td>{found}</tr>", verdict.property, verdict.looked_at);
     }
-    html.push_str("</table><h2>What was done</h2><table>");
+    html.push_str("</table>");
+    html.push_str(found);
+    html.push_str("<h2>What was done</h2><table>");
     for (at, text) in &run.timeline {
         let _ = write!(html, "<tr><td>{:.3} s<td>{}</tr>", seconds(*at), escape(text));
     }

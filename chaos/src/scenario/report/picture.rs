@@ -1,15 +1,17 @@
-//! PURE: a run as one picture: how long calls took, what was acknowledged, and who led, over the same time.
+//! PURE: a run as one picture: how long calls took, what was acknowledged, how far watchers were behind, how wrong clocks
+//! were, and who led, over the same time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::history::{History, Operation, Outcome};
 use crate::scenario::Run;
+use crate::scenario::report::{strips, violation};
 use crate::work::roles::Role;
 
 /// Of the whole. Units: pixels.
-const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 80.0;
+pub(super) const WIDTH: f64 = 1000.0;
+pub(super) const LEFT: f64 = 80.0;
 const SCATTER: f64 = 260.0;
 const BARS: f64 = 70.0;
 const LANE: f64 = 22.0;
@@ -17,30 +19,31 @@ const GAP: f64 = 26.0;
 /// Calls that went well and are drawn, at most: others are left out evenly.
 const DOTS_MAX: usize = 4000;
 /// A bar. Units: microseconds.
-const STEP_US: u64 = 100_000;
-/// The scatter's ends. Units: powers of ten of microseconds.
+pub(super) const STEP_US: u64 = 100_000;
+/// The ends of what is drawn by its logarithm. Units: powers of ten of microseconds.
 const LOWEST: f64 = 2.0;
 const HIGHEST: f64 = 7.0;
 
 #[expect(clippy::cast_precision_loss, reason = "drawn")]
-fn float(number: u64) -> f64 {
+pub(super) fn float(number: u64) -> f64 {
     number as f64
 }
 
 /// Where a time lies.
-struct Axis {
-    end_us: u64,
+pub(super) struct Axis {
+    pub(super) end_us: u64,
 }
 
 impl Axis {
-    fn x(&self, us: u64) -> f64 {
+    pub(super) fn x(&self, us: u64) -> f64 {
         LEFT + (WIDTH - LEFT) * float(us.min(self.end_us)) / float(self.end_us.max(1))
     }
 }
 
-fn height_of(us: u64) -> f64 {
+/// How far from the top of a field so many microseconds lie.
+pub(super) fn depth(us: u64, tall: f64) -> f64 {
     let power = float(us.max(1)).log10().clamp(LOWEST, HIGHEST);
-    SCATTER * (HIGHEST - power) / (HIGHEST - LOWEST)
+    tall * (HIGHEST - power) / (HIGHEST - LOWEST)
 }
 
 fn colour(operation: &Operation) -> &'static str {
@@ -58,7 +61,11 @@ pub(super) fn draw(run: &Run, history: &History) -> String {
     let axis = Axis { end_us: last };
     let mut lanes: BTreeMap<&str, Vec<&Role>> = BTreeMap::new();
     run.roles.iter().for_each(|role| lanes.entry(&role.member).or_default().push(role));
-    let (bars_at, lanes_at) = (GAP + SCATTER + GAP, GAP + SCATTER + GAP + BARS + GAP);
+    let clocks = strips::clocks(&run.roles);
+    let bars_at = GAP + SCATTER + GAP;
+    let lag_at = bars_at + BARS + GAP;
+    let clocks_at = lag_at + strips::TALL + GAP;
+    let lanes_at = if clocks.is_empty() { clocks_at } else { clocks_at + strips::TALL + GAP };
     let height = lanes_at + LANE * float(lanes.len() as u64) + GAP;
     let mut svg = format!(
         "<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' font-family='sans-serif' font-size='11'>\
@@ -74,6 +81,8 @@ pub(super) fn draw(run: &Run, history: &History) -> String {
     let _ = write!(svg, "<text x='{from:.1}' y='{:.1}' fill='#aa3333'>{}</text>", GAP - 6.0, run.scenario);
     scatter(&axis, &history.operations, &mut svg);
     bars(&axis, &history.operations, bars_at, &mut svg);
+    strips::draw_lag(&axis, history, lag_at, &mut svg);
+    strips::draw_clocks(&axis, &clocks, clocks_at, &mut svg);
     for (place, (member, roles)) in lanes.iter().enumerate() {
         lane(&axis, member, roles, lanes_at + LANE * float(place as u64), &mut svg);
     }
@@ -85,13 +94,18 @@ pub(super) fn draw(run: &Run, history: &History) -> String {
             height - 8.0
         );
     }
+    if let Some(first) = violation::first(&run.verdicts) {
+        let x = axis.x(violation::at_us(first));
+        let _ = write!(svg, "<line x1='{x:.1}' x2='{x:.1}' y1='{GAP}' y2='{:.1}' stroke='#cc0000'/>", height - GAP);
+        let _ = write!(svg, "<text x='{:.1}' y='{:.1}' fill='#cc0000'>first violation</text>", x + 3.0, GAP + 10.0);
+    }
     svg.push_str("</svg>");
     svg
 }
 
 fn scatter(axis: &Axis, operations: &[Operation], svg: &mut String) {
     for (power, label) in [(2, "0.1 ms"), (3, "1 ms"), (4, "10 ms"), (5, "100 ms"), (6, "1 s"), (7, "10 s")] {
-        let y = GAP + height_of(10_u64.pow(power));
+        let y = GAP + depth(10_u64.pow(power), SCATTER);
         let _ = write!(svg, "<text x='4' y='{:.1}' fill='#555'>{label}</text>", y + 4.0);
         let _ = write!(svg, "<line x1='{LEFT}' x2='{WIDTH}' y1='{y:.1}' y2='{y:.1}' stroke='#e4e4e4'/>");
     }
@@ -102,7 +116,7 @@ fn scatter(axis: &Axis, operations: &[Operation], svg: &mut String) {
             continue;
         }
         let took = operation.returned_us.saturating_sub(operation.invoked_us);
-        let (x, y) = (axis.x(operation.invoked_us), GAP + height_of(took));
+        let (x, y) = (axis.x(operation.invoked_us), GAP + depth(took, SCATTER));
         let (size, colour) = (if well { 1.2 } else { 2.4 }, colour(operation));
         let _ = write!(svg, "<circle cx='{x:.1}' cy='{y:.1}' r='{size}' fill='{colour}'/>");
     }
@@ -179,7 +193,7 @@ mod tests {
         ];
         let history = History { operations, ..History::default() };
         let said = |leads, term| Some(Said { leads, term, revision: 1 });
-        let role = |at_us, said| Role { member: "a".into(), at_us, said };
+        let role = |at_us, said| Role { member: "a".into(), at_us, said, clock_ns: None };
         let roles = vec![role(200_000, said(true, 3)), role(600_000, None), role(1_000_000, said(false, 4))];
         let run = Run { scenario: "leader-kill".into(), fault_us: (250_000, 500_000), roles, ..Run::default() };
         let svg = draw(&run, &history);
@@ -188,6 +202,11 @@ mod tests {
         assert!(svg.contains("<rect x='310.0' y='26' width='230.0'"), "a quarter of the time is shaded: {svg}");
         assert!(svg.contains("term 3") && svg.contains("term 4") && svg.contains("#eeeeee"), "{svg}");
         // A hundred milliseconds lie two fifths from the top.
-        assert!((height_of(100_000) - SCATTER * 0.4).abs() < 1e-9);
+        assert!((depth(100_000, SCATTER) - SCATTER * 0.4).abs() < 1e-9);
+        assert!(!svg.contains("clocks") && !svg.contains("violation"), "nobody told, and nothing was found: {svg}");
+        let between = vec![history.operations[1].clone()];
+        let broken = crate::check::Verdict { between, ..crate::check::Verdict::new("p", 1, vec!["why".into()]) };
+        let svg = draw(&Run { verdicts: vec![broken], ..run }, &history);
+        assert!(svg.contains("<line x1='632.0' x2='632.0'"), "its end is three fifths of the time: {svg}");
     }
 }
