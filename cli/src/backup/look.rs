@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use store::archive::{
-    Archived, Census, Change, Repository, Restore, Target, archived, compare, verify as verify_archive,
-};
+use store::archive::{Archived, Census, Repository, Restore, Target, archived, compare, verify as verify_archive};
 use store::backup::sealed::Keys;
 use store::backup::{self, Content, Manifest};
 
 use crate::access::Output;
 use crate::backup::place::{Here, Place, backups, fetch, id, said};
 use crate::backup::scratch::Scratch;
-use crate::backup::{describe, facts, failed, moment, progress, quiet};
+use crate::backup::{describe, facts, failed, progress, quiet};
+use crate::changes;
 use crate::exit::{Failure, say};
+use crate::moment::shown as moment;
 use crate::show;
 
 /// Boots a backup in a directory that is removed.
@@ -166,15 +166,6 @@ fn shown(prefix: &str) -> String {
     if prefix.is_empty() { "(none)" } else { prefix }.to_owned()
 }
 
-/// The word for a change, and its letter.
-pub(super) fn letter(change: Change) -> (&'static str, char) {
-    match change {
-        Change::Added => ("added", '+'),
-        Change::Removed => ("removed", '-'),
-        Change::Changed => ("changed", '~'),
-    }
-}
-
 pub(super) async fn diff((a, b): (&str, &str), keys: &Keys, output: Output) -> Result<(), Failure> {
     let progress = progress();
     let (earlier, later) = (fetch(&Place::parse(a), &progress).await?, fetch(&Place::parse(b), &progress).await?);
@@ -185,29 +176,25 @@ pub(super) async fn diff((a, b): (&str, &str), keys: &Keys, output: Output) -> R
         Content::open(here.open(keys)?).map_err(&wrong).map(|content| (content, wrong))
     };
     let ((mut old, wrong_old), (mut new, wrong_new)) = (open(&earlier)?, open(&later)?);
-    let (mut changes, mut printed) = (Vec::new(), Ok(()));
+    let (mut told, mut printed) = (Vec::new(), Ok(()));
     let found = compare(
         || old.key().map(|row| row.map(|(kv, _)| kv)).map_err(&wrong_old),
         || new.key().map(|row| row.map(|(kv, _)| kv)).map_err(&wrong_new),
         |change, kv| {
-            let (key, (word, letter)) = (String::from_utf8_lossy(&kv.key), letter(change));
+            let key = String::from_utf8_lossy(&kv.key);
             if output.is_table() {
                 if printed.is_ok() {
-                    printed = say(&format!("{letter} {key}"));
+                    printed = say(&changes::line(change, &key));
                 }
             } else {
-                changes.push(json!({ "change": word, "key": key }));
+                told.push(changes::document(change, &key));
             }
         },
     )?;
     printed?;
-    let counts =
-        json!({ "added": found.added, "removed": found.removed, "changed": found.changed, "same": found.same });
     if !output.is_table() {
-        return show::documents(output, vec![json!({ "counts": counts, "changes": changes })]);
+        let counts = changes::counts_document(&found);
+        return show::documents(output, vec![json!({ "counts": counts, "changes": told })]);
     }
-    say(&format!(
-        "{} added, {} removed, {} changed, {} the same",
-        found.added, found.removed, found.changed, found.same
-    ))
+    say(&format!("{}, {} the same", changes::counts(&found), found.same))
 }

@@ -19,6 +19,7 @@ use crate::access::{Access, Output};
 use crate::endpoints::Endpoints;
 use crate::exit::Failure;
 use crate::flags::AtRest;
+use crate::moment::{shown as moment, time};
 
 pub(crate) use schedule::line as archive_line;
 
@@ -126,8 +127,8 @@ pub(crate) struct Restore {
     /// The state at this revision
     #[arg(long, value_name = "REVISION", conflicts_with = "to_time")]
     to_revision: Option<i64>,
-    /// The state at this time: 2026-11-26T04:00:00Z, or so long ago: -90s, -2h
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = place::time)]
+    /// The state at this time: 2026-11-26T04:00:00Z, or so long ago: -90s, -2h, "-1d 2h"
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = |word: &str| time(word, jiff::Timestamp::now()))]
     to_time: Option<i64>,
     /// Only show what would change of the newest archived state: which keys come back, go, or become others
     #[arg(long)]
@@ -221,11 +222,6 @@ fn facts(shown: &str, bytes: u64, manifest: &Manifest) -> serde_json::Value {
 fn created(manifest: &Manifest) -> String {
     let said = manifest.extra["created"].as_str().filter(|_| manifest.base.is_none()).map(str::to_owned);
     said.unwrap_or_else(|| moment(manifest.time_ms))
-}
-
-/// A time as people and programs read it.
-fn moment(time_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(time_ms).map_or_else(|_| "an unknown time".to_owned(), |time| time.to_string())
 }
 
 fn describe(manifest: &Manifest) -> String {

@@ -108,20 +108,6 @@ impl Here {
     }
 }
 
-/// A time: RFC 3339, or so long ago. Units: milliseconds since 1970.
-pub(super) fn time(word: &str) -> Result<i64, String> {
-    let Some(ago) = word.strip_prefix('-') else {
-        let parsed: Result<jiff::Timestamp, _> = word.parse();
-        // A second that is named whole is meant whole.
-        return parsed.map_err(|error| error.to_string()).map(|time| match time.subsec_nanosecond() {
-            0 => time.as_millisecond() + 999,
-            _ => time.as_millisecond(),
-        });
-    };
-    let ago = i64::try_from(super::span(ago)?.as_millis()).map_err(|error| error.to_string())?;
-    Ok(jiff::Timestamp::now().as_millisecond().saturating_sub(ago))
-}
-
 /// A cluster's id.
 pub(super) fn group(word: &str) -> Result<u64, String> {
     u64::from_str_radix(word, 16).map_err(|error| error.to_string())
@@ -155,12 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_moments_or_so_long_ago() {
-        assert_eq!(time("1970-01-01T00:00:02Z"), Ok(2999), "the whole second");
-        assert_eq!(time("1970-01-01T00:00:02.5Z"), Ok(2500));
-        let (now, ago) = (jiff::Timestamp::now().as_millisecond(), time("-2h").expect("a time"));
-        assert!((now - ago - 7_200_000).abs() < 60_000);
-        assert!(time("yesterday").is_err() && time("--2h").is_err());
+    fn a_cluster_is_named_in_hexadecimal() {
         assert_eq!(group("00ff"), Ok(255));
+        assert!(group("x").is_err());
     }
 }

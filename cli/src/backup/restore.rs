@@ -12,8 +12,10 @@ use store::moving::Problem;
 
 use crate::backup::place::{Place, fetch};
 use crate::backup::scratch::Scratch;
-use crate::backup::{Restore, describe, facts, look, moment, progress, quiet};
+use crate::backup::{Restore, describe, facts, progress, quiet};
+use crate::changes;
 use crate::exit::{Failure, say};
+use crate::moment::shown as moment;
 use crate::show;
 
 /// Puts what a cluster's directory holds besides the store into it.
@@ -104,27 +106,26 @@ fn told(manifest: &Manifest, data_dir: &Path, asked: &Restore, encrypted: bool) 
 
 async fn plan(source: &archive::Restore, asked: &Restore) -> Result<(), Failure> {
     let (scratch, output) = (Scratch::new()?, asked.printed.output);
-    let changes = Arc::new(Mutex::new(Vec::new()));
-    let (kept, table) = (Arc::clone(&changes), output.is_table());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (kept, table) = (Arc::clone(&told), output.is_table());
     let each = move |change: Change, key: &[u8]| {
-        let (key, (word, letter)) = (String::from_utf8_lossy(key), look::letter(change));
+        let key = String::from_utf8_lossy(key);
         if table {
             // One that is not printed is a reader who has seen enough.
-            let _ = say(&format!("{letter} {key}"));
+            let _ = say(&changes::line(change, &key));
         } else if let Ok(mut kept) = kept.lock() {
-            kept.push(json!({ "change": word, "key": key }));
+            kept.push(changes::document(change, &key));
         }
     };
     let plan = archive::plan(source, scratch.path().to_owned(), each, &progress()).await.map_err(Failure::from)?;
     quiet();
     let Plan { difference: found, .. } = &plan;
     if !table {
-        let changes = changes.lock().map(|mut changes| std::mem::take(&mut *changes)).unwrap_or_default();
+        let told = told.lock().map(|mut told| std::mem::take(&mut *told)).unwrap_or_default();
         let document = json!({
             "revision": plan.revision, "time": moment(plan.time_ms),
             "newestRevision": plan.newest, "newestTime": moment(plan.newest_ms),
-            "counts": { "added": found.added, "removed": found.removed, "changed": found.changed, "same": found.same },
-            "changes": changes,
+            "counts": changes::counts_document(found), "changes": told,
         });
         return show::documents(output, vec![document]);
     }

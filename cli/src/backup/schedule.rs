@@ -6,9 +6,9 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::access::Access;
-use crate::backup::moment;
 use crate::endpoints::Endpoints;
 use crate::exit::{Failure, say};
+use crate::moment::shown as moment;
 use crate::show;
 
 /// Names in a member's metrics.

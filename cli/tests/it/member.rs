@@ -2,12 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::ports::free;
@@ -128,6 +130,12 @@ impl Member {
         self.process.as_ref().expect("started").id()
     }
 
+    /// A number among its metrics.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let (_, page) = try_http(self.client, "GET", "/metrics", "").ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// What it wrote to standard error.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("stderr.txt")).unwrap_or_default()
@@ -198,23 +206,52 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Sends bytes and reads until the other side ends the connection.
+///
+/// # Errors
+/// When nobody is there, or nothing comes before it ends or for so long.
+pub(crate) fn exchange(address: SocketAddr, patience: Duration, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    // What is refused early is answered before all of it is sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if answer.is_empty() => Err(error),
+        _ => Ok(answer),
+    }
+}
+
 /// One request of HTTP/1.1 in the clear; answers the status and the body.
 pub(crate) fn http(port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
+    try_http(port, method, path, body).expect("an answer")
+}
+
+/// The same of somebody who may be away.
+///
+/// # Errors
+/// When nobody answers.
+pub(crate) fn try_http(port: u16, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    raw(port, &format!("{head}{length}\r\n{body}"))
+    try_raw(port, &format!("{head}{length}\r\n{body}"))
+}
+
+/// What a call of the JSON gateway answers; nothing where nobody answers it well.
+pub(crate) fn ask(port: u16, call: &str, request: &Value) -> Value {
+    let answered = try_http(port, "POST", &format!("/v3/{call}"), &request.to_string()).ok();
+    let body = answered.filter(|(status, _)| *status == 200).map(|(_, body)| body);
+    body.and_then(|body| serde_json::from_str(body.trim()).ok()).unwrap_or_default()
 }
 
 /// The same with a request as it is sent.
 pub(crate) fn raw(port: u16, request: &str) -> (u16, String) {
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connects");
-    stream.set_read_timeout(Some(PATIENCE)).expect("set");
-    // What is refused early is answered before all of it is sent.
-    let _ = stream.write_all(request.as_bytes());
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = text(&answer);
+    try_raw(port, request).expect("an answer")
+}
+
+fn try_raw(port: u16, request: &str) -> io::Result<(u16, String)> {
+    let answer = text(&exchange((Ipv4Addr::LOCALHOST, port).into(), PATIENCE, request.as_bytes())?);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, body.to_owned())
+    Ok((status, body.to_owned()))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::member::{Member, http, text};
+use crate::member::{Member, ask, text};
 use crate::process::PATIENCE;
 use crate::s3::Bucket;
 
@@ -24,15 +24,6 @@ fn done(arguments: &[&str], environment: &[(&str, String)]) -> String {
     let output = run(arguments, environment);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
-}
-
-/// What a call of the JSON gateway answers; nothing where nobody does.
-fn ask(port: u16, call: &str, request: &Value) -> Value {
-    let answered = std::panic::catch_unwind(|| http(port, "POST", &format!("/v3/{call}"), &request.to_string()));
-    answered
-        .ok()
-        .filter(|(status, _)| *status == 200)
-        .map_or(Value::Null, |(_, body)| serde_json::from_str(body.trim()).unwrap_or_default())
 }
 
 /// A word of four letters is the base64 of three bytes.
@@ -128,9 +119,7 @@ impl Trio {
     fn archived(&self, revision: i64) {
         let member = self.members.iter().find(|member| member.runs()).expect("one of them");
         member.until("archived", || {
-            let (_, metrics) = http(member.client, "GET", "/metrics", "");
-            let found = metrics.lines().find_map(|line| line.strip_prefix("raftsman_archive_revision "));
-            found.and_then(|number| number.parse::<i64>().ok()).is_some_and(|archived| archived >= revision)
+            member.metric("raftsman_archive_revision").is_some_and(|archived| archived >= revision as f64)
         });
     }
 }
@@ -265,9 +254,7 @@ fn a_bucket_holds_backups_and_the_archive_and_may_be_away() {
     bucket.be_away(true);
     let (during, _) = trio.load(50..60);
     trio.members[0].until("an age", || {
-        let (_, metrics) = http(port, "GET", "/metrics", "");
-        let age = metrics.lines().find_map(|line| line.strip_prefix("raftsman_archive_age_seconds "));
-        age.and_then(|age| age.parse::<f64>().ok()).is_some_and(|age| age > 1.5)
+        trio.members[0].metric("raftsman_archive_age_seconds").is_some_and(|age| age > 1.5)
     });
     bucket.be_away(false);
     trio.archived(during);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::member::{Member, http, store_command, text};
+use crate::member::{Member, store_command, text};
 
 /// What every value has in it. A table that is compressed has it at least once as it is.
 const MARK: &str = "kX9wV2mB4nR8tY1pL6sD3fG5hJ0";
@@ -126,12 +126,6 @@ fn mode(found: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777
 }
 
-/// What `/metrics` says of a number.
-fn gauge(member: &Member, name: &str) -> Option<u64> {
-    let (_, page) = http(member.client, "GET", "/metrics", "");
-    page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
 #[test]
 fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
     let mut member = Member::new();
@@ -142,7 +136,7 @@ fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
     flags.extend(["--snapshot-count=20".to_owned(), format!("--encryption-key-file={}", key.display())]);
     member.start(&flags);
     put_all(&member);
-    assert_eq!(gauge(&member, "raftsman_store_data_keys "), Some(1));
+    assert_eq!(member.metric("raftsman_store_data_keys"), Some(1.0));
 
     fs::write(&key, line(2) + &line(1)).expect("written");
     member.until("the new key is seen", || member.said().contains("a new data key encrypts from now on"));
@@ -153,7 +147,7 @@ fn keys_are_exchanged_while_it_serves_and_the_old_ones_may_go() {
         number += 1;
         member.said().contains("nothing is encrypted under an older data key any more")
     });
-    assert_eq!(gauge(&member, "raftsman_store_data_keys "), Some(1));
+    assert_eq!(member.metric("raftsman_store_data_keys"), Some(1.0));
     holds_all(&member);
     fs::write(&key, line(2)).expect("written");
     member.kill();
@@ -222,7 +216,7 @@ fn a_member_that_is_behind_gets_a_snapshot_with_its_keys() {
     third.start(flags(&third, "m2", &late, "existing", &key));
     holds_all(&third);
     third.until("its own data key and the sender's", || {
-        gauge(&third, "raftsman_store_data_keys ").is_some_and(|keys| keys >= 2)
+        third.metric("raftsman_store_data_keys").is_some_and(|keys| keys >= 2.0)
     });
     assert_eq!(plain(&third.data_dir()), [""; 0]);
     third.kill();

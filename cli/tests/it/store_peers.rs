@@ -1,13 +1,12 @@
 //! Members of `raftsman store` that speak TLS with each other, and whoever else calls their ports for peers.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Instant;
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd};
 
-use crate::member::{Member, text};
+use crate::member::{Member, exchange, text};
 use crate::process::PATIENCE;
 use crate::store_tls::{Authority, authority, pair_with};
 
@@ -84,12 +83,8 @@ fn a_revoked_member_and_strangers_are_shut_out_and_the_others_go_on() {
     // Garbage, HTTP without TLS, and members of another authority: all at once.
     let port = members[0].peer;
     for said in [&b"\x16\x03\x01\x00\x05hello"[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 4096]] {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        let _ = stream.write_all(said);
-        let mut answer = Vec::new();
-        let ended = stream.read_to_end(&mut answer);
-        assert!(ended.is_ok_and(|_| !answer.starts_with(b"HTTP/1.1 2")), "{answer:?}");
+        let answer = exchange((Ipv4Addr::LOCALHOST, port).into(), PATIENCE, said);
+        assert!(answer.as_ref().is_ok_and(|answer| !answer.starts_with(b"HTTP/1.1 2")), "{answer:?}");
     }
     let (cert, key) = pair_with(&other, dir.path(), "stranger", "member", |_| {});
     let at = format!("--endpoints=https://127.0.0.1:{port}");

@@ -28,6 +28,17 @@ pub struct Difference {
     pub same: u64,
 }
 
+impl Difference {
+    /// Counts a key that differs.
+    pub fn count(&mut self, change: Change) {
+        match change {
+            Change::Added => self.added += 1,
+            Change::Removed => self.removed += 1,
+            Change::Changed => self.changed += 1,
+        }
+    }
+}
+
 /// Compares two states, both in the order of keys, and tells of each key that differs.
 ///
 /// # Errors
@@ -38,6 +49,10 @@ pub fn compare<E>(
     mut each: impl FnMut(Change, &KeyValue),
 ) -> Result<Difference, E> {
     let (mut old, mut new, mut found) = (earlier()?, later()?, Difference::default());
+    let mut tell = |found: &mut Difference, change, kv: &KeyValue| {
+        found.count(change);
+        each(change, kv);
+    };
     loop {
         let order = match (&old, &new) {
             (None, None) => return Ok(found),
@@ -47,21 +62,18 @@ pub fn compare<E>(
         };
         match (order, &old, &new) {
             (std::cmp::Ordering::Less, Some(gone), _) => {
-                found.removed += 1;
-                each(Change::Removed, gone);
+                tell(&mut found, Change::Removed, gone);
                 old = earlier()?;
             }
             (std::cmp::Ordering::Greater, _, Some(come)) => {
-                found.added += 1;
-                each(Change::Added, come);
+                tell(&mut found, Change::Added, come);
                 new = later()?;
             }
             (_, one, Some(other)) => {
                 if one.as_ref() == Some(other) {
                     found.same += 1;
                 } else {
-                    found.changed += 1;
-                    each(Change::Changed, other);
+                    tell(&mut found, Change::Changed, other);
                 }
                 (old, new) = (earlier()?, later()?);
             }

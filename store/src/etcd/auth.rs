@@ -97,7 +97,7 @@ impl Auth {
 /// Runs what takes a processor for long, off the runtime's threads.
 async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     let _turn = HASHING.acquire().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    tokio::task::spawn_blocking(work).await.map_err(|error| Status::unavailable(error.to_string()))
+    crate::edge::blocking(work).await.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 /// A change: who asks is looked at when it is applied.

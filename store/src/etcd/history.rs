@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use prost::Message;
+use proto::etcdserverpb::ResponseHeader;
 use proto::history as api;
 use proto::history::moment::At;
 use tonic::{Request, Response, Status};
@@ -26,6 +27,9 @@ const CHANGES_MAX: i64 = 1000;
 pub(super) struct History {
     pub(super) front: Front,
 }
+
+/// Of an answer: which member, and the newest revision it knew.
+type Header = Option<ResponseHeader>;
 
 /// PURE: the revision that is meant.
 ///
@@ -68,15 +72,16 @@ impl History {
         &self,
         credentials: &Credentials,
         (key, end): (Bytes, Bytes),
-        make: impl FnOnce(&View, (&[u8], &[u8])) -> Result<T, Status> + Send + 'static,
-    ) -> Result<T, Status> {
+        make: impl FnOnce(&View, (&[u8], &[u8]), Header) -> Result<T, Status> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
         self.front.store.barrier().await.map_err(status)?;
         let seen = self.front.read(credentials, |auth, caller| may(auth, caller, Access::Read, &key, &end)).await?;
         let view = self.front.store.view();
-        let made = crate::edge::blocking(move || make(&view, (&key, &end)));
+        let header = self.front.store.header(view.revision());
+        let made = crate::edge::blocking(move || make(&view, (&key, &end), header));
         let made = made.await.map_err(|error| status(Error::Stopped(error.to_string())))?;
         self.front.unchanged(seen)?;
-        made
+        made.map(Response::new)
     }
 }
 
@@ -99,21 +104,19 @@ impl api::history_server::History for History {
         let credentials = Credentials::of(&request);
         let api::RangeRequest { key, range_end, at, limit } = request.into_inner();
         let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-        let made = self.look(&credentials, (key, range_end), move |view, bounds| {
+        self.look(&credentials, (key, range_end), move |view, bounds, header| {
             let revision = revision(view, at)?;
             let (kvs, next_key) = page(view, bounds, limit, |key| view.then(key, revision).and_then(Record::alive));
-            Ok(api::RangeResponse { header: None, revision, kvs, next_key })
-        });
-        let made = made.await?;
-        let header = self.front.store.header(self.front.store.revision());
-        Ok(Response::new(api::RangeResponse { header, ..made }))
+            Ok(api::RangeResponse { header, revision, kvs, next_key })
+        })
+        .await
     }
 
     async fn changes(&self, request: Request<api::ChangesRequest>) -> Result<Response<api::ChangesResponse>, Status> {
         let credentials = Credentials::of(&request);
         let api::ChangesRequest { key, until, limit } = request.into_inner();
         let limit = usize::try_from(if limit > 0 { limit.min(CHANGES_MAX) } else { CHANGES_MAX }).unwrap_or(1);
-        let made = self.look(&credentials, (key, Bytes::new()), move |view, (key, _)| {
+        self.look(&credentials, (key, Bytes::new()), move |view, (key, _), header| {
             let mut found = view.changes(key, revision(view, until)?, limit);
             let (all, mut bytes) = (found.len(), 0);
             let fits = found.iter().position(|record| {
@@ -127,27 +130,23 @@ impl api::history_server::History for History {
                 let second = view.second_of(record.kv.mod_revision).unwrap_or(0);
                 api::Change { deleted: record.deleted, time_ms: second.saturating_mul(1000), kv: Some(record.kv) }
             });
-            Ok(api::ChangesResponse { header: None, changes: changes.collect(), more })
-        });
-        let made = made.await?;
-        let header = self.front.store.header(self.front.store.revision());
-        Ok(Response::new(api::ChangesResponse { header, ..made }))
+            Ok(api::ChangesResponse { header, changes: changes.collect(), more })
+        })
+        .await
     }
 
     async fn diff(&self, request: Request<api::DiffRequest>) -> Result<Response<api::DiffResponse>, Status> {
         let credentials = Credentials::of(&request);
         let api::DiffRequest { key, range_end, from, to } = request.into_inner();
-        let made = self.look(&credentials, (key, range_end), move |view, bounds| {
+        self.look(&credentials, (key, range_end), move |view, bounds, header| {
             let (from, to) = (revision(view, from)?, revision(view, to)?);
             let (differences, next_key) = page(view, bounds, usize::MAX, |key| {
                 let at = |revision| view.then(key, revision).and_then(Record::alive);
                 let (before, after) = (at(from), at(to));
                 (before != after).then_some(api::Difference { before, after })
             });
-            Ok(api::DiffResponse { header: None, from_revision: from, to_revision: to, differences, next_key })
-        });
-        let made = made.await?;
-        let header = self.front.store.header(self.front.store.revision());
-        Ok(Response::new(api::DiffResponse { header, ..made }))
+            Ok(api::DiffResponse { header, from_revision: from, to_revision: to, differences, next_key })
+        })
+        .await
     }
 }

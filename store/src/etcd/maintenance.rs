@@ -75,6 +75,7 @@ impl pb::maintenance_server::Maintenance for Maintenance {
         let contents = self.front.store.contents();
         let (answers, pieces) = mpsc::channel(PIECES_MAX);
         self.front.store.track(async move {
+            // Not `edge::blocking`: it waits for whoever reads, which would keep a simulation's one thread for ever.
             let _ = tokio::task::spawn_blocking(move || contents.send(&answers)).await;
         });
         Ok(Response::new(ReceiverStream::new(pieces)))

@@ -1,10 +1,10 @@
 //! A Deployment behind a Service: made, looked at, changed, rolled back, asked, followed, removed.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use super::{Cluster, Kubectl};
+use crate::member::{exchange, text};
 use crate::process::PATIENCE;
 
 const APPLICATION: &str = r#"
@@ -151,12 +151,8 @@ fn opened(kubectl: &Kubectl) {
 }
 
 fn page(place: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&place.parse().expect("an address"), Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    write!(stream, "GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let address = place.parse().expect("an address");
+    Ok(text(&exchange(address, Duration::from_secs(2), b"GET / HTTP/1.0\r\n\r\n")?))
 }
 
 fn rolled(kubectl: &Kubectl) {
