@@ -123,7 +123,7 @@ pub(crate) async fn status(access: &Access) -> Result<(), Failure> {
     }
     if let Some(archive) = &status.archive {
         let archive = serde_json::to_value(archive).map_err(|error| Failure::failed(error.to_string()))?;
-        say(&format!("\n{}", crate::backup::archive_line(&archive)))?;
+        say(&format!("\n{}", crate::backup::archive_line(&archive, jiff::Timestamp::now())))?;
     }
     status.alarms.iter().try_for_each(|alarm| say(&format!("\nALARM {alarm}")))
 }

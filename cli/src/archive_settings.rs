@@ -8,6 +8,9 @@ use store::backup::sealed::Lock;
 /// Full copies are further apart than this.
 const EVERY_MIN: Duration = Duration::from_secs(60);
 
+/// Segments are about as many as minutes and hours then, and of a minute that goes on two a second.
+const MERGE: Duration = Duration::from_secs(60);
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ArchiveSettings {
@@ -37,6 +40,6 @@ impl ArchiveSettings {
     /// When a public key is none.
     pub(crate) fn with(&self, extra: serde_json::Value) -> Result<Archive, String> {
         let lock = Lock::new(None, &self.recipients)?;
-        Ok(Archive { place: self.place.clone(), every: self.every, rules: self.rules, lock, extra })
+        Ok(Archive { place: self.place.clone(), every: self.every, rules: self.rules, merge: MERGE, lock, extra })
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::access::Access;
@@ -14,6 +15,7 @@ use crate::show;
 /// Names in a member's metrics.
 const AGE: &str = "raftsman_archive_age_seconds";
 const REVISION: &str = "raftsman_archive_revision";
+const TIME: &str = "raftsman_archive_timestamp_seconds";
 const BASE: &str = "raftsman_archive_base_timestamp_seconds";
 const FAILING: &str = "raftsman_archive_failing";
 
@@ -25,13 +27,15 @@ fn number(text: &str, name: &str) -> Option<f64> {
 /// PURE: what a member's metrics say of the archive; none where it does not archive.
 fn of_metrics(text: &str) -> Option<Value> {
     let age = number(text, AGE)?;
-    let base = number(text, BASE).filter(|seconds| *seconds > 0.0).map(|seconds| format!("{seconds:.0}"));
-    let base = base.and_then(|seconds| seconds.parse::<i64>().ok()).map(|seconds| seconds * 1000);
+    let millis = |name| {
+        let since = Duration::try_from_secs_f64(number(text, name)?).ok().filter(|since| !since.is_zero())?;
+        i64::try_from(since.as_millis()).ok()
+    };
     let failing = number(text, FAILING).is_some_and(|failing| failing > 0.0);
     Some(json!({
         "age_ms": Duration::try_from_secs_f64(age).unwrap_or_default().as_millis().to_string().parse::<u64>().ok(),
         "revision": number(text, REVISION).map(|revision| format!("{revision:.0}")).and_then(|text| text.parse::<i64>().ok()),
-        "base_time_ms": base,
+        "time_ms": millis(TIME), "base_time_ms": millis(BASE),
         "failure": failing.then_some("the leader's log says what fails"),
     }))
 }
@@ -45,19 +49,26 @@ async fn standing(store: &Endpoints, access: &Access) -> Result<Option<Value>, F
 }
 
 /// PURE: an archive in a line.
-pub(crate) fn line(archive: &Value) -> String {
-    let age = archive["age_ms"].as_u64().unwrap_or_default();
+pub(crate) fn line(archive: &Value, now: Timestamp) -> String {
+    let seconds = |ms: i64| format!("{}.{} s", ms / 1000, ms % 1000 / 100);
     let place = archive["place"].as_str().map(|place| format!(" in {place}")).unwrap_or_default();
+    let newest = archive["time_ms"].as_i64().map_or_else(
+        || "no write yet".to_owned(),
+        |time| {
+            // Clocks of two machines may differ.
+            let age = now.as_millisecond().saturating_sub(time).max(0);
+            format!("the newest write is {} old (revision {})", seconds(age), archive["revision"])
+        },
+    );
+    let missing = match archive["age_ms"].as_i64().unwrap_or_default() {
+        0 => "nothing newer is committed".to_owned(),
+        age => format!("what was committed in the last {} is not there yet", seconds(age)),
+    };
     let base = archive["base_time_ms"]
         .as_i64()
         .map_or_else(|| "no base yet".to_owned(), |time| format!("newest base of {}", moment(time)));
     let failure = archive["failure"].as_str().map(|why| format!("; failing: {why}")).unwrap_or_default();
-    let newest = if age == 0 {
-        "everything that is committed".to_owned()
-    } else {
-        format!("what was committed more than {}.{} s ago", age / 1000, age % 1000 / 100)
-    };
-    format!("archived{place}: {newest}, up to revision {}, {base}{failure}", archive["revision"])
+    format!("archived{place}: {newest}, {missing}; {base}{failure}")
 }
 
 /// Shows it; refuses one that is too old.
@@ -68,7 +79,7 @@ pub(super) async fn run(max_age: Option<Duration>, store: &Endpoints, access: &A
         return Err(Failure::refused(text));
     };
     if access.output.is_table() {
-        say(&line(&archive))?;
+        say(&line(&archive, Timestamp::now()))?;
     } else {
         show::documents(access.output, vec![archive.clone()])?;
     }
@@ -87,15 +98,23 @@ mod tests {
 
     #[test]
     fn a_member_tells_of_its_archive_in_its_metrics() {
-        let text = format!("# HELP {AGE} words\n{AGE} 1.25\n{REVISION} 17\n{BASE} 0\n{FAILING} 1\n");
+        let text = format!("# HELP {AGE} words\n{AGE} 1.25\n{REVISION} 17\n{TIME} 10.5\n{BASE} 0\n{FAILING} 1\n");
         let found = of_metrics(&text).expect("an archive");
         assert_eq!((found["age_ms"].as_u64(), found["revision"].as_i64()), (Some(1250), Some(17)));
-        let said = line(&found);
-        assert!(said.contains("more than 1.2 s ago, up to revision 17, no base yet; failing"), "{said}");
-        assert_eq!(of_metrics("etcd_server_id 1\n"), None);
-        assert!(
-            line(&json!({ "age_ms": 0, "place": "s3://b", "revision": 3, "base_time_ms": 0 }))
-                .contains("in s3://b: everything")
+        let now = Timestamp::from_millisecond(14_000).expect("a time");
+        assert_eq!(
+            line(&found, now),
+            "archived: the newest write is 3.5 s old (revision 17), what was committed in the last 1.2 s is not there \
+             yet; no base yet; failing: the leader's log says what fails"
         );
+        assert_eq!(of_metrics("etcd_server_id 1\n"), None);
+        let whole = json!({ "age_ms": 0, "place": "s3://b", "revision": 3, "time_ms": 13_990, "base_time_ms": 0 });
+        assert_eq!(
+            line(&whole, now),
+            "archived in s3://b: the newest write is 0.0 s old (revision 3), nothing newer is committed; newest base of \
+             1970-01-01T00:00:00Z"
+        );
+        let none = line(&json!({ "age_ms": 0, "place": "p" }), now);
+        assert!(none.starts_with("archived in p: no write yet, "), "{none}");
     }
 }

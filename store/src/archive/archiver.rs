@@ -14,20 +14,25 @@ use tokio::time::MissedTickBehavior;
 
 use crate::Store;
 use crate::archive::board::{self, Standing};
-use crate::archive::chain::{expired, follow};
-use crate::archive::names::{self, BaseName, Catalogue, HASH_DIGITS, SegmentName};
+use crate::archive::chain::expired;
+use crate::archive::merge::ENTRIES_MAX;
+use crate::archive::merger::{Known, Merger, sealed};
+use crate::archive::names::{self, BaseName, Catalogue, SegmentName};
 use crate::archive::repository::{Repository, pieces};
-use crate::archive::segment::{self, Head, hexadecimal};
+use crate::archive::segment::Head;
+use crate::archive::track::Track;
 use crate::archive::{Archive, problem};
 use crate::backup::{self, Given};
 use crate::machine::codec::Header;
-use crate::moving::Problem;
+use crate::moving::{Problem, blocking};
 
 /// Between two looks at what was committed.
 const LOOK: Duration = Duration::from_millis(400);
 /// Bytes of entries in a segment, about, and entries.
 const SEGMENT_BYTES: usize = 4 << 20;
 const SEGMENT_ENTRIES: u64 = 16_384;
+/// Segments of so many of the shortest spans become one at last.
+const MINUTES: i64 = 60;
 /// A base that failed is tried again after this.
 const BASE_AGAIN: Duration = Duration::from_secs(30);
 /// What is wrong is logged so often.
@@ -38,8 +43,8 @@ const COMPLAIN: Duration = Duration::from_secs(60);
 struct End {
     /// The entry that is due.
     next: u64,
-    /// The beginning of the last segment's hash.
-    previous: String,
+    /// Of all entries before it, as far as the archive knows.
+    previous: Track,
     /// The last segment.
     last: Option<SegmentName>,
     /// The clock after it.
@@ -58,6 +63,10 @@ pub(super) struct Archiver {
     covered: Instant,
     bases: JoinSet<Result<BaseName, Problem>>,
     base_due: Instant,
+    merging: JoinSet<Result<(), Problem>>,
+    /// Of each span, which one was merged last.
+    merged: Option<[i64; 2]>,
+    known: Known,
     complained: Option<Instant>,
 }
 
@@ -118,8 +127,10 @@ async fn hear(store: Store) {
 impl Archiver {
     fn new(store: Store, repository: Repository, archive: Archive) -> Self {
         let now = Instant::now();
-        let bases = JoinSet::new();
-        Archiver { store, repository, archive, end: None, covered: now, bases, base_due: now, complained: None }
+        let (bases, merging) = (JoinSet::new(), JoinSet::new());
+        let (end, merged, known, complained) = (None, None, Known::default(), None);
+        let (covered, base_due) = (now, now);
+        Archiver { store, repository, archive, end, covered, bases, base_due, merging, merged, known, complained }
     }
 
     async fn lead(&mut self) {
@@ -155,6 +166,7 @@ impl Archiver {
             revision: last.map(|last| last.revision).max(base.map(|base| base.revision)).unwrap_or_default(),
             base_revision: base.map(|base| base.revision),
             base_time_ms: base.map(|base| base.time_ms),
+            time_ms: end.map(|end| end.time_ms).filter(|time| *time > 0),
             failure,
             last: last.map(SegmentName::name),
         };
@@ -170,6 +182,12 @@ impl Archiver {
         if self.end.is_none() {
             self.end = Some(self.find_end().await?);
         }
+        while let Some(done) = self.merging.try_join_next() {
+            // Best effort: what was not merged is as good, and is listed longer.
+            if let Err(problem) = done.unwrap_or_else(|error| Err(Problem::Failed(error.to_string()))) {
+                tracing::warn!(%problem, "segments of the archive were not merged");
+            }
+        }
         let (seen, view) = (Instant::now(), self.store.view());
         while self.end.as_ref().is_some_and(|end| end.base.is_some() && end.next <= index(view.header())) {
             self.write(view.header()).await?;
@@ -178,6 +196,7 @@ impl Archiver {
             self.covered = seen;
         }
         self.take_base(view.header());
+        self.merge();
         Ok(())
     }
 
@@ -187,24 +206,23 @@ impl Archiver {
         let listed = self.repository.list(&names::bases(group), None).await?;
         let bases = Catalogue::of(listed.iter().map(|one| one.name.as_str())).bases;
         let Some(base) = bases.last().cloned() else {
-            return Ok(End { next: 0, previous: String::new(), last: None, time_ms: 0, base: None });
+            return Ok(End { next: 0, previous: Track::BEGIN, last: None, time_ms: 0, base: None });
         };
         let said = self.store.board().lock().standing(Instant::now()).and_then(|standing| standing.last);
         let heard = said.as_deref().and_then(SegmentName::parse).filter(|heard| heard.group == group);
         // No segment is longer: one that reaches beyond the base begins after this.
-        let from = base.index.saturating_sub(SEGMENT_ENTRIES);
+        let from = base.index.saturating_sub(ENTRIES_MAX);
         let after = heard.as_ref().map_or_else(|| format!("{}/{from:016x}", names::segments(group)), SegmentName::name);
         let listed = self.repository.list(&names::segments(group), Some(&after)).await?;
         let mut segments = Catalogue::of(listed.iter().map(|one| one.name.as_str())).segments;
-        let begin = heard.as_ref().map_or(base.index, |heard| heard.first.saturating_sub(1));
         segments.extend(heard);
-        segments.sort_unstable();
-        let last = follow(begin, &segments).last().map(|last| (*last).clone());
-        let end = last.as_ref().map_or(base.index, |last| last.last).max(base.index);
-        tracing::info!(place = self.repository.place(), next = end + 1, "the archive goes on");
+        // Whoever wrote it had written, or found, what comes before.
+        let last = segments.into_iter().max_by_key(|segment| segment.last);
+        let next = last.as_ref().map_or(base.index, |last| last.last) + 1;
+        tracing::info!(place = self.repository.place(), next, "the archive goes on");
         Ok(End {
-            next: end + 1,
-            previous: last.as_ref().map(|last| last.hash.clone()).unwrap_or_default(),
+            next,
+            previous: last.as_ref().map_or(Track::BEGIN, |last| last.track),
             time_ms: last.as_ref().map_or(base.time_ms, |last| last.time_ms),
             last,
             base: Some(base),
@@ -216,9 +234,14 @@ impl Archiver {
         let Some(end) = &mut self.end else { return Ok(()) };
         let (journal, applied, next) = (self.store.journal(), index(header), end.next);
         let to = (applied + 1).min(next + SEGMENT_ENTRIES);
-        let rows = tokio::task::spawn_blocking(move || journal.rows(next, to, SEGMENT_BYTES)).await;
-        let rows = rows.map_err(problem)?.map_err(problem)?;
+        let rows = blocking(move || journal.rows(next, to, SEGMENT_BYTES).map_err(problem)).await?;
         let Some((last, _)) = rows.last().cloned() else {
+            if let Some(base) = end.base.as_ref().filter(|base| base.index >= next) {
+                // It was taken by who died before writing what had led there.
+                tracing::warn!(next, "entries were never archived and are gone from the log; a base has what they did");
+                (end.next, end.previous, end.time_ms) = (base.index + 1, Track::BEGIN, base.time_ms);
+                return Ok(());
+            }
             // The log is without them by now: a new base has what they did, and the moments between are lost.
             tracing::warn!(next, "entries were never archived and are gone from the log: a new base is taken");
             end.base = None;
@@ -227,21 +250,40 @@ impl Archiver {
         let known = (last == applied).then_some((header.revision, header.hash));
         let time_ms = if known.is_some() { header.time_ms } else { clock(&rows, end.time_ms) };
         let group = self.store.cluster_id();
-        let head = Head { cluster_id: group, first: next, last, time_ms, after: known, previous: end.previous.clone() };
+        let previous = end.previous.to_string();
+        let head = Head { cluster_id: group, first: next, last, time_ms, after: known, previous };
         let lock = self.archive.lock.clone();
-        let sealed = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
-            let (bytes, hash) = segment::write(&head, &rows)?;
-            let mut sink = lock.wrap(Vec::with_capacity(bytes.len()))?;
-            std::io::Write::write_all(&mut sink, &bytes)?;
-            Ok((sink.finish()?, hash))
-        });
-        let (bytes, hash) = sealed.await.map_err(problem)?.map_err(problem)?;
-        let hash = hexadecimal(&hash)[..HASH_DIGITS].to_owned();
+        let (bytes, track) = blocking(move || sealed(&head, &rows, &lock).map_err(problem)).await?;
         let revision = known.map_or(0, |(revision, _)| revision);
-        let name = SegmentName { group, first: next, last, revision, time_ms, hash: hash.clone() };
+        let name = SegmentName { group, first: next, last, revision, time_ms, track };
         self.repository.put(&name.name(), bytes).await?;
-        *end = End { next: last + 1, previous: hash, time_ms, last: Some(name), base: end.base.take() };
+        if let Some(known) = known {
+            self.known.note(last, known);
+        }
+        *end = End { next: last + 1, previous: track, time_ms, last: Some(name), base: end.base.take() };
         Ok(())
+    }
+
+    /// Begins to merge what was written in a span that has passed.
+    fn merge(&mut self) {
+        let Some(end) = self.end.as_ref().filter(|_| self.merging.is_empty()) else { return };
+        let unit = i64::try_from(self.archive.merge.as_millis()).unwrap_or(i64::MAX).max(1);
+        let spans = [unit, unit.saturating_mul(MINUTES)];
+        let merged = self.merged.get_or_insert_with(|| spans.map(|span| end.time_ms.div_euclid(span)));
+        let due = spans.into_iter().zip(merged).find(|(span, merged)| end.time_ms.div_euclid(*span) > **merged);
+        let Some((span_ms, merged)) = due else { return };
+        let passed = *merged..end.time_ms.div_euclid(span_ms);
+        *merged = passed.end;
+        let merger = Merger {
+            repository: self.repository.clone(),
+            journal: self.store.journal(),
+            lock: self.archive.lock.clone(),
+            group: self.store.cluster_id(),
+            known: self.known.clone(),
+            span_ms,
+            passed,
+        };
+        self.merging.spawn(merger.run());
     }
 
     /// Begins to take a base, where one is due.
@@ -283,7 +325,7 @@ impl Archiver {
         let group = base.group;
         if let Some(end) = &mut self.end {
             if end.base.is_none() {
-                (end.next, end.previous, end.time_ms) = (base.index + 1, String::new(), base.time_ms);
+                (end.next, end.previous, end.time_ms) = (base.index + 1, Track::BEGIN, base.time_ms);
             }
             end.base = Some(base);
         }

@@ -21,6 +21,9 @@ pub struct Standing {
     pub age_ms: u64,
     /// The newest revision that is archived, as far as is known.
     pub revision: Revision,
+    /// When the newest write that is archived was made, by the machine's clock. Units: milliseconds since 1970.
+    #[serde(default)]
+    pub time_ms: Option<i64>,
     /// The revision of the newest base.
     pub base_revision: Option<Revision>,
     /// When that was, by the machine's clock. Units: milliseconds since 1970.

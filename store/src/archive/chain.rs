@@ -23,6 +23,8 @@ pub(crate) struct Chain {
     pub(crate) end: u64,
     /// The machine's clock then.
     pub(crate) time_ms: i64,
+    /// Indexes of all bases of the group.
+    pub(crate) bases: Vec<u64>,
 }
 
 /// The segments that follow an index without a gap. Two leaders may have written the same entries: those that reach
@@ -44,11 +46,13 @@ pub(crate) fn follow(index: u64, segments: &[SegmentName]) -> Vec<&SegmentName> 
     }
 }
 
-fn chain(base: &BaseName, catalogue: &Catalogue) -> Chain {
+/// A base with all that follows it.
+pub(crate) fn chain(base: &BaseName, catalogue: &Catalogue) -> Chain {
     let segments: Vec<SegmentName> = follow(base.index, &catalogue.segments).into_iter().cloned().collect();
     let last = segments.last();
     let (end, time_ms) = last.map_or((base.index, base.time_ms), |last| (last.last, last.time_ms));
-    Chain { base: base.clone(), segments, end, time_ms }
+    let bases = catalogue.bases.iter().map(|base| base.index).collect();
+    Chain { base: base.clone(), segments, end, time_ms, bases }
 }
 
 /// What a target is restored from: the newest base that is not beyond it, and what follows.
@@ -127,6 +131,7 @@ pub(crate) fn expired(now_ms: i64, catalogue: &Catalogue, rules: Rules) -> Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::track::Track;
 
     fn base(index: u64, time_ms: i64) -> BaseName {
         BaseName { group: 1, index, revision: i64::try_from(index * 10).expect("small"), time_ms }
@@ -134,7 +139,7 @@ mod tests {
 
     fn segment(first: u64, last: u64) -> SegmentName {
         let (revision, time_ms) = (i64::try_from(last * 10).expect("small"), i64::try_from(last * 100).expect("small"));
-        SegmentName { group: 1, first, last, revision, time_ms, hash: "0".repeat(32) }
+        SegmentName { group: 1, first, last, revision, time_ms, track: Track::BEGIN }
     }
 
     fn spans(segments: &[&SegmentName]) -> Vec<(u64, u64)> {

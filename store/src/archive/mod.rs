@@ -8,11 +8,16 @@ mod archiver;
 mod board;
 mod chain;
 mod compare;
+mod link;
+mod merge;
+mod merger;
 mod names;
 mod replay;
 mod repository;
 mod restore;
 mod segment;
+mod track;
+mod verify;
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +26,8 @@ pub use board::Standing;
 pub use chain::{Rules, Target};
 pub use compare::{Census, Change, Difference, compare};
 pub use repository::{Listed, Pace, PieceWriter, Pieces, Repository, is_bucket, pieces};
-pub use restore::{Archived, Plan, Restore, archived, plan, restore, restore_file, verify};
+pub use restore::{Plan, Restore, plan, restore, restore_file};
+pub use verify::{Archived, archived, verify};
 
 use crate::Store;
 use crate::backup::sealed::Lock;
@@ -43,6 +49,8 @@ pub struct Archive {
     pub every: Duration,
     /// For how long what is kept.
     pub rules: Rules,
+    /// Segments that were written in so long a time become one once it has passed, and sixty of those one.
+    pub merge: Duration,
     /// What closes it.
     pub lock: Lock,
     /// What bases hold besides the store.
@@ -78,6 +86,8 @@ pub fn metrics(standing: Option<&Standing>, out: &mut String) {
     let age = standing.age_ms as f64 / 1000.0;
     gauge("raftsman_archive_age_seconds", "How old what is archived is against what is committed.", age, out);
     gauge("raftsman_archive_revision", "The newest revision that is archived.", standing.revision, out);
+    let newest = standing.time_ms.unwrap_or_default() as f64 / 1000.0;
+    gauge("raftsman_archive_timestamp_seconds", "When the newest write that is archived was made; 0: none is.", newest, out);
     let base = standing.base_time_ms.unwrap_or_default() / 1000;
     gauge("raftsman_archive_base_timestamp_seconds", "When the newest base was archived; 0: none was.", base, out);
     let failing = u8::from(standing.failure.is_some());

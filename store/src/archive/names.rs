@@ -4,6 +4,7 @@
 //! is its id in hexadecimal. Numbers have leading zeros: names are in the order of what they name.
 
 use crate::api::Revision;
+use crate::archive::track::Track;
 
 /// Where backups that somebody took lie.
 pub(crate) const BACKUPS: &str = "backups";
@@ -29,12 +30,9 @@ pub(crate) struct SegmentName {
     pub(crate) revision: Revision,
     /// The machine's clock after them.
     pub(crate) time_ms: i64,
-    /// The beginning of the hash over all of it, in hexadecimal.
-    pub(crate) hash: String,
+    /// Of all entries up to its last one.
+    pub(crate) track: Track,
 }
-
-/// Digits of the hash in a segment's name.
-pub(crate) const HASH_DIGITS: usize = 32;
 
 /// The folder of a group's bases.
 pub(crate) fn bases(group: u64) -> String {
@@ -68,8 +66,8 @@ impl BaseName {
 impl SegmentName {
     pub(crate) fn name(&self) -> String {
         let folder = segments(self.group);
-        let SegmentName { first, last, revision, time_ms, hash, .. } = self;
-        format!("{folder}/{first:016x}-{last:016x}-{revision:016x}-{time_ms:016x}-{hash}.segment")
+        let SegmentName { first, last, revision, time_ms, track, .. } = self;
+        format!("{folder}/{first:016x}-{last:016x}-{revision:016x}-{time_ms:016x}-{track}.segment")
     }
 
     /// None where it is called otherwise.
@@ -82,7 +80,7 @@ impl SegmentName {
             last: hexadecimal(words.next()?)?,
             revision: signed(words.next()?)?,
             time_ms: signed(words.next()?)?,
-            hash: words.next().filter(|hash| hash.len() == HASH_DIGITS)?.to_owned(),
+            track: Track::parse(words.next()?)?,
         };
         (words.next().is_none() && segment.first <= segment.last).then_some(segment)
     }
@@ -153,7 +151,7 @@ mod tests {
             last,
             revision: 7,
             time_ms: 1_800_000_000_000,
-            hash: "0123456789abcdef".repeat(2),
+            track: Track::parse(&"0123456789abcdef".repeat(2)).expect("one"),
         };
         assert_eq!(BaseName::parse(&base(17).name()), Some(base(17)));
         assert_eq!(SegmentName::parse(&segment(9, 17).name()), Some(segment(9, 17)));

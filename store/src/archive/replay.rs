@@ -69,6 +69,11 @@ impl Replay {
         self.reached
     }
 
+    /// Index of the last entry that was looked at.
+    pub(super) fn index(&self) -> u64 {
+        self.index
+    }
+
     pub(super) fn revision(&self) -> Revision {
         self.machine.view().revision()
     }
@@ -164,7 +169,8 @@ mod tests {
     use proto::peer;
 
     use super::*;
-    use crate::archive::segment::Head;
+    use crate::archive::segment::{Head, read, write};
+    use crate::archive::track::Track;
     use crate::engine::memory::Memory;
 
     fn put(key: &str, value: &str) -> pb::PutRequest {
@@ -208,8 +214,10 @@ mod tests {
 
     fn segment(entries: Vec<Bytes>, first: u64, after: Option<(Revision, u32)>) -> Segment {
         let last = first + entries.len() as u64 - 1;
-        let head = Head { cluster_id: 1, first, last, time_ms: 0, after, previous: String::new() };
-        Segment { head, entries, hash: [0; 32] }
+        let previous = Track::BEGIN.to_string();
+        let head = Head { cluster_id: 1, first, last, time_ms: 0, after, previous };
+        let rows: Vec<_> = (first..).zip(entries).collect();
+        read(write(&head, &rows).expect("memory").0.as_slice()).expect("whole")
     }
 
     fn replayed(target: Target) -> Replay {
@@ -259,8 +267,10 @@ mod tests {
         };
         run(rows(), right).expect("the same");
         assert!(run(rows(), (right.0, right.1 ^ 1)).is_err_and(|error| error.to_string().contains("checksum")));
-        let mut holey = rows();
-        holey.remove(2);
-        assert!(run(holey, right).is_err_and(|error| error.to_string().contains("entry 3 is missing")));
+        let machine = Machine::over(Arc::new(Memory::default())).expect("a machine");
+        let mut replay = Replay::new(machine, 0, Target::Newest);
+        replay.segment(&segment(rows()[..2].to_vec(), 1, None)).expect("applied");
+        let later = replay.segment(&segment(rows()[3..].to_vec(), 4, Some(right)));
+        assert!(later.is_err_and(|error| error.to_string().contains("entry 3 is missing")));
     }
 }

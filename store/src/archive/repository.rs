@@ -32,6 +32,9 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Pieces that wait.
 const PIECES: usize = 16;
 
+/// What whoever is refused looks at.
+const KEYS: &str = " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say who asks: are they right, and may that one do it?)";
+
 /// What lies in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -150,7 +153,11 @@ impl Repository {
         while let Some(cause) = inner.source() {
             inner = cause;
         }
+        let inner = inner.to_string();
         let text = match error {
+            Error::NotFound { .. } if inner.contains("NoSuchBucket") => {
+                return Problem::Refused(format!("{}: there is no such bucket", self.place));
+            }
             Error::NotFound { .. } => return Problem::Refused(format!("{}: there is no {name}", self.place)),
             Error::Generic { .. } => format!("{}: {name}: {inner}", self.place),
             other => format!("{}: {name}: {other}", self.place),
@@ -158,8 +165,8 @@ impl Repository {
         // Lists are refused in words alone.
         let refused = ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status));
         match error {
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Problem::Refused(text),
-            _ if refused => Problem::Refused(text),
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Problem::Refused(text + KEYS),
+            _ if refused => Problem::Refused(text + KEYS),
             _ if self.remote => Problem::Unreachable(text),
             _ => Problem::Failed(text),
         }
@@ -202,10 +209,23 @@ impl Repository {
     /// # Errors
     /// When it is not there, or nobody answers.
     pub async fn get(&self, name: &str) -> Result<Bytes, Problem> {
+        let found = self.find(name).await?;
+        found.ok_or_else(|| Problem::Refused(format!("{}: there is no {name}", self.place)))
+    }
+
+    /// The same of something that may be gone.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn find(&self, name: &str) -> Result<Option<Bytes>, Problem> {
         let wrong = |error: Error| self.problem(name, &error);
-        let bytes = self.store.get(&self.path(name)).await.map_err(wrong)?.bytes().await.map_err(wrong)?;
+        let found = match self.store.get(&self.path(name)).await {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(wrong)?,
+        };
+        let bytes = found.bytes().await.map_err(wrong)?;
         self.pace.took(bytes.len()).await;
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     /// Writes something large as it comes, all or nothing.

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use crate::api::Revision;
-use crate::archive::chain::{Chain, Target, choose};
+use crate::archive::chain::{Chain, Target, choose, follow};
 use crate::archive::compare::{Change, Difference, compare};
-use crate::archive::names::{Catalogue, HASH_DIGITS};
+use crate::archive::link::{Link, is_named};
+use crate::archive::names::{BaseName, Catalogue, SegmentName};
 use crate::archive::problem;
 use crate::archive::replay::Replay;
 use crate::archive::repository::Repository;
-use crate::archive::segment::{self, Segment, hexadecimal};
+use crate::archive::segment::{self, Segment};
 use crate::backup::sealed::{self, Keys};
 use crate::backup::{self, BackupError, MEMORY_BYTES, Manifest, belongs};
 use crate::config::KeySource;
@@ -27,6 +28,8 @@ use crate::seal::vault::Vault;
 
 /// Segments that are read ahead.
 const AHEAD: usize = 8;
+/// Names are listed so often at most, where segments became parts of larger ones meanwhile.
+const LISTS: usize = 32;
 
 /// What is to be restored from where.
 #[derive(Clone, Debug)]
@@ -39,23 +42,6 @@ pub struct Restore {
     pub group: Option<u64>,
     /// Which moment.
     pub target: Target,
-}
-
-/// An archive of a group, as its names tell of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Archived {
-    /// The group's id.
-    pub group: u64,
-    /// From the first base on: revision and clock.
-    pub from: (Revision, i64),
-    /// To the last segment: revision (0 where it does not say) and clock.
-    pub to: (Revision, i64),
-    /// How many bases there are.
-    pub bases: usize,
-    /// How many segments there are.
-    pub segments: usize,
-    /// The first entry that is missing, where one is.
-    pub gap: Option<u64>,
 }
 
 /// What a restore would change.
@@ -80,39 +66,9 @@ fn wrong(error: BackupError) -> Problem {
     }
 }
 
-async fn catalogue(repository: &Repository) -> Result<Catalogue, Problem> {
+pub(super) async fn catalogue(repository: &Repository) -> Result<Catalogue, Problem> {
     let listed = repository.list("", None).await?;
     Ok(Catalogue::of(listed.iter().map(|one| one.name.as_str())))
-}
-
-/// The archives in a repository; the one that was written to last comes last.
-///
-/// # Errors
-/// When nobody answers.
-pub async fn archived(repository: &Repository) -> Result<Vec<Archived>, Problem> {
-    let all = catalogue(repository).await?;
-    let one = |group: u64| {
-        let own = all.clone().only(group);
-        let first = own.bases.first()?;
-        let newest = choose(&own, Target::Newest).ok()?;
-        let begin = super::chain::follow(first.index, &own.segments);
-        let reached = begin.last().map_or(first.index, |last| last.last);
-        let beyond =
-            own.segments.iter().any(|next| next.last > reached) || own.bases.iter().any(|base| base.index > reached);
-        let last = newest
-            .segments
-            .last()
-            .map_or((newest.base.revision, newest.base.time_ms), |last| (last.revision, last.time_ms));
-        Some(Archived {
-            group,
-            from: (first.revision, first.time_ms),
-            to: last,
-            bases: own.bases.len(),
-            segments: own.segments.len(),
-            gap: beyond.then_some(reached + 1),
-        })
-    };
-    Ok(all.groups().into_iter().filter_map(one).collect())
 }
 
 impl Restore {
@@ -124,7 +80,7 @@ impl Restore {
     }
 
     /// The base in a directory, as it was.
-    async fn base(
+    pub(super) async fn base(
         &self,
         chain: &Chain,
         dir: &Path,
@@ -136,40 +92,66 @@ impl Restore {
             let _ = progress.at("base, bytes", done, all);
         };
         progress.unless_stopped(self.repository.download(&name, &file, told)).await?;
-        let (keys, dir, index, target) = (self.keys.clone(), dir.to_owned(), chain.base.index, self.target);
+        let (keys, dir, expected, target) = (self.keys.clone(), dir.to_owned(), chain.base.clone(), self.target);
         blocking(move || {
             let source = fs::File::open(&file).and_then(|file| sealed::open(file, &keys));
             let source = source.map_err(|error| Problem::Refused(format!("{name}: {error}")))?;
             let manifest = backup::load(source, &dir, sealer.clone(), true).map_err(|error| named(&name, error))?;
+            is_base(&expected, &manifest)?;
             fs::remove_file(&file).map_err(problem)?;
             let machine = Machine::open_sealed(&dir.join("state"), None, MEMORY_BYTES, sealer)?;
-            Ok((Replay::new(machine, index, target), manifest))
+            Ok((Replay::new(machine, expected.index, target), manifest))
         })
         .await
     }
 
     /// The segments that follow, until the replay has reached its target.
-    async fn follow(&self, chain: &Chain, mut replay: Replay, progress: &Progress) -> Result<Replay, Problem> {
-        let read = |name: String| async move { self.repository.get(&name).await.map(|bytes| (name, bytes)) };
-        let names = chain.segments.iter().map(|segment| segment.name());
-        let mut segments = stream::iter(names).map(read).buffered(AHEAD);
-        let all = chain.segments.len() as u64;
-        for (number, segment) in (0..).zip(&chain.segments) {
+    pub(super) async fn follow(&self, chain: &Chain, mut replay: Replay, progress: &Progress) -> Result<Replay, Problem> {
+        let mut link = Link::behind(chain.base.index, chain.bases.clone());
+        let mut segments = chain.segments.clone();
+        for _ in 0..LISTS {
+            let missing;
+            (replay, link, missing) = self.apply(&segments, replay, link, progress).await?;
+            let Some(missing) = missing else { return Ok(replay) };
+            // It was there when the names were listed: it became part of a larger one since.
+            let own = catalogue(&self.repository).await?.only(chain.base.group);
+            segments = follow(replay.index(), &own.segments).into_iter().cloned().collect();
+            if segments.first().is_none_or(|next| *next == missing) {
+                return Err(Problem::Refused(format!("{}: there is no {}", self.repository.place(), missing.name())));
+            }
+        }
+        Err(problem("the archive changes faster than it can be read"))
+    }
+
+    /// Applies segments until the target is reached, or one of them is not there any more.
+    async fn apply(
+        &self,
+        segments: &[SegmentName],
+        mut replay: Replay,
+        mut link: Link,
+        progress: &Progress,
+    ) -> Result<(Replay, Link, Option<SegmentName>), Problem> {
+        let read = |name: String| async move { self.repository.find(&name).await };
+        let mut bytes = stream::iter(segments.iter().map(SegmentName::name)).map(read).buffered(AHEAD);
+        let all = segments.len() as u64;
+        for (number, name) in (0..).zip(segments) {
             progress.at("segments applied", number, all)?;
             if replay.reached() {
                 break;
             }
-            let read = progress.unless_stopped(async { segments.next().await.transpose() }).await?;
-            let Some((name, bytes)) = read else { break };
-            let (keys, expected) = (self.keys.clone(), segment.hash.clone());
-            replay = blocking(move || {
-                let segment = parse(&name, bytes, &keys, &expected)?;
-                replay.segment(&segment).map_err(|error| named(&name, error))?;
-                Ok(replay)
+            let Some(read) = progress.unless_stopped(async { bytes.next().await.transpose() }).await? else { break };
+            let Some(read) = read else { return Ok((replay, link, Some(name.clone()))) };
+            let (keys, expected) = (self.keys.clone(), name.clone());
+            (replay, link) = blocking(move || {
+                let segment = parse(&expected, read, &keys)?;
+                let wrong = |why: String| Problem::Refused(format!("{}: {why}", expected.name()));
+                link.take(&segment).map_err(wrong)?;
+                replay.segment(&segment).map_err(|error| named(&expected.name(), error))?;
+                Ok((replay, link))
             })
             .await?;
         }
-        Ok(replay)
+        Ok((replay, link, None))
     }
 
     /// Whether the target is where the replay ended.
@@ -183,21 +165,29 @@ impl Restore {
     }
 }
 
-fn named(name: &str, error: BackupError) -> Problem {
+pub(super) fn named(name: &str, error: BackupError) -> Problem {
     match wrong(error) {
         Problem::Refused(text) => Problem::Refused(format!("{name}: {text}")),
         other => other,
     }
 }
 
-/// A segment that is what its name says.
-fn parse(name: &str, bytes: Bytes, keys: &Keys, expected: &str) -> Result<Segment, Problem> {
-    let source = sealed::open(std::io::Cursor::new(bytes), keys);
-    let source = source.map_err(|error| Problem::Refused(format!("{name}: {error}")))?;
-    let segment = segment::read(source).map_err(|error| named(name, error))?;
-    if hexadecimal(&segment.hash)[..HASH_DIGITS] != *expected {
-        return Err(Problem::Refused(format!("{name}: it is not the segment that has this name")));
+/// Whether a base is what its name says.
+pub(super) fn is_base(name: &BaseName, manifest: &Manifest) -> Result<(), Problem> {
+    let index = manifest.base.as_ref().map(|base| base.index);
+    if (manifest.cluster_id, index, manifest.revision) == (name.group, Some(name.index), name.revision) {
+        return Ok(());
     }
+    let is = format!("of the cluster {:016x} at revision {}", manifest.cluster_id, manifest.revision);
+    Err(Problem::Refused(format!("{}: it is not the base that has this name, but one {is}", name.name())))
+}
+
+/// A segment that is what its name says.
+pub(super) fn parse(name: &SegmentName, bytes: Bytes, keys: &Keys) -> Result<Segment, Problem> {
+    let wrong = |why: &dyn std::fmt::Display| Problem::Refused(format!("{}: {why}", name.name()));
+    let source = sealed::open(std::io::Cursor::new(bytes), keys).map_err(|error| wrong(&error))?;
+    let segment = segment::read(source).map_err(|error| named(&name.name(), error))?;
+    is_named(name, &segment).map_err(|why| wrong(&why))?;
     Ok(segment)
 }
 
@@ -293,45 +283,4 @@ pub async fn plan(
         })
     })
     .await
-}
-
-/// Reads all of the newest archive, applies it in a scratch directory that the caller removes, and compares what comes out
-/// with what its leaders had.
-///
-/// # Errors
-/// When anything is not as it says.
-pub async fn verify(asked: &Restore, scratch: &Path, progress: &Progress) -> Result<Archived, Problem> {
-    let all = catalogue(&asked.repository).await?;
-    let group = asked.group.or(all.groups().last().copied()).unwrap_or_default();
-    let own = all.only(group);
-    let Some(first) = own.bases.first().cloned() else {
-        return Err(Problem::Refused(format!("{}: there is no archive", asked.repository.place())));
-    };
-    for base in own.bases.iter().skip(1) {
-        let file = scratch.join("base");
-        asked.repository.download(&base.name(), &file, |_, _| {}).await?;
-        let (keys, name) = (asked.keys.clone(), base.name());
-        blocking(move || {
-            let source = fs::File::open(&file).and_then(|file| sealed::open(file, &keys)).map_err(problem)?;
-            let mut content = backup::Content::open(source).map_err(|error| named(&name, error))?;
-            while content.key().map_err(|error| named(&name, error))?.is_some() {}
-            fs::remove_file(&file).map_err(problem)
-        })
-        .await?;
-    }
-    // From the first base on every segment that is there is applied, as far as they follow each other.
-    let mut segments: Vec<_> = super::chain::follow(first.index, &own.segments).into_iter().cloned().collect();
-    let end = segments.last().map_or(first.index, |last| last.last);
-    let beyond: Vec<_> = own.segments.iter().filter(|segment| !segments.contains(segment)).cloned().collect();
-    let time_ms = segments.last().map_or(first.time_ms, |last| last.time_ms);
-    let chain = Chain { base: first, segments: std::mem::take(&mut segments), end, time_ms };
-    let (replay, _) = asked.base(&chain, scratch, None, progress).await?;
-    asked.follow(&chain, replay, progress).await?;
-    for segment in beyond {
-        let (name, bytes) = (segment.name(), asked.repository.get(&segment.name()).await?);
-        let keys = asked.keys.clone();
-        blocking(move || parse(&name, bytes, &keys, &segment.hash).map(|_| ())).await?;
-    }
-    let found = archived(&asked.repository).await?;
-    found.into_iter().find(|one| one.group == group).ok_or_else(|| problem("the archive is gone"))
 }

@@ -6,7 +6,8 @@ use proto::peer;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Revision;
-use crate::backup::{BackupError, Hash, Reader, SEGMENT, Writer};
+use crate::archive::track::Track;
+use crate::backup::{BackupError, Reader, SEGMENT, Writer};
 
 /// What a segment says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub(crate) struct Head {
     pub(crate) time_ms: i64,
     /// Where whoever wrote it knew them: the revision after them, and the checksum over every change up to it.
     pub(crate) after: Option<(Revision, u32)>,
-    /// The hash of the segment before, in hexadecimal; empty where a base comes before.
+    /// The track of all entries before; nothing but zeros where a base comes before.
     pub(crate) previous: String,
 }
 
@@ -31,20 +32,34 @@ pub(crate) struct Segment {
     pub(crate) head: Head,
     /// Entries as the log holds them.
     pub(crate) entries: Vec<Bytes>,
-    /// Over all of it.
-    pub(crate) hash: Hash,
+    /// Of all entries before it, and behind each of its own.
+    tracks: Vec<Track>,
 }
 
-/// Writes a segment.
-pub(crate) fn write(head: &Head, entries: &[(u64, Bytes)]) -> std::io::Result<(Vec<u8>, Hash)> {
+impl Segment {
+    /// The track of all entries up to one that is in it, or right before it.
+    pub(crate) fn track(&self, index: u64) -> Option<Track> {
+        let at = usize::try_from(index.checked_add(1)?.checked_sub(self.head.first)?).ok()?;
+        self.tracks.get(at).copied()
+    }
+}
+
+/// Writes a segment; answers its bytes, and the track behind its last entry.
+///
+/// # Errors
+/// When the head or an entry is none.
+pub(crate) fn write(head: &Head, entries: &[(u64, Bytes)]) -> std::io::Result<(Vec<u8>, Track)> {
+    let invalid = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let mut track = Track::parse(&head.previous).ok_or_else(|| invalid(format!("no track: {}", head.previous)))?;
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, SEGMENT)?;
     writer.record(&serde_json::to_vec(head).expect("plain fields"))?;
-    for (_, entry) in entries {
-        writer.record(entry)?;
+    for (_, row) in entries {
+        track = track.and(&peer::Entry::decode(row.clone()).map_err(|error| invalid(error.to_string()))?);
+        writer.record(row)?;
     }
-    let hash = writer.finish()?;
-    Ok((bytes, hash))
+    writer.finish()?;
+    Ok((bytes, track))
 }
 
 /// Reads a segment to its end: every entry is there, in its place.
@@ -56,7 +71,9 @@ pub(crate) fn read(bytes: impl std::io::Read) -> Result<Segment, BackupError> {
     let mut reader = Reader::new(bytes, SEGMENT)?;
     let first = reader.record()?.ok_or_else(|| wrong("the segment is empty".to_owned()))?;
     let head: Head = serde_json::from_slice(&first).map_err(|error| wrong(error.to_string()))?;
-    let (mut entries, mut next) = (Vec::new(), head.first);
+    let previous = Track::parse(&head.previous);
+    let mut track = previous.ok_or_else(|| wrong("it does not say what came before".to_owned()))?;
+    let (mut entries, mut tracks, mut next) = (Vec::new(), vec![track], head.first);
     while let Some(record) = reader.record()? {
         let record = Bytes::from(record);
         let entry = peer::Entry::decode(record.clone()).map_err(|error| wrong(error.to_string()))?;
@@ -65,17 +82,14 @@ pub(crate) fn read(bytes: impl std::io::Read) -> Result<Segment, BackupError> {
         }
         next = next.checked_add(1).ok_or_else(|| wrong("its indexes cannot be".to_owned()))?;
         entries.push(record);
+        track = track.and(&entry);
+        tracks.push(track);
     }
     if head.last.checked_add(1) != Some(next) || entries.is_empty() {
         return Err(wrong(format!("it ends before entry {next} instead of with {}", head.last)));
     }
-    let hash = reader.hash().ok_or_else(|| wrong("the segment has no end".to_owned()))?;
-    Ok(Segment { head, entries, hash })
-}
-
-/// A hash in hexadecimal.
-pub(crate) fn hexadecimal(hash: &Hash) -> String {
-    hash.iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+    reader.hash().ok_or_else(|| wrong("the segment has no end".to_owned()))?;
+    Ok(Segment { head, entries, tracks })
 }
 
 #[cfg(test)]
@@ -93,15 +107,16 @@ pub(super) mod tests {
     }
 
     fn head(first: u64, last: u64) -> Head {
-        Head { cluster_id: 7, first, last, time_ms: 5, after: Some((9, 1)), previous: String::new() }
+        Head { cluster_id: 7, first, last, time_ms: 5, after: Some((9, 1)), previous: Track::BEGIN.to_string() }
     }
 
     #[test]
     fn a_segment_is_read_as_it_was_written() {
         let rows = entries(5, 3);
-        let (bytes, hash) = write(&head(5, 7), &rows).expect("memory");
+        let (bytes, track) = write(&head(5, 7), &rows).expect("memory");
         let read = read(bytes.as_slice()).expect("whole");
-        assert_eq!((read.head, read.hash), (head(5, 7), hash));
+        assert_eq!((read.track(4), read.track(7), read.track(3), read.track(8)), (Some(Track::BEGIN), Some(track), None, None));
+        assert_eq!(read.head, head(5, 7));
         assert_eq!(read.entries, rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>());
     }
 

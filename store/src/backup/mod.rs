@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use blocks::BACKUP;
 pub use blocks::Damage;
-pub(crate) use blocks::{Hash, Reader, SEGMENT, Writer};
+pub(crate) use blocks::{Reader, SEGMENT, Writer};
 pub use restore::{Content, restore, verify};
 pub(crate) use restore::{MEMORY_BYTES, load};
 pub(crate) use write::{Given, write};

@@ -76,6 +76,11 @@ impl Journal {
         }
     }
 
+    /// The first entry that is there.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.log.range().map(|(first, _)| first)
+    }
+
     /// Bytes of its entries.
     pub(crate) fn bytes(&self) -> u64 {
         self.log.bytes()

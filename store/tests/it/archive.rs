@@ -18,6 +18,7 @@ fn archive(dir: &Path) -> Archive {
         place: dir.display().to_string(),
         every: Duration::from_secs(3600),
         rules: Rules { hours: 24, days: 7 },
+        merge: Duration::MAX,
         lock: Lock::None,
         extra: serde_json::json!({ "words": 1 }),
     }
@@ -197,6 +198,7 @@ async fn whoever_leads_goes_on_where_the_archive_ends() {
     }
 }
 
+/// `FLIPPED_BITS` of all files together, one at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_or_missing_is_found() {
     let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
@@ -214,9 +216,10 @@ async fn what_is_damaged_or_missing_is_found() {
         archive::verify(&asked, scratch.path(), &quiet()).await
     };
     verified().await.expect("whole");
+    let flips: usize = std::env::var("FLIPPED_BITS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     for name in &names {
         let whole = repository.get(name).await.expect("there");
-        for number in 0..12 {
+        for number in 0..flips.div_ceil(names.len()) {
             let (bits, mut other) = (whole.len() * 8, whole.to_vec());
             let bit = (number * 7919 + 5) % bits;
             other[bit / 8] ^= 1 << (bit % 8);
@@ -233,6 +236,103 @@ async fn what_is_damaged_or_missing_is_found() {
     let (asked, new) = (asked(dir.path(), Target::Time(i64::MAX)), dir.path().join("x"));
     let refused = archive::restore(&asked, &new, None, |_, _| Ok(()), &quiet()).await.expect_err("a gap").to_string();
     assert!(refused.contains("are missing") && !new.exists(), "{refused}");
+}
+
+/// What is put where a segment or a base lies is found, though it is whole in itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_anothers_place_is_found() {
+    let mut archives = Vec::new();
+    for _ in 0..2 {
+        let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+        let store = open(&old).await;
+        store.archive(archive(dir.path())).expect("a place");
+        for round in 0..3 {
+            work(&store, round * 3..round * 3 + 3).await;
+            archived(&store).await;
+        }
+        store.shutdown().await;
+        archives.push(dir);
+    }
+    let [dir, foreign] = archives.try_into().expect("two of them");
+    let repository = |dir: &Path| asked(dir, Target::Newest).repository;
+    let names = async |dir: &Path, folder: &str| -> Vec<String> {
+        let listed = repository(dir).list("", None).await.expect("listed");
+        listed.into_iter().map(|one| one.name).filter(|name| name.contains(folder)).collect()
+    };
+    let refused = async || {
+        let (scratch, asked) = (tempfile::tempdir().expect("a directory"), asked(dir.path(), Target::Newest));
+        archive::verify(&asked, scratch.path(), &quiet()).await.expect_err("another one").to_string()
+    };
+    let (own, theirs) = (repository(dir.path()), repository(foreign.path()));
+    let segments = names(dir.path(), "/log/").await;
+    let whole = own.get(&segments[0]).await.expect("there");
+    own.put(&segments[0], own.get(&segments[1]).await.expect("there").to_vec()).await.expect("put");
+    let why = refused().await;
+    assert!(why.contains(&segments[0]) && why.contains("it is not the segment that has this name"), "{why}");
+    own.put(&segments[0], whole.to_vec()).await.expect("put");
+
+    for folder in ["/log/", "/base/"] {
+        let (at, from) = (names(dir.path(), folder).await, names(foreign.path(), folder).await);
+        let whole = own.get(&at[0]).await.expect("there");
+        own.put(&at[0], theirs.get(&from[0]).await.expect("there").to_vec()).await.expect("put");
+        let why = refused().await;
+        let (group, _) = from[0].split_once('/').expect("a group");
+        assert!(why.contains(&at[0]) && why.contains(&format!("of the cluster {group}")), "{why}");
+        own.put(&at[0], whole.to_vec()).await.expect("put");
+    }
+    let scratch = tempfile::tempdir().expect("a directory");
+    archive::verify(&asked(dir.path(), Target::Newest), scratch.path(), &quiet()).await.expect("whole again");
+}
+
+/// What there is of a group's log, in the order of names.
+async fn segments(dir: &Path) -> Vec<String> {
+    let listed = asked(dir, Target::Newest).repository.list("", None).await.expect("listed");
+    listed.into_iter().map(|one| one.name).filter(|name| name.contains("/log/")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_segments_become_large_ones_and_every_revision_comes_back() {
+    let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+    let merging = || Archive { merge: Duration::from_secs(1), ..archive(dir.path()) };
+    let mut store = open(&old).await;
+    store.archive(merging()).expect("a place");
+    let (mut noted, mut written) = (Vec::new(), 0);
+    for half in 0..2 {
+        // Each of them is a segment of its own.
+        for _ in 0..8 {
+            work(&store, written * 3..written * 3 + 3).await;
+            archived(&store).await;
+            noted.push(store.revision());
+            written += 1;
+        }
+        let merged = async {
+            while segments(dir.path()).await.len() * 2 > written as usize {
+                work(&store, written * 3..written * 3 + 3).await;
+                archived(&store).await;
+                written += 1;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, merged).await;
+        assert!(done.is_ok(), "{written} segments: {:?}", segments(dir.path()).await);
+        if half == 0 {
+            // Another leadership goes on behind what was merged.
+            store.shutdown().await;
+            drop(store);
+            store = open(&old).await;
+            store.archive(merging()).expect("a place");
+        }
+    }
+    let repository = asked(dir.path(), Target::Newest).repository;
+    let archives = archive::archived(&repository).await.expect("listed");
+    assert!(archives.len() == 1 && archives[0].gap.is_none(), "{archives:?}");
+    let scratch = tempfile::tempdir().expect("a directory");
+    archive::verify(&asked(dir.path(), Target::Newest), scratch.path(), &quiet()).await.expect("whole");
+    for revision in noted.into_iter().step_by(3).flat_map(|noted| [noted - 4, noted]) {
+        let (_place, new) = restored(dir.path(), Target::Revision(revision)).await;
+        assert_eq!(state(&new, 0), state(&store, revision), "at revision {revision}");
+        new.shutdown().await;
+    }
+    store.shutdown().await;
 }
 
 /// What the disk does by itself: so many bytes written and synced.

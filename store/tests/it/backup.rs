@@ -6,6 +6,30 @@ use store::{Error, backup};
 
 use crate::cluster::{caught_up, get, leadership, open, place, put, voters, wrote};
 
+/// Bits that are flipped.
+const FLIPS: usize = 1000;
+
+/// Flips a thousand bits, one at a time, from the first to the last byte.
+fn every_flipped_bit_is_found(file: &[u8]) {
+    let (bits, threads) = (file.len() * 8, std::thread::available_parallelism().map_or(2, usize::from));
+    assert!(bits >= FLIPS, "{bits}");
+    let flip = |number: usize| {
+        let (bit, mut other) = (number * (bits - 1) / (FLIPS - 1), file.to_vec());
+        other[bit / 8] ^= 1 << (bit % 8);
+        let refused = backup::verify(other.as_slice(), tempfile::tempdir().expect("a directory").path());
+        assert!(refused.is_err(), "bit {bit}");
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || (thread..FLIPS).step_by(threads).for_each(flip));
+        }
+    });
+    let (middle, mut other) = (file.len() / 2, file.to_vec());
+    other[middle] ^= 4;
+    let refused = backup::verify(other.as_slice(), tempfile::tempdir().expect("a directory").path());
+    assert!(refused.is_err_and(|error| error.to_string().contains("block 1 at byte")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_becomes_a_group_that_others_join() {
     let old = place("a", &[]);
@@ -24,11 +48,7 @@ async fn a_backup_becomes_a_group_that_others_join() {
     let scratch = tempfile::tempdir().expect("a directory");
     let seen = backup::verify(file.as_slice(), scratch.path()).expect("whole");
     assert_eq!((seen.keys, seen.extra["words"].as_i64()), (50, Some(1)));
-    let mut other = file.clone();
-    let middle = other.len() / 2;
-    other[middle] ^= 4;
-    let refused = backup::verify(other.as_slice(), tempfile::tempdir().expect("a directory").path());
-    assert!(refused.is_err_and(|error| error.to_string().contains("block 1 at byte")));
+    every_flipped_bit_is_found(&file);
 
     let new = place("b", &[]);
     backup::restore(file.as_slice(), &new.config.data_dir, None).expect("whole");
