@@ -2,6 +2,8 @@
 
 mod access;
 mod api;
+mod archive_bucket;
+mod archive_cluster;
 mod backup;
 mod browser;
 mod dashboard;
@@ -30,4 +32,5 @@ mod store_peers;
 mod store_replace;
 mod store_tls;
 mod usage;
+mod versitygw;
 mod workloads;

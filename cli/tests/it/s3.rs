@@ -17,6 +17,16 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+/// A bucket called `bucket`, of whichever server.
+pub(crate) trait Objects {
+    /// What a process needs to get at it.
+    fn environment(&self) -> Vec<(&'static str, String)>;
+    /// Whether it answers.
+    fn be_away(&mut self, away: bool);
+    /// All that is in it.
+    fn names(&self) -> Vec<String>;
+}
+
 /// Who may.
 const ACCESS: &str = "AKIATEST";
 /// Objects in an answer to a list; more come with a token.
@@ -56,25 +66,30 @@ impl Bucket {
         });
         Bucket { address, held, _runtime: runtime }
     }
+}
 
-    /// What a process needs to get at it.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
-            ("AWS_ACCESS_KEY_ID", ACCESS.to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-            ("AWS_REGION", "nowhere-1".to_owned()),
-        ]
+impl Objects for Bucket {
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        environment(self.address.port(), ACCESS, "secret")
     }
 
-    /// Whether it answers.
-    pub(crate) fn be_away(&self, away: bool) {
+    fn be_away(&mut self, away: bool) {
         self.held.lock().expect("not poisoned").away = away;
     }
 
-    pub(crate) fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         self.held.lock().expect("not poisoned").objects.keys().cloned().collect()
     }
+}
+
+/// What a process needs to get at a server at a port of this machine.
+pub(crate) fn environment(port: u16, access: &str, secret: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+        ("AWS_ACCESS_KEY_ID", access.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+    ]
 }
 
 fn said(status: StatusCode, text: String) -> Response<Full<Bytes>> {

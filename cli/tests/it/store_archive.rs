@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::member::{Member, ask, text};
 use crate::process::PATIENCE;
-use crate::s3::Bucket;
 
 fn backup(arguments: &[&str], environment: &[(&str, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftsman"));
@@ -16,24 +15,24 @@ fn backup(arguments: &[&str], environment: &[(&str, String)]) -> Command {
     command
 }
 
-fn run(arguments: &[&str], environment: &[(&str, String)]) -> Output {
+pub(crate) fn run(arguments: &[&str], environment: &[(&str, String)]) -> Output {
     backup(arguments, environment).output().expect("it runs")
 }
 
-fn done(arguments: &[&str], environment: &[(&str, String)]) -> String {
+pub(crate) fn done(arguments: &[&str], environment: &[(&str, String)]) -> String {
     let output = run(arguments, environment);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
 /// A word of four letters is the base64 of three bytes.
-fn put(port: u16, number: usize) -> Option<i64> {
+pub(crate) fn put(port: u16, number: usize) -> Option<i64> {
     let request = json!({ "key": format!("k{:03}", number % 37), "value": format!("{:04}", number % 10_000) });
     ask(port, "kv/put", &request)["header"]["revision"].as_str()?.parse().ok()
 }
 
 /// Everything there is at a revision.
-fn state(port: u16, revision: i64) -> Value {
+pub(crate) fn state(port: u16, revision: i64) -> Value {
     let all = json!({ "key": "AA==", "range_end": "AA==", "revision": revision.to_string() });
     let found = ask(port, "kv/range", &all);
     assert!(found["kvs"].is_array(), "{found}");
@@ -46,7 +45,7 @@ fn now_ms() -> i64 {
 }
 
 /// A moment after which the clock has gone on.
-fn moment() -> String {
+pub(crate) fn moment() -> String {
     let now = now_ms();
     while now_ms() < now + 5 {
         std::thread::yield_now();
@@ -56,13 +55,13 @@ fn moment() -> String {
     jiff::Timestamp::from_millisecond(between).expect("a time").to_string()
 }
 
-struct Trio {
-    members: Vec<Member>,
-    flags: Vec<Vec<String>>,
+pub(crate) struct Trio {
+    pub(crate) members: Vec<Member>,
+    pub(crate) flags: Vec<Vec<String>>,
 }
 
 impl Trio {
-    fn start(more: &[String], environment: &[(&str, String)]) -> Trio {
+    pub(crate) fn start(more: &[String], environment: &[(&str, String)]) -> Trio {
         let mut members: Vec<Member> = (0..3).map(|_| Member::new()).collect();
         let url = |member: &Member| format!("http://127.0.0.1:{}", member.peer);
         let all: Vec<_> = members.iter().enumerate().map(|(at, member)| format!("m{at}={}", url(member))).collect();
@@ -97,7 +96,7 @@ impl Trio {
     }
 
     /// Puts until so many are acknowledged, by whoever answers; answers the last revision and who gave it.
-    fn load(&self, numbers: std::ops::Range<usize>) -> (i64, u16) {
+    pub(crate) fn load(&self, numbers: std::ops::Range<usize>) -> (i64, u16) {
         let mut last = (0, 0);
         let deadline = Instant::now() + PATIENCE;
         for number in numbers {
@@ -116,7 +115,7 @@ impl Trio {
     }
 
     /// Waits until a revision is archived, as any of them says.
-    fn archived(&self, revision: i64) {
+    pub(crate) fn archived(&self, revision: i64) {
         let member = self.members.iter().find(|member| member.runs()).expect("one of them");
         member.until("archived", || {
             member.metric("raftsman_archive_revision").is_some_and(|archived| archived >= revision as f64)
@@ -232,75 +231,6 @@ fn a_restore_that_is_killed_leaves_nothing_or_all() {
     done(&["restore", &place, "--data-dir", &target], &[]);
     new.start(new.flags("http"));
     assert_eq!(state(new.client, 0), expected, "what was left behind is in nobody's way");
-}
-
-#[test]
-fn a_bucket_holds_backups_and_the_archive_and_may_be_away() {
-    let bucket = Bucket::new();
-    let (environment, dir) = (bucket.environment(), tempfile::tempdir().expect("a directory"));
-    let (secret, place) = (dir.path().join("key"), "s3://bucket/some/prefix");
-    std::fs::write(&secret, "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n")
-        .expect("written");
-    let secret = secret.display().to_string();
-    let recipient = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
-    let mut member = Member::new();
-    let mut flags = member.flags("http");
-    flags.extend([format!("--archive-to={place}"), format!("--archive-recipients={recipient}")]);
-    member.start_with(&flags, &environment);
-    let trio = Trio { members: vec![member], flags: Vec::new() };
-    let (revision, port) = trio.load(0..50);
-    trio.archived(revision);
-    let then = state(port, revision);
-    bucket.be_away(true);
-    let (during, _) = trio.load(50..60);
-    trio.members[0].until("an age", || {
-        trio.members[0].metric("raftsman_archive_age_seconds").is_some_and(|age| age > 1.5)
-    });
-    bucket.be_away(false);
-    trio.archived(during);
-
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let made = done(&["create", place, "--endpoints", &endpoint, "--rate-limit", "50M", "-o", "json"], &environment);
-    let made: Value = serde_json::from_str(&made).expect("JSON");
-    assert_eq!(made["revision"].as_i64(), Some(during));
-    let listed = done(&["list", place], &environment);
-    assert!(listed.contains("revision 6") && listed.contains("archive of "), "{listed}");
-    let inspected = done(&["inspect", place, "-o", "json"], &environment);
-    assert!(inspected.contains("prefixes"), "{inspected}");
-    done(&["verify", place, "--identity-file", &secret], &environment);
-    let closed = run(&["verify", place], &environment);
-    assert!(
-        closed.status.code() == Some(4) && text(&closed.stderr).contains("--identity-file"),
-        "{}",
-        text(&closed.stderr)
-    );
-    assert!(bucket.names().iter().all(|name| name.starts_with("some/prefix/")), "{:?}", bucket.names());
-
-    let mut new = Member::new();
-    let target = new.data_dir().display().to_string();
-    let revision = revision.to_string();
-    let restore = ["restore", place, "--to-revision", &revision, "--data-dir", &target, "--identity-file", &secret];
-    done(&restore, &environment);
-    new.start(new.flags("http"));
-    assert_eq!(state(new.client, 0), then);
-    let stranger = run(
-        &["list", place],
-        &[
-            ("AWS_ENDPOINT_URL", environment[0].1.clone()),
-            ("AWS_ACCESS_KEY_ID", "other".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "x".to_owned()),
-        ],
-    );
-    assert_eq!(stranger.status.code(), Some(4), "{}", text(&stranger.stderr));
-    let nobody = run(
-        &["list", place],
-        &[
-            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "x".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "x".to_owned()),
-        ],
-    );
-    assert_eq!(nobody.status.code(), Some(3), "{}", text(&nobody.stderr));
 }
 
 #[test]

@@ -70,14 +70,7 @@ mod tests {
     /// A segment of some history, with what came before it, and its name.
     fn segment(all: &[(u64, Bytes)], first: u64, last: u64, previous: Track) -> (SegmentName, Segment) {
         let rows: Vec<_> = all.iter().filter(|(index, _)| (first..=last).contains(index)).cloned().collect();
-        let head = Head {
-            cluster_id: 7,
-            first,
-            last,
-            time_ms: 5,
-            after: Some((9, 1)),
-            previous: previous.to_string(),
-        };
+        let head = Head { cluster_id: 7, first, last, time_ms: 5, after: Some((9, 1)), previous: previous.to_string() };
         let (bytes, track) = write(&head, &rows).expect("memory");
         let name = SegmentName { group: 7, first, last, revision: 9, time_ms: 5, track };
         (name, read(bytes.as_slice()).expect("whole"))

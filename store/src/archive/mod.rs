@@ -87,7 +87,12 @@ pub fn metrics(standing: Option<&Standing>, out: &mut String) {
     gauge("raftsman_archive_age_seconds", "How old what is archived is against what is committed.", age, out);
     gauge("raftsman_archive_revision", "The newest revision that is archived.", standing.revision, out);
     let newest = standing.time_ms.unwrap_or_default() as f64 / 1000.0;
-    gauge("raftsman_archive_timestamp_seconds", "When the newest write that is archived was made; 0: none is.", newest, out);
+    gauge(
+        "raftsman_archive_timestamp_seconds",
+        "When the newest write that is archived was made; 0: none is.",
+        newest,
+        out,
+    );
     let base = standing.base_time_ms.unwrap_or_default() / 1000;
     gauge("raftsman_archive_base_timestamp_seconds", "When the newest base was archived; 0: none was.", base, out);
     let failing = u8::from(standing.failure.is_some());

@@ -33,7 +33,8 @@ const PIECE_BYTES: usize = 256 << 10;
 const PIECES: usize = 16;
 
 /// What whoever is refused looks at.
-const KEYS: &str = " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say who asks: are they right, and may that one do it?)";
+const KEYS: &str =
+    " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY say who asks: are they right, and may that one do it?)";
 
 /// What lies in a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]

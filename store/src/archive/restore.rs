@@ -106,7 +106,12 @@ impl Restore {
     }
 
     /// The segments that follow, until the replay has reached its target.
-    pub(super) async fn follow(&self, chain: &Chain, mut replay: Replay, progress: &Progress) -> Result<Replay, Problem> {
+    pub(super) async fn follow(
+        &self,
+        chain: &Chain,
+        mut replay: Replay,
+        progress: &Progress,
+    ) -> Result<Replay, Problem> {
         let mut link = Link::behind(chain.base.index, chain.bases.clone());
         let mut segments = chain.segments.clone();
         for _ in 0..LISTS {

@@ -115,7 +115,10 @@ pub(super) mod tests {
         let rows = entries(5, 3);
         let (bytes, track) = write(&head(5, 7), &rows).expect("memory");
         let read = read(bytes.as_slice()).expect("whole");
-        assert_eq!((read.track(4), read.track(7), read.track(3), read.track(8)), (Some(Track::BEGIN), Some(track), None, None));
+        assert_eq!(
+            (read.track(4), read.track(7), read.track(3), read.track(8)),
+            (Some(Track::BEGIN), Some(track), None, None)
+        );
         assert_eq!(read.head, head(5, 7));
         assert_eq!(read.entries, rows.into_iter().map(|(_, row)| row).collect::<Vec<_>>());
     }

@@ -98,8 +98,7 @@ mod tests {
             let held = peer::Membership { nodes: ids.map(named).collect(), ..peer::Membership::default() };
             Track::BEGIN.and(&entry(1, peer::entry::Payload::Membership(held)))
         };
-        let tracks: std::collections::BTreeSet<_> =
-            (0..20).map(|at| of(&mut (at..20).chain(0..at), "n")).collect();
+        let tracks: std::collections::BTreeSet<_> = (0..20).map(|at| of(&mut (at..20).chain(0..at), "n")).collect();
         assert_eq!(tracks.len(), 1);
         assert_ne!(of(&mut (0..20), "other"), of(&mut (0..20), "n"));
     }
