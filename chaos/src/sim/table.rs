@@ -98,7 +98,8 @@ pub(crate) fn run(schedules: &[Schedule], options: &Options) -> anyhow::Result<V
         simulated / processor
     );
     println!(
-        "{} calls, {} writes; {} members stopped, {} interrupted in a write, {} sectors lost, {} writes torn, {} links cut, {} bits flipped",
+        "{} calls, {} writes; {} members stopped, {} interrupted in a write, {} sectors lost, {} writes torn, \
+         {} links cut, {} bits flipped",
         sums.operations, sums.written, sums.stops, sums.midst, sums.sectors, sums.torn, sums.cuts, sums.flips
     );
     Ok(failed)

@@ -158,3 +158,25 @@ fn point_at(home: &Path, generation: &Path) -> io::Result<()> {
 fn disk(path: &Path, error: &io::Error) -> Error {
     Error::Stopped(format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_current_removes_no_generation() {
+        let home = tempfile::tempdir().expect("a directory");
+        let current = current_generation(home.path()).expect("the first");
+        let say = |name: &str| fs::write(home.path().join(CURRENT), name).expect("written");
+        for name in ["gen-3", "gen-", "fen-1", "..", "gen-1/..", ""] {
+            say(name);
+            let refused = current_generation(home.path());
+            assert!(refused.is_err_and(|error| error.to_string().contains("CURRENT is damaged")), "{name:?}");
+            assert!(current.is_dir(), "{name:?}");
+        }
+        say("gen-1");
+        assert_eq!(current_generation(home.path()).expect("as it was"), current);
+    }
+}
