@@ -89,6 +89,7 @@ fn refuses(strangers: &[(&str, Vec<(&'static str, String)>)]) {
         let why = text(&listed.stderr);
         assert_eq!(listed.status.code(), Some(4), "{what}: {why}");
         assert!(why.contains(PLACE) && why.contains("AWS_ACCESS_KEY_ID"), "{what}: {why}");
+        assert!(why.len() < 500 && !why.contains('<'), "{what}: {why}");
         let mut member = Member::new();
         let mut flags = member.flags("http");
         flags.push(format!("--archive-to={PLACE}"));

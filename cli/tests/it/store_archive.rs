@@ -189,7 +189,7 @@ fn any_revision_and_second_comes_back_though_leaders_are_killed() {
 
 #[test]
 fn a_restore_that_is_killed_leaves_nothing_or_all() {
-    let kills = std::env::var("RESTORE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let kills = std::env::var("RESTORE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
     let dir = tempfile::tempdir().expect("a directory");
     let place = dir.path().join("archive").display().to_string();
     let mut member = Member::new();

@@ -37,7 +37,7 @@ impl Versitygw {
         };
         let dir = tempfile::tempdir().expect("a directory");
         // A bucket is a folder; beside it lies what is known of its objects.
-        for folder in ["root/bucket", "known"] {
+        for folder in ["root/bucket", "known", "users"] {
             std::fs::create_dir_all(dir.path().join(folder)).expect("made");
         }
         let mut server = Versitygw { binary: binary.into(), dir, port: free().port(), process: None };
@@ -52,7 +52,9 @@ impl Versitygw {
     fn begin(&mut self) {
         let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
         let mut command = Command::new(&self.binary);
-        command.args(["--access", ACCESS, "--secret", SECRET, "--health", "/health", "--quiet", "--port"]);
+        command.args(["--access", ACCESS, "--secret", SECRET, "--health", "/health", "--quiet"]);
+        // With a list of users, though nobody is in it, strangers are answered as S3 does.
+        command.arg("--iam-dir").arg(self.dir.path().join("users")).arg("--port");
         command
             .arg(format!("127.0.0.1:{}", self.port))
             .arg("posix")

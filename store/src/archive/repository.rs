@@ -62,6 +62,20 @@ impl std::fmt::Debug for Repository {
     }
 }
 
+/// PURE: a line of what a server says in XML: its code and its message.
+fn said(text: &str) -> String {
+    let word = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once(&format!("</{name}>"))?.0)
+    };
+    let before = text.find("<?xml").or_else(|| text.find("<Error>")).and_then(|at| text.get(..at));
+    match (before, word("Code"), word("Message")) {
+        (Some(before), Some(code), Some(message)) => format!("{before}{code}: {message}"),
+        (Some(before), Some(code), None) => format!("{before}{code}"),
+        _ => text.to_owned(),
+    }
+}
+
 /// Whether a word names a bucket.
 pub fn is_bucket(place: &str) -> bool {
     place.starts_with("s3://")
@@ -155,16 +169,16 @@ impl Repository {
             inner = cause;
         }
         let inner = inner.to_string();
-        let text = match error {
-            Error::NotFound { .. } if inner.contains("NoSuchBucket") => {
-                return Problem::Refused(format!("{}: there is no such bucket", self.place));
-            }
-            Error::NotFound { .. } => return Problem::Refused(format!("{}: there is no {name}", self.place)),
-            Error::Generic { .. } => format!("{}: {name}: {inner}", self.place),
-            other => format!("{}: {name}: {other}", self.place),
-        };
         // Lists are refused in words alone.
-        let refused = ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status));
+        if inner.contains("<Code>NoSuchBucket</Code>") {
+            return Problem::Refused(format!("{}: there is no such bucket", self.place));
+        }
+        let refused = ["status code: 401", "status code: 403"].iter().any(|status| inner.contains(status));
+        let text = match error {
+            Error::NotFound { .. } => return Problem::Refused(format!("{}: there is no {name}", self.place)),
+            Error::Generic { .. } => format!("{}: {name}: {}", self.place, said(&inner)),
+            other => format!("{}: {name}: {}", self.place, said(&other.to_string())),
+        };
         match error {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Problem::Refused(text + KEYS),
             _ if refused => Problem::Refused(text + KEYS),
@@ -410,6 +424,15 @@ mod tests {
         assert_eq!(fs::metadata(&file).expect("written").len(), 3 * PIECE_BYTES as u64 / 2);
         repository.delete("big").await.expect("deleted");
         repository.delete("big").await.expect("nothing to do");
+    }
+
+    #[test]
+    fn what_a_server_says_is_a_line() {
+        let error = "403 Forbidden: <?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code><Message>No.</Message>\
+                     <RequestId>7</RequestId></Error>";
+        assert_eq!(said(error), "403 Forbidden: AccessDenied: No.");
+        assert_eq!(said("403: <Error><Code>AccessDenied</Code></Error>"), "403: AccessDenied");
+        assert_eq!(said("no route"), "no route");
     }
 
     #[test]
