@@ -82,8 +82,9 @@ pub(crate) type Violation = (Wrong, String);
 #[derive(Debug)]
 pub(crate) struct History {
     writes: Vec<Written>,
-    /// By revision, from 2 on: places in `writes`.
-    order: Vec<usize>,
+    /// By revision, from 2 on: places in `writes`. Several where revocations show one revision: one of them made it, the others
+    /// took no key, before it or until the next one.
+    order: Vec<Vec<usize>>,
 }
 
 impl History {
@@ -91,14 +92,15 @@ impl History {
     pub(crate) fn new(writes: Vec<Written>) -> Result<Self, String> {
         let mut by_revision = BTreeMap::new();
         for (place, write) in writes.iter().enumerate() {
-            if matches!(write.what, What::Keys(_)) && by_revision.insert(write.revision, place).is_some() {
+            if matches!(write.what, What::Keys(_)) && by_revision.insert(write.revision, vec![place]).is_some() {
                 return Err(format!("two writes were acknowledged at revision {}", write.revision));
             }
         }
         // One that took no key made no revision: its answer shows another's.
+        let certain: BTreeSet<i64> = by_revision.keys().copied().collect();
         for (place, write) in writes.iter().enumerate() {
-            if matches!(write.what, What::Revoke(_)) {
-                by_revision.entry(write.revision).or_insert(place);
+            if matches!(write.what, What::Revoke(_)) && !certain.contains(&write.revision) {
+                by_revision.entry(write.revision).or_default().push(place);
             }
         }
         by_revision.remove(&1);
@@ -113,15 +115,15 @@ impl History {
         &self.writes
     }
 
-    fn upto(&self, revision: i64) -> impl Iterator<Item = &Written> {
+    fn upto(&self, revision: i64) -> impl Iterator<Item = &[usize]> {
         let count = usize::try_from(revision - 1).unwrap_or(0);
-        self.order.iter().take(count).map(|place| &self.writes[*place])
+        self.order.iter().take(count).map(Vec::as_slice)
     }
 
     /// All keys at a revision.
     pub(crate) fn keys(&self, revision: i64) -> Keys {
         let mut keys = Keys::new();
-        for write in self.upto(revision) {
+        for write in self.upto(revision).flatten().map(|place| &self.writes[*place]) {
             match &write.what {
                 What::Keys(steps) => steps.iter().for_each(|step| take(&mut keys, step, write.revision)),
                 What::Revoke(id) => keys.retain(|_, held| held.lease != *id),
@@ -138,13 +140,15 @@ impl History {
             let why = format!("revision {} was never written, the last is {last}", found.revision);
             return Err((Wrong::Invented, why));
         }
-        let acked = self.order.iter().map(|place| &self.writes[*place]).filter(|write| write.acked <= events);
+        let acked = self.order.iter().flatten().map(|place| &self.writes[*place]).filter(|write| write.acked <= events);
         if let Some(lost) = acked.map(|write| write.revision).max().filter(|revision| *revision > found.revision) {
             let why = format!("revision {lost} was acknowledged and is lost: the newest is {}", found.revision);
             return Err((Wrong::Lost, why));
         }
-        if let Some(early) = self.upto(found.revision).find(|write| write.earliest() > events) {
-            return Err((Wrong::Invented, format!("revision {} is there before it was sent", early.revision)));
+        let early = |places: &&[usize]| places.iter().all(|place| self.writes[*place].earliest() > events);
+        if let Some(place) = self.upto(found.revision).find(early).and_then(<[usize]>::first) {
+            let revision = self.writes[*place].revision;
+            return Err((Wrong::Invented, format!("revision {revision} is there before it was sent")));
         }
         same(found.revision, &self.keys(found.revision), &found.keys)?;
         self.judge_leases(events, &found.leases)?;
@@ -276,6 +280,25 @@ mod tests {
         assert!(found(Wrong::Different, 10, &past(2, Some(history.keys(2)))).contains("compacted"));
         assert!(found(Wrong::Lost, 7, &past(2, None)).contains("nobody compacted"));
         assert!(found(Wrong::Different, 10, &past(3, Some(history.keys(2)))).contains("must be"));
+    }
+
+    #[test]
+    fn of_two_revocations_that_show_one_revision_either_may_have_made_it() {
+        for (first, second) in [(7, 8), (8, 7)] {
+            let writes = vec![
+                write(0, 1, 1, What::Grant(7)),
+                write(0, 1, 1, What::Grant(8)),
+                write(1, 2, 2, What::Keys(vec![put("a", "1", 7)])),
+                write(2, 3, 3, What::Revoke(first)),
+                write(4, 5, 3, What::Revoke(second)),
+            ];
+            let history = History::new(writes).unwrap();
+            assert!(history.keys(3).is_empty());
+            // The one that was sent first may have made it.
+            let leases = BTreeSet::from([second]);
+            let found = Contents { revision: 3, keys: Keys::new(), leases, past: None };
+            assert_eq!(history.judge(3, &found), Ok(()));
+        }
     }
 
     #[test]
