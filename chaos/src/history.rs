@@ -123,6 +123,9 @@ pub(crate) struct History {
     pub(crate) hashes: BTreeMap<String, StateHash>,
     #[serde(default)]
     pub(crate) leases: Vec<LeaseStory>,
+    /// By so much at most clocks of members went faster or slower than the harness's, millionths.
+    #[serde(default)]
+    pub(crate) drift_ppm: u64,
 }
 
 impl History {

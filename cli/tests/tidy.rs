@@ -144,6 +144,8 @@ const PURE: &[&str] = &[
     "chaos/src/scenario/report/picture.rs",
     "chaos/src/scenario/report/strips.rs",
     "chaos/src/scenario/report/violation.rs",
+    "chaos/src/check/",
+    "chaos/src/sim/finding.rs",
     "chaos/src/sim/schedule.rs",
     "chaos/src/sim/shrink.rs",
     "chaos/src/crash_states/history.rs",

@@ -1,6 +1,7 @@
 //! PURE: one property per file. A checker takes the evidence of a run and says what broke, in words.
 
 pub(crate) mod acked_durable;
+pub(crate) mod around;
 pub(crate) mod lease;
 pub(crate) mod linearizable;
 pub(crate) mod pod_once;
@@ -21,6 +22,17 @@ pub(crate) struct Verdict {
     /// The fewest operations that contradict each other in the first of them, where operations do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) between: Vec<Operation>,
+    /// Where the first of them is, where no operation is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Place>,
+}
+
+/// Where in a history something broke.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Microseconds since the run began.
+    pub(crate) at_us: u64,
+    pub(crate) key: String,
 }
 
 /// A violation and the operations that show it.
@@ -29,7 +41,7 @@ pub(crate) type Shown<'a> = (String, Vec<&'a Operation>);
 impl Verdict {
     pub(crate) fn new(property: &str, looked_at: usize, mut violations: Vec<String>) -> Self {
         violations.truncate(VIOLATIONS_MAX);
-        Verdict { property: property.to_owned(), looked_at, violations, between: Vec::new() }
+        Verdict { property: property.to_owned(), looked_at, violations, between: Vec::new(), place: None }
     }
 
     /// As `new`, of violations that operations show.
@@ -38,6 +50,19 @@ impl Verdict {
         let between = first.iter().map(|operation| (*operation).clone()).collect();
         let violations = shown.into_iter().map(|(why, _)| why).collect();
         Verdict { between, ..Verdict::new(property, looked_at, violations) }
+    }
+
+    /// As `new`, of violations that say where they are.
+    pub(crate) fn placed(property: &str, looked_at: usize, violations: Vec<(String, Option<Place>)>) -> Self {
+        let place = violations.first().and_then(|(_, place)| place.clone());
+        let words = violations.into_iter().map(|(words, _)| words).collect();
+        Verdict { place, ..Verdict::new(property, looked_at, words) }
+    }
+
+    /// Where the first violation is, as far as it is anywhere.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let of = |operation: &Operation| Place { at_us: operation.invoked_us, key: operation.call.key().to_owned() };
+        self.place.clone().or_else(|| self.between.last().map(of))
     }
 
     pub(crate) fn holds(&self) -> bool {

@@ -3,11 +3,14 @@
 //! One process runs one schedule and nothing else, on one thread: whatever could differ from run to run (clocks,
 //! randomness, threads, what an earlier run left) is the world's. Commands start such processes and read what they say.
 
+mod finding;
 #[expect(unsafe_code, reason = "functions of the C library, for a process that simulates")]
 mod interposed;
 mod museum;
 mod run;
 mod schedule;
+mod seen;
+mod shorten;
 mod shrink;
 mod table;
 mod world;
@@ -20,6 +23,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::sim::finding::Finding;
 use crate::sim::run::Report;
 use crate::sim::schedule::Schedule;
 
@@ -46,7 +50,7 @@ pub(crate) struct Options {
     /// A schedule, as a failed run leaves it.
     #[arg(long)]
     replay: Option<PathBuf>,
-    /// Looks for the fewest faults that still fail, and writes that schedule beside the first.
+    /// Looks for the fewest faults that fail the same way, and writes that schedule beside the first.
     #[arg(long)]
     shrink: bool,
     /// Each run twice, which must be the same to the last byte that was said.
@@ -55,7 +59,7 @@ pub(crate) struct Options {
     /// A defect that is brought in on purpose, by its name in the museum.
     #[arg(long, value_parser = exhibit)]
     defect: Option<String>,
-    /// Brings in each defect of the museum until a seed finds it.
+    /// Brings in each defect of the museum, or the one of --defect, until a seed finds it.
     #[arg(long, conflicts_with_all = ["seed", "seeds", "replay"])]
     museum: bool,
     /// Says what is scheduled, and runs nothing.
@@ -85,6 +89,7 @@ fn exhibit(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When a run fails.
+#[expect(clippy::print_stdout, reason = "a command's output")]
 pub(crate) fn command(options: Options) -> anyhow::Result<()> {
     if let Some(path) = &options.here {
         return here(path);
@@ -103,13 +108,14 @@ pub(crate) fn command(options: Options) -> anyhow::Result<()> {
         schedule.defect.clone_from(&options.defect);
     }
     if options.plan {
-        schedules.iter().for_each(table::plan);
+        schedules.iter().for_each(|schedule| print!("{}", table::plan(schedule)));
         return Ok(());
     }
     let failed = table::run(&schedules, &options)?;
     if options.shrink {
-        for schedule in &failed {
-            shrink(schedule, &options)?;
+        for (schedule, found) in &failed {
+            let folder = options.dir.join(format!("seed-{}", schedule.seed));
+            println!("seed {}: {}", schedule.seed, shrink(schedule, found, &folder)?);
         }
     }
     ensure!(failed.is_empty(), "{} of {} runs failed", failed.len(), schedules.len());
@@ -187,22 +193,20 @@ fn work_dir(schedule: &Schedule) -> PathBuf {
     base.join(format!("raftsman-sim-{}-{thread}{}", std::process::id(), schedule.seed))
 }
 
-#[expect(clippy::print_stdout, reason = "a command's output")]
-fn shrink(schedule: &Schedule, options: &Options) -> anyhow::Result<()> {
-    let folder = options.dir.join(format!("seed-{}", schedule.seed));
-    let attempt = options.dir.join(format!("seed-{}-shrinking", schedule.seed));
-    let mut runs = 0;
-    let steps = shrink::ddmin(&schedule.steps, &mut |steps| {
-        runs += 1;
-        let shorter = Schedule { steps: steps.to_vec(), ..schedule.clone() };
-        elsewhere(&shorter, &attempt, |_| false).map_or(true, |report| !report.ok())
-    });
-    let _ = fs::remove_dir_all(&attempt);
-    let path = folder.join("shortest.json");
-    let shortest = Schedule { steps, ..schedule.clone() };
+/// Shortens a schedule that fails, writes the shortest one into a folder, and says how to replay it.
+pub(crate) fn shrink(schedule: &Schedule, found: &Finding, folder: &Path) -> anyhow::Result<String> {
+    let shortened = shorten::shorten(schedule, found, &folder.join("attempt"));
+    let (shortest, path) = (shortened.schedule, folder.join("shortest.json"));
+    fs::create_dir_all(folder)?;
     fs::write(&path, serde_json::to_vec_pretty(&shortest)?)?;
-    println!("{} faults of {} are enough ({runs} runs):", shortest.steps.len(), schedule.steps.len());
-    table::plan(&shortest);
-    println!("replay it with: raftsman-chaos sim --replay {}", path.display());
-    Ok(())
+    Ok(format!(
+        "{} faults of {} are enough, in {} s of {} ({} runs):\n{}  replay it with: raftsman-chaos sim --replay {}",
+        shortest.steps.len(),
+        schedule.steps.len(),
+        shortest.seconds,
+        schedule.seconds,
+        shortened.runs,
+        table::plan(&shortest),
+        path.display()
+    ))
 }

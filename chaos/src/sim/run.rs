@@ -14,26 +14,19 @@ use store::config::{Bootstrap, Config, Founder, Retention, Transport, Url};
 use store::edge::World as _;
 use store::edge::drive::{Contents, Drive, Faults};
 use store::etcd::Options;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::check::{self, Verdict, lease};
+use crate::check::Verdict;
 use crate::history::{History, Outcome};
 use crate::seed::Seed;
 use crate::sim::interposed;
 use crate::sim::museum::{self, What};
 use crate::sim::schedule::{Action, MEMBERS, Schedule, actions};
+use crate::sim::seen::{self, Seen};
 use crate::sim::world::World;
-use crate::work::endpoints::Endpoints;
-use crate::work::follow::{TRUTH, truth, watch_all};
-use crate::work::kv;
-use crate::work::lease as leases;
 
 /// Hosts run in turn for so long: what one sends, another has in the next turn at the earliest.
 const TICK: Duration = Duration::from_millis(10);
-/// Of calm after the last fault, with clients still at work.
-const CALM: Duration = Duration::from_secs(3);
 /// Within this time after the last fault all that was seen is there to be judged.
 const CONVERGED: Duration = Duration::from_secs(120);
 /// A loss of power in the midst of something comes before so many further operations of the disk.
@@ -47,6 +40,9 @@ const CLIENTS: u16 = 2379;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) verdicts: Vec<Verdict>,
+    /// What was asked and answered around the first violation, in words.
+    #[serde(default)]
+    pub(crate) around: Vec<String>,
     /// Everything that was said, as one number: the same schedule, the same number.
     pub(crate) trace: u64,
     pub(crate) messages: u64,
@@ -88,7 +84,7 @@ fn name(member: usize) -> String {
 #[derive(Default)]
 struct Shared {
     evidence: Evidence,
-    history: Option<anyhow::Result<History>>,
+    seen: Option<Seen>,
     ended: BTreeSet<usize>,
 }
 
@@ -96,6 +92,9 @@ struct Shared {
 pub(crate) fn run(schedule: &Schedule) -> anyhow::Result<(Report, History)> {
     let world = World::default();
     store::edge::enter(Arc::new(world.clone()));
+    if wrong(schedule) == Some(What::WallClock) {
+        world.confuse_clocks();
+    }
     let mut sim = turmoil::Builder::new()
         .rng_seed(Seed::of(schedule.seed, "network").next())
         .epoch(UNIX_EPOCH + Duration::from_secs(interposed::EPOCH_SECONDS))
@@ -113,9 +112,10 @@ pub(crate) fn run(schedule: &Schedule) -> anyhow::Result<(Report, History)> {
     for member in 0..MEMBERS {
         let dir = PathBuf::from(name(member));
         let drive = Drive::new(random.next());
-        if let Some(What::Disk(defect)) = wrong(schedule) {
+        if let Some(What::Member(defect)) = wrong(schedule) {
             drive.set_defect(defect);
         }
+        world.drift(member, schedule.drifts_ppm[member]);
         world.add_drive(&dir, drive.clone());
         drives.push(drive);
         let config = config(member, &addresses, schedule);
@@ -133,10 +133,11 @@ pub(crate) fn run(schedule: &Schedule) -> anyhow::Result<(Report, History)> {
             }
         });
     }
-    let (seen, plan, at) = (shared.clone(), schedule.clone(), world.clone());
+    let (told, plan, at) = (shared.clone(), schedule.clone(), world.clone());
     sim.client("clients", async move {
-        let history = clients(&plan, &at, &addresses).await;
-        seen.borrow_mut().history = Some(history);
+        let channels = addresses.iter().enumerate().map(|(member, address)| (name(member), channel(&at, address)));
+        let seen = seen::look(&plan, &channels.collect::<Vec<_>>(), wrong(&plan) == Some(What::StaleReads)).await;
+        told.borrow_mut().seen = Some(seen);
         Ok(())
     });
     let mut master = Master {
@@ -204,28 +205,6 @@ fn channel(world: &World, address: &str) -> Channel {
         let (world, authority) = (world.clone(), authority.clone());
         async move { world.connect(&authority).await.map(TokioIo::new) }
     }))
-}
-
-/// What clients do and see; afterwards, what every member holds.
-async fn clients(schedule: &Schedule, world: &World, addresses: &[String]) -> anyhow::Result<History> {
-    let channels: Vec<_> =
-        addresses.iter().enumerate().map(|(member, address)| (name(member), channel(world, address))).collect();
-    let servers = Endpoints::new(channels.clone());
-    let (began, stop) = (Instant::now(), CancellationToken::new());
-    let stale = wrong(schedule) == Some(What::StaleReads);
-    let mut calls = Seed::of(schedule.seed, "calls");
-    let work = kv::run_reading(schedule.clients, servers.clone(), &mut calls, began, stop.clone(), stale);
-    let leasing = leases::run(servers.clone(), Seed::of(schedule.seed, "leases"), began, stop.clone());
-    let watching = watch_all(&servers, 1, &stop, &|_, _| ());
-    let stopping = async {
-        tokio::time::sleep(Duration::from_secs(schedule.seconds) + CALM).await;
-        stop.cancel();
-    };
-    let (operations, watches, leases, ()) = tokio::join!(work, watching, leasing, stopping);
-    let truth = truth(&channels, 1).await?.into_iter().collect();
-    let hashes = kv::hashes(&channels, TRUTH).await?;
-    let watches = watches.into_iter().collect();
-    Ok(History { operations, watches, truth, hashes, leases, ..History::default() })
 }
 
 /// Who does to the world what a schedule says.
@@ -425,23 +404,17 @@ fn wrong(schedule: &Schedule) -> Option<What> {
 }
 
 fn judge(shared: Shared, failure: Option<String>, simulated_ms: u64, world: &World) -> (Report, History) {
-    let mut failures = Vec::from_iter(failure);
-    let history = match shared.history {
-        Some(Ok(history)) => history,
-        Some(Err(error)) => {
-            failures.push(error.to_string());
-            History::default()
-        }
-        None => History::default(),
-    };
-    let mut verdicts = vec![Verdict::new("the group comes back to work", 1, failures)];
-    verdicts.extend(check::key_value(&history));
-    verdicts.push(lease::check(&history));
+    let mut seen = shared.seen.unwrap_or_default();
+    seen.failures.extend(failure);
+    let verdicts = seen::judge(&seen, &shared.evidence.ended);
+    let around = seen::evidence(&verdicts, &seen.history);
+    let history = seen.history;
     let said = serde_json::to_vec(&(&history, &shared.evidence)).unwrap_or_default();
     world.note(&said);
     let (trace, messages) = world.trace();
     let report = Report {
         verdicts,
+        around,
         trace,
         messages,
         operations: history.operations.len(),

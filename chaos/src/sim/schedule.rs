@@ -6,6 +6,8 @@ use crate::seed::Seed;
 
 /// Members of a simulated group.
 pub(crate) const MEMBERS: usize = 3;
+/// A clock goes faster or slower by five hundredths at most.
+const DRIFT_PPM_MAX: u64 = 50_000;
 /// Nothing happens before: members find each other first.
 const CALM_MS: u64 = 1500;
 
@@ -60,6 +62,12 @@ pub(crate) struct Schedule {
     pub(crate) snapshot_entries: u64,
     /// A message takes so long at most.
     pub(crate) latency_ms: u64,
+    /// Between two compactions; 0: there are none.
+    #[serde(default)]
+    pub(crate) compact_ms: u64,
+    /// So much faster than time members' clocks go, millionths.
+    #[serde(default)]
+    pub(crate) drifts_ppm: [i64; MEMBERS],
     /// A defect that is brought in on purpose, by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) defect: Option<String>,
@@ -79,6 +87,9 @@ impl Schedule {
         let clients = 2 + u32::try_from(settings.below(4)).unwrap_or(0);
         let snapshot_entries = pick(&[40, 150, 600], &mut settings);
         let latency_ms = pick(&[3, 15, 40], &mut settings);
+        let compact_ms = pick(&[0, 1000, 3000], &mut settings);
+        let drifts = settings.below(2) == 0;
+        let drifts_ppm = [0; MEMBERS].map(|_| if drifts { drift(&mut settings) } else { 0 });
         // Each seed has some kinds of faults and not others.
         let kinds: Vec<u64> = (0..KINDS).filter(|_| faults.below(5) < 2).collect();
         let (mut steps, mut at_ms) = (Vec::new(), CALM_MS);
@@ -91,8 +102,14 @@ impl Schedule {
             let kind = pick(&kinds, &mut faults);
             steps.push(Step { at_ms, lasts_ms, fault: fault(kind, &mut faults) });
         }
-        Schedule { seed, seconds, clients, snapshot_entries, latency_ms, defect: None, steps }
+        let defect = None;
+        Schedule { seed, seconds, clients, snapshot_entries, latency_ms, compact_ms, drifts_ppm, defect, steps }
     }
+}
+
+/// Within what leases have to bear.
+fn drift(random: &mut Seed) -> i64 {
+    i64::try_from(random.below(2 * DRIFT_PPM_MAX + 1)).unwrap_or(0) - i64::try_from(DRIFT_PPM_MAX).unwrap_or(0)
 }
 
 /// How many kinds there are.

@@ -4,6 +4,9 @@
 
 /// A part of `all` that fails, none of whose pieces can be left out. `all` itself fails.
 pub(crate) fn ddmin<T: Clone>(all: &[T], fails: &mut impl FnMut(&[T]) -> bool) -> Vec<T> {
+    if all.is_empty() || fails(&[]) {
+        return Vec::new();
+    }
     let (mut rest, mut pieces) = (all.to_vec(), 2);
     while rest.len() > 1 {
         let size = rest.len().div_ceil(pieces);
@@ -20,7 +23,7 @@ pub(crate) fn ddmin<T: Clone>(all: &[T], fails: &mut impl FnMut(&[T]) -> bool) -
             None => pieces = (2 * pieces).min(rest.len()),
         }
     }
-    if !rest.is_empty() && fails(&[]) { Vec::new() } else { rest }
+    rest
 }
 
 #[cfg(test)]

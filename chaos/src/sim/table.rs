@@ -1,26 +1,35 @@
 //! Many runs, a few at a time, and what is printed of them.
 
+use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
 
-use crate::sim::museum::MUSEUM;
+use crate::sim::finding::{Finding, finding};
+use crate::sim::museum::{By, Exhibit, MUSEUM};
 use crate::sim::run::Report;
 use crate::sim::schedule::Schedule;
-use crate::sim::{Options, elsewhere};
+use crate::sim::{Options, elsewhere, shrink};
 
-/// Says what a schedule holds.
-#[expect(clippy::print_stdout, reason = "a command's output")]
-pub(crate) fn plan(schedule: &Schedule) {
-    println!(
-        "seed {}: {} s, {} clients, a snapshot every {} entries, messages take up to {} ms",
-        schedule.seed, schedule.seconds, schedule.clients, schedule.snapshot_entries, schedule.latency_ms
+/// Of what was found the table shows so much. Units: characters.
+const WORDS_MAX: usize = 200;
+
+/// What a schedule holds, in lines.
+pub(crate) fn plan(schedule: &Schedule) -> String {
+    let Schedule { seed, seconds, clients, snapshot_entries, latency_ms, compact_ms, drifts_ppm, .. } = schedule;
+    let mut text = format!(
+        "  seed {seed}: {seconds} s, {clients} clients, a snapshot every {snapshot_entries} entries, messages take up to \
+         {latency_ms} ms, compaction every {compact_ms} ms, clocks go {drifts_ppm:?} millionths faster\n"
     );
-    for step in &schedule.steps {
-        println!("  {:>6} ms, for {:>5} ms  {:?}", step.at_ms, step.lasts_ms, step.fault);
+    if let Some(defect) = &schedule.defect {
+        let _ = writeln!(text, "  with the defect {defect}");
     }
+    for step in &schedule.steps {
+        let _ = writeln!(text, "  {:>6} ms, for {:>5} ms  {:?}", step.at_ms, step.lasts_ms, step.fault);
+    }
+    text
 }
 
 /// The processor's seconds that processes took which have ended.
@@ -63,7 +72,7 @@ impl Sums {
 /// # Errors
 /// When processes cannot be started.
 #[expect(clippy::print_stdout, reason = "a command's output")]
-pub(crate) fn run(schedules: &[Schedule], options: &Options) -> anyhow::Result<Vec<Schedule>> {
+pub(crate) fn run(schedules: &[Schedule], options: &Options) -> anyhow::Result<Vec<(Schedule, Finding)>> {
     let (began, next) = (Instant::now(), AtomicUsize::new(0));
     let (sums, failed) = (Mutex::new(Sums::default()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -74,11 +83,11 @@ pub(crate) fn run(schedules: &[Schedule], options: &Options) -> anyhow::Result<V
                     if let Ok(report) = &judged {
                         sums.lock().expect("not poisoned").add(report);
                     }
-                    if let Some(why) = complaint(&judged) {
-                        println!("seed {} FAILED: {why}", schedule.seed);
-                        let folder = options.dir.join(format!("seed-{}", schedule.seed));
-                        println!("  replay it with: raftsman-chaos sim --replay {}/schedule.json", folder.display());
-                        failed.lock().expect("not poisoned").push(schedule.clone());
+                    if let Some(found) = finding(&judged) {
+                        let path = options.dir.join(format!("seed-{}/schedule.json", schedule.seed));
+                        let replay = format!("replay it with: raftsman-chaos sim --replay {}", path.display());
+                        println!("seed {} FAILED: {}\n  {replay}", schedule.seed, found.told());
+                        failed.lock().expect("not poisoned").push((schedule.clone(), found));
                     } else if let (Ok(report), true) = (&judged, schedules.len() == 1) {
                         println!("{}", serde_json::to_string_pretty(report).unwrap_or_default());
                     }
@@ -105,37 +114,57 @@ pub(crate) fn run(schedules: &[Schedule], options: &Options) -> anyhow::Result<V
     Ok(failed)
 }
 
-/// Brings in each defect until a seed finds it.
+/// Brings in each defect, or the one that is asked for, until a seed finds it.
 ///
 /// # Errors
-/// When one is not found by as many seeds as it should be.
+/// When one is not found by as many seeds as it should be, or not by whom it should be.
 #[expect(clippy::print_stdout, reason = "a command's output")]
 pub(crate) fn museum(options: &Options) -> anyhow::Result<()> {
+    let asked = |exhibit: &&Exhibit| options.defect.as_ref().is_none_or(|name| name == exhibit.name);
+    let exhibits: Vec<_> = MUSEUM.iter().filter(asked).collect();
     let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    println!("{:<24} {:>6} {:>6}  what it stands for, and what was found", "defect", "seed", "of");
+    println!("{:<24} {:>5} {:>5}  who found it, what it stands for, and what was found", "defect", "seed", "of");
     std::thread::scope(|scope| {
-        for _ in 0..options.jobs.clamp(1, MUSEUM.len()) {
+        for _ in 0..options.jobs.clamp(1, exhibits.len().max(1)) {
             scope.spawn(|| {
-                while let Some(exhibit) = MUSEUM.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = (1..=exhibit.seeds).find_map(|seed| {
-                        let defect = Some(exhibit.name.to_owned());
-                        let schedule = Schedule { defect, ..Schedule::of(seed, options.seconds) };
-                        let folder = options.dir.join(format!("{}-{seed}", exhibit.name));
-                        complaint(&elsewhere(&schedule, &folder, |_| false)).map(|why| (seed, why))
-                    });
-                    let (seed, why) = found.map_or_else(
-                        || ("-".to_owned(), "NOT FOUND".to_owned()),
-                        |(seed, why)| (seed.to_string(), why.chars().take(160).collect()),
-                    );
-                    missed.fetch_add(usize::from(seed == "-"), Ordering::Relaxed);
-                    println!("{:<24} {seed:>6} {:>6}  {}: {why}", exhibit.name, exhibit.seeds, exhibit.about);
+                while let Some(exhibit) = exhibits.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = exhibited(exhibit, options);
+                    missed.fetch_add(usize::from(found.is_none()), Ordering::Relaxed);
+                    println!("{}", shown(exhibit, found.as_ref(), options));
                 }
             });
         }
     });
     let missed = missed.into_inner();
-    anyhow::ensure!(missed == 0, "{missed} of {} defects were not found", MUSEUM.len());
+    anyhow::ensure!(missed == 0, "{missed} of {} defects were not found", exhibits.len());
+    let seconds = processor_seconds();
+    println!("all of {} were found, in {seconds:.1} s of the processor's time", exhibits.len());
     Ok(())
+}
+
+/// The first seed that finds a defect, and what it finds.
+fn exhibited(exhibit: &Exhibit, options: &Options) -> Option<(Schedule, Finding)> {
+    (1..=exhibit.seeds).find_map(|seed| {
+        let defect = Some(exhibit.name.to_owned());
+        let schedule = Schedule { defect, ..Schedule::of(seed, options.seconds) };
+        let folder = options.dir.join(format!("{}-{seed}", exhibit.name));
+        let found = finding(&elsewhere(&schedule, &folder, |_| false))?;
+        (found.by_checkers() || exhibit.by == By::Work).then_some((schedule, found))
+    })
+}
+
+/// A row of the museum's table.
+fn shown(exhibit: &Exhibit, found: Option<&(Schedule, Finding)>, options: &Options) -> String {
+    let Exhibit { name, about, seeds, .. } = exhibit;
+    let Some((schedule, found)) = found else { return format!("{name:<24} {:>5} {seeds:>5}  NOT FOUND: {about}", "-") };
+    let words: String = found.words.chars().take(WORDS_MAX).collect();
+    let row = format!("{name:<24} {:>5} {seeds:>5}  {}: {about}: {words}", schedule.seed, found.by());
+    if !options.shrink {
+        return row;
+    }
+    let folder = options.dir.join(name);
+    let shrunk = shrink(schedule, found, &folder).unwrap_or_else(|error| format!("it was not shortened: {error:#}"));
+    format!("{row}\n  {shrunk}")
 }
 
 fn one(schedule: &Schedule, options: &Options) -> anyhow::Result<Report> {
@@ -157,18 +186,4 @@ fn one(schedule: &Schedule, options: &Options) -> anyhow::Result<Report> {
         );
     }
     Ok(first)
-}
-
-/// What is wrong with a run.
-fn complaint(judged: &anyhow::Result<Report>) -> Option<String> {
-    let report = match judged {
-        Ok(report) if report.ok() => return None,
-        Ok(report) => report,
-        Err(error) => return Some(format!("{error:#}")),
-    };
-    let broken = report.verdicts.iter().filter(|verdict| !verdict.holds()).map(|verdict| {
-        let first = verdict.violations.first().map_or("no evidence", String::as_str);
-        format!("{}: {first} ({} of these)", verdict.property, verdict.violations.len())
-    });
-    Some(broken.collect::<Vec<_>>().join("; "))
 }

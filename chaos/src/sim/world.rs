@@ -7,8 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -29,6 +30,10 @@ struct Inner {
     drives: Mutex<BTreeMap<PathBuf, Drive>>,
     /// How wrong the clock of a member is, milliseconds, and which runtime is which member's.
     skews: Mutex<BTreeMap<usize, i64>>,
+    /// How much faster than time a member's clocks go, millionths.
+    drifts: Mutex<BTreeMap<usize, i64>>,
+    /// The monotonic clock is the wall clock.
+    wall: AtomicBool,
     runtimes: Mutex<Vec<(Id, usize)>>,
     trace: Arc<Mutex<Trace>>,
 }
@@ -67,6 +72,31 @@ impl World {
         self.0.skews.lock().insert(member, ms);
     }
 
+    pub(crate) fn drift(&self, member: usize, ppm: i64) {
+        self.0.drifts.lock().insert(member, ppm);
+    }
+
+    /// From now on a monotonic clock jumps with the wall clock.
+    pub(crate) fn confuse_clocks(&self) {
+        self.0.wall.store(true, Ordering::Relaxed);
+    }
+
+    /// The member whose runtime this is.
+    fn here(&self) -> Option<usize> {
+        let here = Handle::try_current().ok()?.id();
+        let runtimes = self.0.runtimes.lock();
+        runtimes.iter().rev().find(|(id, _)| *id == here).map(|(_, member)| *member)
+    }
+
+    /// How far the clocks of the member that runs have gone away from time, nanoseconds: by going faster, and with a jump.
+    fn wrong(&self) -> (i64, i64) {
+        let Some(member) = self.here() else { return (0, 0) };
+        let told = |of: &Mutex<BTreeMap<usize, i64>>| of.lock().get(&member).copied().unwrap_or(0);
+        let elapsed = turmoil::sim_elapsed().unwrap_or_default();
+        let elapsed_us = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX);
+        (elapsed_us.saturating_mul(told(&self.0.drifts)) / 1000, told(&self.0.skews).saturating_mul(1_000_000))
+    }
+
     /// What was said so far, as one number, and in how many pieces.
     pub(crate) fn trace(&self) -> (u64, u64) {
         let trace = self.0.trace.lock();
@@ -103,14 +133,18 @@ impl edge::World for World {
     }
 
     fn since_epoch(&self) -> Duration {
-        let here = Handle::try_current().ok().map(|handle| handle.id());
-        let runtimes = self.0.runtimes.lock();
-        let member = runtimes.iter().rev().find(|(id, _)| Some(*id) == here).map(|(_, member)| *member);
-        let skew = member.and_then(|member| self.0.skews.lock().get(&member).copied()).unwrap_or(0);
         let elapsed = turmoil::sim_elapsed().unwrap_or_default();
         let now = Duration::from_secs(interposed::EPOCH_SECONDS) + elapsed;
-        let wrong = Duration::from_millis(skew.unsigned_abs());
-        if skew < 0 { now - wrong } else { now + wrong }
+        let (drift, jump) = self.wrong();
+        let wrong = Duration::from_nanos((drift + jump).unsigned_abs());
+        if drift + jump < 0 { now - wrong } else { now + wrong }
+    }
+
+    fn clock(&self, now: Instant) -> Instant {
+        let (drift, jump) = self.wrong();
+        let wrong = if self.0.wall.load(Ordering::Relaxed) { drift + jump } else { drift };
+        let by = Duration::from_nanos(wrong.unsigned_abs());
+        if wrong < 0 { now.checked_sub(by).unwrap_or(now) } else { now + by }
     }
 
     fn drive(&self, dir: &Path) -> Drive {

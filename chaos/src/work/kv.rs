@@ -212,6 +212,20 @@ fn put_if(key: &str, value: &str, mod_revision: i64) -> pb::TxnRequest {
     }
 }
 
+/// Why a watch ended before it was told to.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) why: String,
+    /// What is compacted, if that is why.
+    pub(crate) compacted: i64,
+}
+
+impl From<tonic::Status> for Ended {
+    fn from(status: tonic::Status) -> Self {
+        Ended { why: status.to_string(), compacted: 0 }
+    }
+}
+
 /// Follows the workload's keys from `revision` on, until `stop` or until the event at `until` arrived. `arrived` is told the
 /// first revision of every answer with events.
 ///
@@ -223,10 +237,10 @@ pub(crate) async fn watch(
     until: Option<i64>,
     stop: CancellationToken,
     arrived: &(dyn Fn(i64) + Sync),
-) -> (Vec<Watched>, Option<String>) {
+) -> (Vec<Watched>, Option<Ended>) {
     let mut seen = Vec::new();
     let error = tokio::select! {
-        result = follow(channel, revision, until, &mut seen, arrived) => result.err().map(|status| status.to_string()),
+        result = follow(channel, revision, until, &mut seen, arrived) => result.err(),
         () = stop.cancelled() => None,
     };
     (seen, error)
@@ -238,7 +252,7 @@ async fn follow(
     until: Option<i64>,
     seen: &mut Vec<Watched>,
     arrived: &(dyn Fn(i64) + Sync),
-) -> Result<(), tonic::Status> {
+) -> Result<(), Ended> {
     let create = pb::WatchCreateRequest {
         key: PREFIX.into(),
         range_end: PREFIX_END.into(),
@@ -256,7 +270,8 @@ async fn follow(
     let mut answers = client.watch(requests).await?.into_inner();
     while let Some(answer) = answers.message().await? {
         if answer.canceled {
-            return Err(tonic::Status::aborted(format!("watch cancelled: {}", answer.cancel_reason)));
+            let why = format!("watch cancelled: {}", answer.cancel_reason);
+            return Err(Ended { why, compacted: answer.compact_revision });
         }
         let before = seen.len();
         seen.extend(answer.events.iter().filter_map(watched));
@@ -268,7 +283,7 @@ async fn follow(
             return Ok(());
         }
     }
-    Err(tonic::Status::aborted("the server ended the stream"))
+    Err(Ended { why: "the server ended the stream".to_owned(), compacted: 0 })
 }
 
 fn watched(event: &proto::mvccpb::Event) -> Option<Watched> {
@@ -293,6 +308,12 @@ pub(crate) async fn last_write(channel: Channel) -> Result<i64, tonic::Status> {
     all.range_end = PREFIX_END.into();
     let answer = KvClient::new(channel).range(all).await?.into_inner();
     Ok(answer.kvs.iter().map(|kv| kv.mod_revision).max().unwrap_or(0))
+}
+
+/// Gives the history before a revision up.
+pub(crate) async fn compact(channel: Channel, revision: i64) -> Result<(), tonic::Status> {
+    let request = pb::CompactionRequest { revision, ..Default::default() };
+    KvClient::new(channel).compact(request).await.map(drop)
 }
 
 /// The store's revision now, linearizable.

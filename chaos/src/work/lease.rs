@@ -31,8 +31,9 @@ pub(crate) async fn run(
     let (mut stories, mut turn, mut number) = (Vec::new(), 0, 0_i64);
     while !stop.is_cancelled() {
         number += 1;
-        let (ttl, renewals) = (1 + i64::try_from(seed.below(4)).unwrap_or(0), seed.below(6));
-        match one(&servers, &mut turn, (number, ttl, renewals), began).await {
+        let ttl = 1 + i64::try_from(seed.below(4)).unwrap_or(0);
+        let wanted = Wanted { id: number, ttl, renewals: seed.below(6), second: seed.below(3) == 0 };
+        match one(&servers, &mut turn, &wanted, began).await {
             Ok(story) => stories.push(story),
             Err(_) => {
                 turn += 1;
@@ -56,19 +57,40 @@ async fn renew(channel: Channel, id: i64) -> Result<bool, tonic::Status> {
     Ok(answers.message().await?.is_some_and(|answer| answer.ttl > 0))
 }
 
+/// A lease to be.
+struct Wanted {
+    id: i64,
+    /// Seconds.
+    ttl: i64,
+    renewals: u64,
+    /// Its id had a lease before, which was revoked a moment ago: this one has all of its time all the same.
+    second: bool,
+}
+
+/// A lease that is revoked when most of its time is over.
+async fn used(channel: Channel, wanted: &Wanted, key: &str) -> Result<(), tonic::Status> {
+    grant(channel.clone(), wanted.id, wanted.ttl, key).await?;
+    tokio::time::sleep(Duration::from_millis(700 * wanted.ttl.unsigned_abs())).await;
+    LeaseClient::new(channel).lease_revoke(pb::LeaseRevokeRequest { id: wanted.id }).await.map(drop)
+}
+
 async fn one(
     servers: &Endpoints,
     turn: &mut usize,
-    (id, ttl, renewals): (i64, i64, u64),
+    wanted: &Wanted,
     began: Instant,
 ) -> Result<LeaseStory, tonic::Status> {
+    let (id, ttl) = (wanted.id, wanted.ttl);
     let key = format!("{PREFIX}{id}");
+    if wanted.second {
+        used(servers.at(*turn), wanted, &key).await?;
+    }
     let granted_us = elapsed_us(began);
     grant(servers.at(*turn), id, ttl, &key).await?;
     let ttl_us = 1_000_000 * u64::try_from(ttl).unwrap_or(0);
     let asked_us = elapsed_us(began);
     let mut story = LeaseStory { key, ttl_us, renewed_invoked_us: granted_us, asked_us, reads: Vec::new() };
-    for _ in 0..renewals {
+    for _ in 0..wanted.renewals {
         tokio::time::sleep(Duration::from_micros(ttl_us / 3)).await;
         let invoked_us = elapsed_us(began);
         let renewed = renew(servers.at(*turn), id).await;

@@ -41,7 +41,7 @@ impl Default for Faults {
     }
 }
 
-/// What a disk, or the engine on it, does wrong, to see whether it is found out.
+/// What a disk, the engine on it, or the member whose disk it is, does wrong, to see whether it is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// Syncs are acknowledged and not done.
@@ -62,6 +62,30 @@ pub enum Defect {
     CopyShort,
     /// The engine forgets what a batch did to the newest records, now and then.
     BatchesDropped,
+    /// The engine flushes which entry was the last, and not what entries did.
+    PositionAhead,
+    /// The engine removes a row of the history too much where it removes any, now and then.
+    CompactionGreedy,
+    /// Entries count as flushed as soon as they are queued.
+    FlushedEarly,
+    /// The log that followers are sent has an empty entry in the place of another, now and then.
+    LogMisread,
+    /// A leader counts entries as acknowledged that it has merely sent.
+    AcksAssumed,
+    /// A call of a member that does not come to its end holds up the log.
+    CallsHang,
+    /// Snapshots are not sent.
+    SnapshotsUnsent,
+    /// A snapshot counts as installed and is not.
+    SnapshotsUninstalled,
+    /// A read does not wait until this member has applied what it must see.
+    ReadsUnawaited,
+    /// A lease is not told from an earlier one with its id.
+    GrantsAlike,
+    /// Watches are not told that a snapshot was installed.
+    EventsSkipped,
+    /// A watch that goes on where another ended begins behind the next event.
+    WatchesLate,
 }
 
 /// What became of what was not synced.

@@ -5,12 +5,13 @@
 
 pub mod drive;
 pub(crate) mod files;
+pub(crate) mod planted;
 
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -40,6 +41,10 @@ pub trait World: Send + Sync {
     fn fill(&self, bytes: &mut [u8]);
     /// The wall clock of the member that runs, since 1970.
     fn since_epoch(&self) -> Duration;
+    /// What the monotonic clock of the member that runs says when the runtime's says `now`: it may go faster or slower.
+    fn clock(&self, now: Instant) -> Instant {
+        now
+    }
     /// The disk that a directory lies on, or the nearest one above it.
     fn drive(&self, dir: &Path) -> Drive;
 }
@@ -78,6 +83,14 @@ pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// This machine's monotonic clock, when the runtime's says `now`: in simulations each goes at a rate of its own.
+pub(crate) fn clock(now: Instant) -> Instant {
+    match world() {
+        Some(world) => world.clock(now),
+        None => now,
+    }
 }
 
 /// The wall clock, since 1970.

@@ -17,6 +17,8 @@ use crate::engine::{Batch, Broken, Engine, Family, Pairs, Snapshot};
 
 /// In a simulation, one write in so many is followed by a flush.
 const FLUSHED_ONE_IN: u64 = 48;
+/// The families that say what entries did.
+const WITHOUT_POSITION: [Family; 5] = [Family::Latest, Family::History, Family::Index, Family::Lease, Family::Gone];
 /// Rows that a scan copies at a time.
 const TOGETHER: usize = 64;
 
@@ -139,6 +141,26 @@ impl Memory {
         self.drive.as_ref().is_some_and(|drive| drive.has(defect))
     }
 
+    fn strikes(&self, defect: Defect, one_in: u64) -> bool {
+        self.drive.as_ref().is_some_and(|drive| drive.has(defect) && drive.one_in(one_in))
+    }
+
+    /// Removes the row behind the last one of the history that a batch removes.
+    fn remove_too_much(&self, batch: &mut Batch) {
+        let removed = |(family, key, value): &(Family, Bytes, Option<Bytes>)| {
+            (*family == Family::History && value.is_none()).then(|| key.clone())
+        };
+        let Some(last) = batch.changes.iter().filter_map(removed).max() else { return };
+        let rows = self.rows.lock();
+        let after = (std::ops::Bound::Excluded((Family::History, last)), std::ops::Bound::Unbounded);
+        let next = rows.versions.range(after).next().filter(|((family, _), _)| *family == Family::History);
+        let next = next.map(|((_, key), _)| key.clone());
+        drop(rows);
+        if let Some(key) = next {
+            batch.delete(Family::History, key);
+        }
+    }
+
     /// What a flush writes.
     fn image(&self) -> Bytes {
         let now = encode(&self.rows.lock());
@@ -147,6 +169,7 @@ impl Memory {
         let stay: &[Family] = match &self.drive {
             Some(drive) if drive.has(Defect::FlushTorn) => &[Family::Latest],
             Some(drive) if drive.has(Defect::FlushWithoutPosition) => &[Family::Meta],
+            Some(drive) if drive.has(Defect::PositionAhead) => &WITHOUT_POSITION,
             _ => return now,
         };
         let before = decode(before).unwrap_or_default();
@@ -237,8 +260,11 @@ impl Engine for Memory {
     }
 
     fn write(&self, mut batch: Batch) -> Result<(), Broken> {
-        if self.has(Defect::BatchesDropped) && self.drive.as_ref().is_some_and(|drive| drive.one_in(80)) {
+        if self.strikes(Defect::BatchesDropped, 80) {
             batch.changes.retain(|(family, ..)| *family != Family::Latest);
+        }
+        if self.strikes(Defect::CompactionGreedy, 4) {
+            self.remove_too_much(&mut batch);
         }
         self.rows.lock().write(batch);
         match &self.drive {

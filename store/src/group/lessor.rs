@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::api::Leadership;
+use crate::edge;
 use crate::group::deadlines::{Deadlines, Due};
 use crate::group::{Group, Leader, parse_failure};
 use crate::machine::Machine;
@@ -35,7 +36,7 @@ pub(crate) struct Lessor {
 }
 
 fn now() -> Instant {
-    Clock::now().into_std()
+    edge::clock(Clock::now().into_std())
 }
 
 impl Lessor {

@@ -27,6 +27,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
 
 use crate::Error;
 use crate::api::MemberId;
+use crate::edge::planted::Planted;
 use crate::group::agreement::Agreement;
 use crate::group::queue::{Queue, Read, Write};
 use crate::group::space::Space;
@@ -60,6 +61,7 @@ pub(crate) struct Group {
     heard: watch::Sender<Option<Instant>>,
     /// See `led`.
     led: watch::Sender<bool>,
+    planted: Planted,
 }
 
 /// Who leads, as this member knows it.
@@ -69,7 +71,14 @@ pub(crate) enum Leader {
 }
 
 impl Group {
-    pub(crate) fn new(id: MemberId, raft: Raft, peers: Arc<Peers>, patience: Duration, space: Space) -> Self {
+    pub(crate) fn new(
+        id: MemberId,
+        raft: Raft,
+        peers: Arc<Peers>,
+        patience: Duration,
+        space: Space,
+        planted: Planted,
+    ) -> Self {
         let room = Semaphore::new(UNDER_WAY_BYTES_MAX);
         let (changing, heard) = (Mutex::new(()), watch::Sender::new(None));
         Group {
@@ -87,6 +96,7 @@ impl Group {
             learns: AtomicBool::new(false),
             heard,
             led: watch::Sender::new(false),
+            planted,
         }
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use crate::Error;
+use crate::edge::drive::Defect;
 use crate::edge::files;
 use crate::engine::filling::Filling;
 use crate::engine::sealed::Sealed;
@@ -60,7 +61,11 @@ impl Machine {
         leases.replace(Leases::load(view.snapshot()));
         self.guard(Arc::new(Auth::load(view.snapshot())), Vec::new());
         *self.inner.engine.write() = engine;
-        self.inner.ring.reset(view.revision());
+        if self.inner.planted.has(Defect::EventsSkipped) {
+            self.inner.ring.publish(Vec::new(), view.revision());
+        } else {
+            self.inner.ring.reset(view.revision());
+        }
         self.inner.ring.compact(view.header().compacted);
         self.inner.compactions.notify_one();
         *self.inner.milestones.lock() = super::hash::Milestones::default();

@@ -53,6 +53,8 @@ pub(crate) struct Leases {
     by_id: BTreeMap<i64, Lease>,
     /// Grants so far.
     grants: u64,
+    /// In simulations alone: grants are not told apart.
+    pub(crate) alike: bool,
     changes: Changes,
 }
 
@@ -98,7 +100,7 @@ impl Leases {
     /// Takes the place of what is there; whoever counts goes on.
     pub(crate) fn replace(&mut self, loaded: Leases) {
         let changes = if matches!(self.changes, Changes::Unwanted) { Changes::Unwanted } else { Changes::All };
-        *self = Leases { changes, ..loaded };
+        *self = Leases { changes, alike: self.alike, ..loaded };
     }
 
     /// From now on somebody counts them down, or nobody.
@@ -143,7 +145,7 @@ impl Leases {
     }
 
     pub(crate) fn grant(&mut self, id: i64, ttl: i64, batch: &mut Batch) {
-        self.grants += 1;
+        self.grants += u64::from(!self.alike);
         self.by_id.insert(id, Lease { ttl, grant: self.grants, ..Lease::default() });
         self.note_change(id);
         batch.put(Family::Lease, row(id, &[]), words(ttl, 0));

@@ -38,6 +38,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::Error;
 use crate::api::{Revision, WatchSpec};
+use crate::edge::drive::Defect;
+use crate::edge::planted::Planted;
 use crate::engine::sealed::Sealed;
 use crate::engine::{self, Broken, Engine, Family};
 use crate::lock::Lock;
@@ -108,6 +110,7 @@ struct Inner {
     milestones: Mutex<Milestones>,
     /// Where generations of the engine lie; none in memory.
     home: Option<Home>,
+    planted: Planted,
 }
 
 /// Where generations of the engine lie.
@@ -196,15 +199,24 @@ impl Machine {
         }
         let ring = Arc::new(Ring::new(view.revision()));
         ring.compact(view.header().compacted);
-        let leases = Mutex::new(Leases::load(view.snapshot()));
+        let planted = home.as_ref().map_or_else(Planted::default, |home| Planted::of(&home.dir));
+        let mut leases = Leases::load(view.snapshot());
+        leases.alike = planted.has(Defect::GrantsAlike);
+        let leases = Mutex::new(leases);
         let auth = Auth::load(view.snapshot());
         let guarded = AtomicBool::new(auth.enabled);
         let (auth, tokens) = (RwLock::new(Arc::new(auth)), Tokens::default());
         let (engine, milestones) = (RwLock::new(engine), Mutex::default());
         let kept_from = AtomicI64::new(Revision::MAX);
         let compactions = Notify::new();
-        let inner = Inner { engine, leases, auth, guarded, tokens, ring, kept_from, compactions, milestones, home };
+        let inner =
+            Inner { engine, leases, auth, guarded, tokens, ring, kept_from, compactions, milestones, home, planted };
         Ok(Machine { inner: Arc::new(inner) })
+    }
+
+    /// What a simulation planted in this member.
+    pub(crate) fn planted(&self) -> &Planted {
+        &self.inner.planted
     }
 
     /// What was applied last.
@@ -362,7 +374,11 @@ impl Machine {
 
     /// Follows a range.
     pub(crate) fn watch(&self, spec: &WatchSpec) -> Watcher {
-        Watcher::new(self.inner.ring.clone(), self.inner.clone(), spec)
+        let mut watcher = Watcher::new(self.inner.ring.clone(), self.inner.clone(), spec);
+        if spec.start_revision > 1 && self.inner.planted.has(Defect::WatchesLate) {
+            watcher.skip_to(spec.start_revision + 1);
+        }
+        watcher
     }
 
     /// The newest revision, and every change of it.

@@ -11,6 +11,7 @@ use prost::Message;
 use proto::command::Command;
 use proto::peer;
 
+use crate::edge::drive::Defect;
 use crate::machine::{self, Body, Machine, Position};
 use crate::raft::checkpoint::{Checkpoint, Checkpoints};
 use crate::raft::types::{Entry, LogId, Meta, Proposal, Snapshot, StoredMembership, Types};
@@ -106,6 +107,9 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn install_snapshot(&mut self, _meta: &Meta, snapshot: Arc<Checkpoint>) -> io::Result<()> {
+        if self.machine.planted().has(Defect::SnapshotsUninstalled) {
+            return Ok(());
+        }
         let this = self.clone();
         // Opens a database: off the runtime's threads.
         let installed = crate::edge::blocking(move || {

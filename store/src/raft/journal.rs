@@ -10,11 +10,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, RaftLogStorage};
-use openraft::{LogState, OptionalSend, RaftLogReader};
+use openraft::{EntryPayload, LogState, OptionalSend, RaftLogReader};
 use prost::Message;
 use proto::peer;
 use tokio::sync::oneshot;
 
+use crate::edge::drive::Defect;
+use crate::edge::planted::Planted;
 use crate::log::{Error, Log};
 use crate::raft::types::{Entry, LogId, Types, Vote};
 use crate::raft::wire;
@@ -30,7 +32,11 @@ pub(crate) struct Journal {
     log: Arc<Log>,
     /// Bytes of the newest entries that stay, though a snapshot has them: whoever archives them may be slow.
     held: Arc<AtomicU64>,
+    planted: Planted,
 }
+
+/// In simulations alone: entries are read wrongly once in so many reads.
+const MISREAD_ONE_IN: u64 = 60;
 
 fn failed(error: Error) -> io::Error {
     io::Error::other(error)
@@ -45,8 +51,8 @@ fn decode(bytes: Bytes) -> io::Result<LogId> {
 }
 
 impl Journal {
-    pub(crate) fn new(log: Log) -> Self {
-        Journal { log: Arc::new(log), held: Arc::default() }
+    pub(crate) fn new(log: Log, planted: Planted) -> Self {
+        Journal { log: Arc::new(log), held: Arc::default(), planted }
     }
 
     /// Keeps so many bytes of the newest entries from now on.
@@ -141,7 +147,11 @@ impl RaftLogReader<Types> for Journal {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         let rows = self.log.entries(start, end.min(start + READ_ENTRIES * 2), READ_BYTES).map_err(failed)?;
-        self.parse(start, rows)
+        let mut entries = self.parse(start, rows)?;
+        if let Some(last) = entries.last_mut().filter(|_| self.planted.strikes(Defect::LogMisread, MISREAD_ONE_IN)) {
+            last.payload = EntryPayload::Blank;
+        }
+        Ok(entries)
     }
 
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
@@ -200,7 +210,13 @@ impl RaftLogStorage<Types> for Journal {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        drop(self.planted.turn(Defect::CallsHang).await);
         let rows = entries.into_iter().map(|entry| (entry.log_id.index, wire::entry(&entry))).collect();
+        if self.planted.has(Defect::FlushedEarly) {
+            self.log.append(rows, Box::new(|_| {})).map_err(failed)?;
+            flushed.io_completed(Ok(()));
+            return Ok(());
+        }
         let durable = Box::new(move |result: Result<(), Error>| flushed.io_completed(result.map_err(failed)));
         self.log.append(rows, durable).map_err(failed)
     }
@@ -253,7 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let log = Log::open(Folder::open(dir.path().to_owned()).expect("a folder"), Options::default()).expect("a log");
         log.append((1..=10).map(entry).collect(), Box::new(|_| {})).expect("appended");
-        let mut journal = Journal::new(log);
+        let mut journal = Journal::new(log, Planted::default());
         let at = |index| wire::parse_log_id(&peer::LogId { term: 1, index });
         let first = |journal: &Journal| journal.log.range().map(|(first, _)| first);
         journal.hold(350);

@@ -8,6 +8,7 @@ pub(crate) mod heal;
 pub(crate) mod journal;
 pub(crate) mod network;
 pub(crate) mod peers;
+mod planted;
 pub(crate) mod receive;
 pub(crate) mod service;
 pub(crate) mod tls;

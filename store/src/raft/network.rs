@@ -18,8 +18,11 @@ use openraft::{AnyError, OptionalSend};
 use proto::peer;
 
 use crate::api::MemberId;
+use crate::edge::drive::Defect;
+use crate::edge::planted::Planted;
 use crate::raft::checkpoint::Checkpoint;
 use crate::raft::peers::{Client, Peers, Purpose};
+use crate::raft::planted::{self, Answers};
 use crate::raft::transfer;
 use crate::raft::types::{Snapshot, Types, Vote};
 use crate::raft::wire;
@@ -36,6 +39,7 @@ pub(crate) struct Network {
     pub(crate) patience: Duration,
     /// The keys of snapshots that are sent.
     pub(crate) vault: Option<Arc<Vault>>,
+    pub(crate) planted: Planted,
 }
 
 /// One member, for one purpose.
@@ -95,6 +99,46 @@ impl Link {
         let limit = option.hard_ttl().max(self.network.patience);
         let answer = tokio::time::timeout(limit, call).await.map_err(unreachable)?;
         Ok(answer.map_err(unreachable)?.into_inner())
+    }
+
+    /// Sends the requests of a stream, and answers with what the follower answers.
+    async fn append<S>(&self, first: AppendEntriesRequest<Types>, rest: S) -> Result<Answers<'_>, RPCError<Types>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let planted = &self.network.planted;
+        let works = planted::works(&first);
+        let requests = stream::iter([first]).chain(rest);
+        match self.purpose {
+            Purpose::Log if planted.has(Defect::AcksAssumed) => {
+                let (requests, sent) = planted::noted(requests);
+                Ok(sent.acknowledged(self.open(requests).await?))
+            }
+            Purpose::Log if planted.has(Defect::CallsHang) => {
+                let _turn = planted.turn(Defect::CallsHang).await;
+                match self.open(requests).await {
+                    Err(_) if works => std::future::pending().await,
+                    opened => opened,
+                }
+            }
+            _ => self.open(requests).await,
+        }
+    }
+
+    async fn open<S>(&self, requests: S) -> Result<Answers<'_>, RPCError<Types>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
+    {
+        let mut client = self.client()?;
+        let owed = Arc::new(AtomicU64::new(0));
+        let counted = owed.clone();
+        let requests = requests.map(move |request| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            wire::append(&request)
+        });
+        let begun = tokio::time::timeout(self.network.patience, client.append(requests)).await;
+        let answers = begun.map_err(unreachable)?.map_err(unreachable)?.into_inner();
+        Ok(Box::pin(watched(answers, owed)))
     }
 
     async fn heartbeat(
@@ -157,16 +201,7 @@ impl RaftNetworkV2<Types> for Link {
             // openraft waits between attempts where it makes the first request: a connection that is refused before
             // anybody asks for one would be tried again at once, for ever.
             let Some(first) = input.next().await else { return Ok(Box::pin(stream::empty()) as BoxStream<'s, _>) };
-            let mut client = self.client()?;
-            let owed = Arc::new(AtomicU64::new(0));
-            let counted = owed.clone();
-            let requests = stream::iter([first]).chain(input).map(move |request| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                wire::append(&request)
-            });
-            let begun = tokio::time::timeout(self.network.patience, client.append(requests)).await;
-            let answers = begun.map_err(unreachable)?.map_err(unreachable)?.into_inner();
-            Ok(Box::pin(watched(answers, owed)) as BoxStream<'s, _>)
+            self.append(first, input).await
         })
     }
 
@@ -197,6 +232,9 @@ impl RaftNetworkV2<Types> for Link {
         let failed = |error: &(dyn std::error::Error + 'static)| {
             StreamingError::Unreachable(Unreachable::new(&AnyError::error(error)))
         };
+        if self.network.planted.has(Defect::SnapshotsUnsent) {
+            return Err(failed(&io::Error::other("snapshots are not sent")));
+        }
         let client = self.connect().map_err(|error| failed(&error))?;
         // No deadline over the whole, a big state may take long; `transfer` wants progress.
         tokio::select! {

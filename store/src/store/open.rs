@@ -25,6 +25,7 @@ use crate::archive::Board;
 use crate::config::{Bootstrap, Config, Transport, Url};
 use crate::durations::Durations;
 use crate::edge;
+use crate::edge::planted::Planted;
 use crate::group::datagrams::Datagrams;
 use crate::group::lessor::Lessor;
 use crate::group::queue::{READERS, WRITERS};
@@ -112,11 +113,13 @@ pub(super) async fn open(config: Config, layout: Options) -> Result<Store, Error
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
     let patience = 15 * config.election_timeout;
-    let network = Network { peers: peers.clone(), patience: 2 * config.election_timeout, vault: vault.clone() };
-    let (journal, settings) = (Journal::new(log), Arc::new(raft_config(&config)?));
+    let planted = Planted::of(&config.data_dir);
+    let shortly = 2 * config.election_timeout;
+    let network = Network { peers: peers.clone(), patience: shortly, vault: vault.clone(), planted: planted.clone() };
+    let (journal, settings) = (Journal::new(log, planted.clone()), Arc::new(raft_config(&config)?));
     let raft = Raft::new(id, settings, network, journal.clone(), state).await.map_err(stopped)?;
     let space = Space::new(config.name.clone(), config.data_dir.clone());
-    let group = Arc::new(Group::new(id, raft.clone(), peers, patience, space));
+    let group = Arc::new(Group::new(id, raft.clone(), peers, patience, space, planted));
     let lessor = Arc::new(Lessor::new(group.clone(), machine.clone()));
 
     let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());

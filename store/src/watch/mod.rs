@@ -97,6 +97,11 @@ impl Watcher {
         self.next = self.next.min(revision);
     }
 
+    /// Leaves out what comes before a revision.
+    pub(crate) fn skip_to(&mut self, revision: Revision) {
+        self.next = self.next.max(revision);
+    }
+
     /// What is compacted now.
     pub(crate) fn compacted(&self) -> Revision {
         self.ring.compacted()
