@@ -22,7 +22,7 @@ use crate::edge;
 use crate::group::deadlines::{Deadlines, Due};
 use crate::group::{Group, Leader, parse_failure};
 use crate::machine::Machine;
-use crate::machine::lease::Changed;
+use crate::machine::lease::{Changed, Times};
 
 /// How late the end of a lease may be noticed: its time to live is a minimum.
 const TICK: Duration = Duration::from_millis(250);
@@ -69,17 +69,18 @@ impl Lessor {
     /// When this member does not lead.
     pub(crate) async fn left_here(&self, id: i64, renew: bool) -> Result<Option<(i64, i64)>, Error> {
         self.group.agreement.ensure_leading()?;
-        self.group.read_index().await?;
+        // Its end may be in the log of a leader before, and not be applied here yet.
+        self.group.reached(self.group.read_index().await?).await?;
         let Some(mut times) = self.machine.lease_times(id) else { return Ok(None) };
-        let begun = now();
-        if renew && self.deadlines.lock().of(id, times, begun) <= begun {
-            // Its end is on the way.
+        if renew && self.ends(id, times) {
             return Ok(None);
         }
         if renew && times.noted > 0 {
             self.note(vec![LeaseCheckpoint { id, remaining_ttl: 0 }], 0).await?;
-            let Some(now) = self.machine.lease_times(id) else { return Ok(None) };
-            times = now;
+            match self.machine.lease_times(id) {
+                Some(noted) if !self.ends(id, noted) => times = noted,
+                _ => return Ok(None),
+            }
         }
         let now = now();
         let mut deadlines = self.deadlines.lock();
@@ -88,6 +89,12 @@ impl Lessor {
         }
         let left = deadlines.of(id, times, now).saturating_duration_since(now).as_secs();
         Ok(Some((times.ttl, i64::try_from(left).unwrap_or(i64::MAX))))
+    }
+
+    /// Whether its time is over: its end is on the way then.
+    fn ends(&self, id: i64, times: Times) -> bool {
+        let now = now();
+        self.deadlines.lock().of(id, times, now) <= now
     }
 
     /// Ends leases while this member acts as leader, until told to end.

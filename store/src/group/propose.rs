@@ -226,7 +226,8 @@ impl Group {
         }
     }
 
-    async fn reached(&self, id: LogId) -> Result<(), Error> {
+    /// Waits until this member has applied what a position stands for.
+    pub(super) async fn reached(&self, id: LogId) -> Result<(), Error> {
         let linearizer = Linearizer::<Types>::new(self.id, ReadLogId::from_log_id(id), None);
         let reached = linearizer.await_ready(&self.raft).await;
         reached.map(|_| ()).map_err(|fatal| Error::Stopped(fatal.to_string()))
