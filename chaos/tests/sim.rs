@@ -51,7 +51,9 @@ fn every_defect_of_the_museum_is_found() {
 
 #[test]
 fn a_failure_is_shortened_to_few_faults_and_replayed() {
-    for (defect, property) in [("acks-assumed", "linearizable by revision")] {
+    for (defect, property) in
+        [("snapshots-uninstalled", "linearizable by revision"), ("acks-assumed", "linearizable by revision")]
+    {
         let dir = tempfile::tempdir().expect("a directory");
         let (found, text) = sim_in(dir.path(), &["--museum", "--defect", defect, "--shrink"]);
         assert!(found && text.contains(property), "{text}");

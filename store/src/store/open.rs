@@ -107,14 +107,11 @@ pub(super) async fn open(config: Config, layout: Options) -> Result<Store, Error
     adopt(&config, &identity, &machine)?;
     returning::ensure_whole(&config, id, &log, &machine, &peers).await?;
     let identity = if config.force_new { survivor::alone(&config, identity, &log, &machine).await? } else { identity };
-    if let Some(known) = identity.cluster_id {
-        let _ = cluster.set(known);
-    }
+    let _ = identity.cluster_id.map(|known| cluster.set(known));
     checkpoints.reach(&machine, log.range().map(|(_, last)| last)).map_err(stopped)?;
     let state = StateMachine { machine: machine.clone(), checkpoints: checkpoints.clone() };
-    let patience = 15 * config.election_timeout;
+    let (patience, shortly) = (15 * config.election_timeout, 2 * config.election_timeout);
     let planted = Planted::of(&config.data_dir);
-    let shortly = 2 * config.election_timeout;
     let network = Network { peers: peers.clone(), patience: shortly, vault: vault.clone(), planted: planted.clone() };
     let (journal, settings) = (Journal::new(log, planted.clone()), Arc::new(raft_config(&config)?));
     let raft = Raft::new(id, settings, network, journal.clone(), state).await.map_err(stopped)?;
