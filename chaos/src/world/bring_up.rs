@@ -236,18 +236,7 @@ fn launch(
     docker_host: Option<String>,
 ) -> anyhow::Result<Process> {
     std::fs::create_dir_all(&place.data_dir)?;
-    let mut process = Process {
-        name: place.name.clone(),
-        role: role.to_owned(),
-        pid: 0,
-        started: 0,
-        address: place.address.to_string(),
-        data_dir: place.data_dir.display().to_string(),
-        command,
-        docker_host,
-        namespace: place.namespace.clone(),
-        log: cluster.dir.join(format!("{}.log", place.name)).display().to_string(),
-    };
+    let mut process = Process::new(&cluster.dir, place, role, command, docker_host);
     process.start()?;
     cluster.processes.push(process.clone());
     Ok(process)

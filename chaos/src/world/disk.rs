@@ -1,6 +1,7 @@
 //! Disks of a member's own: they can be filled, and mounted again after a loss of power.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use nix::sys::statvfs::statvfs;
@@ -12,8 +13,13 @@ const BYTES: &str = "2G";
 /// The file that fills a disk.
 const FILLER: &str = "filler";
 
-/// Whether this process may mount file systems on loop devices.
+/// Whether this process may mount file systems on loop devices; tried once.
 pub(crate) fn can_mount() -> Result<(), String> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    FOUND.get_or_init(try_to_mount).clone()
+}
+
+fn try_to_mount() -> Result<(), String> {
     if !nix::unistd::geteuid().is_root() {
         return Err("disks of a member's own need root".to_owned());
     }

@@ -11,6 +11,8 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::world::layout::Place;
+
 /// How long a process may take to end after SIGTERM before it is killed.
 const TERM_GRACE: Duration = Duration::from_secs(20);
 
@@ -34,6 +36,28 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// What is to run in a place, with a log in `dir`; `start` starts it.
+    pub(crate) fn new(
+        dir: &Path,
+        place: &Place,
+        role: &str,
+        command: Vec<String>,
+        docker_host: Option<String>,
+    ) -> Self {
+        Process {
+            name: place.name.clone(),
+            role: role.to_owned(),
+            pid: 0,
+            started: 0,
+            address: place.address.to_string(),
+            data_dir: place.data_dir.display().to_string(),
+            command,
+            docker_host,
+            namespace: place.namespace.clone(),
+            log: dir.join(format!("{}.log", place.name)).display().to_string(),
+        }
+    }
+
     /// Starts `command` in its own session, with its output appended to `log`.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log).with_context(|| self.log.clone())?;

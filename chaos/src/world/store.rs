@@ -70,18 +70,7 @@ pub(crate) fn add(cluster: &mut Cluster, place: &Place, cluster_flags: &[String]
     let mut command = breakable::prepare(&cluster.dir, place)?;
     command.extend(member(&cluster.binary, place));
     command.extend_from_slice(cluster_flags);
-    let mut process = Process {
-        name: place.name.clone(),
-        role: "server".to_owned(),
-        pid: 0,
-        started: 0,
-        address: place.address.to_string(),
-        data_dir: place.data_dir.display().to_string(),
-        command,
-        docker_host: None,
-        namespace: place.namespace.clone(),
-        log: cluster.dir.join(format!("{}.log", place.name)).display().to_string(),
-    };
+    let mut process = Process::new(&cluster.dir, place, "server", command, None);
     process.start()?;
     cluster.processes.push(process);
     cluster.save()

@@ -40,7 +40,7 @@ pub(super) async fn run(
             return Err(Failure::usage(format!("{place}: a new backup gets its id by itself")));
         }
         Place::Repository { place, id: None } => {
-            let repository = Repository::open(&place).map_err(Failure::from)?;
+            let repository = Repository::open(&place)?;
             (scratch.path().join("backup"), Some(repository.paced(rate)))
         }
     };
@@ -102,7 +102,7 @@ async fn of_cluster(access: &Access, mut sink: Sink<File>, rate: Option<u64>) ->
             sink.write_all(&piece).map_err(failed)?;
             total += piece.len() as u64;
             pace.took(piece.len()).await;
-            progress.at("received, bytes", total, total).map_err(Failure::from)?;
+            progress.at("received, bytes", total, total)?;
         }
     }
     Ok(sink)
@@ -136,6 +136,6 @@ async fn upload(repository: &Repository, name: &str, file: PathBuf) -> Result<()
         writer.end()
     });
     let (uploaded, read) = tokio::join!(repository.upload(name, given), reading);
-    uploaded.map_err(Failure::from)?;
+    uploaded?;
     read.map_err(failed)?.map_err(failed)
 }

@@ -51,7 +51,7 @@ pub(super) async fn list(word: &str, keys: &Keys, output: Output) -> Result<(), 
         Place::Repository { place, id: None } => place,
         _ => return Err(Failure::failed(format!("{word}: there is no such directory"))),
     };
-    let repository = Repository::existing(&place).map_err(Failure::from)?;
+    let repository = Repository::existing(&place)?;
     let (mut found, mut lines) = (Vec::new(), Vec::new());
     for one in backups(&repository).await? {
         let id = id(&one.name).unwrap_or_default();
@@ -59,7 +59,7 @@ pub(super) async fn list(word: &str, keys: &Keys, output: Output) -> Result<(), 
         lines.push(format!("{place}#{id}  {} bytes  revision {revision}, taken {created}", one.bytes));
         found.push(json!({ "id": id, "created": created, "revision": revision, "bytes": one.bytes }));
     }
-    let archives = archived(&repository).await.map_err(Failure::from)?;
+    let archives = archived(&repository).await?;
     lines.extend(archives.iter().map(archive_line));
     let archives: Vec<Value> = archives.iter().map(archive_facts).collect();
     for (here, manifest) in files(Path::new(&place), keys) {
@@ -106,7 +106,7 @@ pub(super) async fn verify(word: &str, keys: Keys, output: Output) -> Result<(),
 }
 
 async fn verify_all(place: &str, keys: Keys, output: Output) -> Result<(), Failure> {
-    let repository = Repository::existing(place).map_err(Failure::from)?;
+    let repository = Repository::existing(place)?;
     let (mut found, mut lines, progress) = (Vec::new(), Vec::new(), progress());
     for one in backups(&repository).await? {
         let wanted = Place::Repository { place: place.to_owned(), id: id(&one.name).map(str::to_owned) };
@@ -117,11 +117,11 @@ async fn verify_all(place: &str, keys: Keys, output: Output) -> Result<(), Failu
         found.push(facts(&shown, bytes, &manifest));
     }
     let mut archives = Vec::new();
-    for archive in archived(&repository).await.map_err(Failure::from)? {
+    for archive in archived(&repository).await? {
         let (repository, group) = (repository.clone(), Some(archive.group));
         let (asked, scratch) =
             (Restore { repository, keys: keys.clone(), group, target: Target::Newest }, Scratch::new()?);
-        let archive = verify_archive(&asked, scratch.path(), &progress).await.map_err(Failure::from)?;
+        let archive = verify_archive(&asked, scratch.path(), &progress).await?;
         lines.push(format!("{}: whole, and applied again it comes to the same", archive_line(&archive)));
         archives.push(archive_facts(&archive));
     }

@@ -63,7 +63,7 @@ pub(super) fn new_id(now: jiff::Timestamp, revision: i64) -> String {
 
 /// The backups in a repository, the newest last.
 pub(super) async fn backups(repository: &Repository) -> Result<Vec<Listed>, Failure> {
-    let listed = repository.list(BACKUPS, None).await.map_err(Failure::from)?;
+    let listed = repository.list(BACKUPS, None).await?;
     Ok(listed.into_iter().filter(|one| id(&one.name).is_some()).collect())
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
         Place::File(file) => return Ok(Here::file(file)),
         Place::Repository { place, id } => (place, id),
     };
-    let repository = Repository::existing(place).map_err(Failure::from)?;
+    let repository = Repository::existing(place)?;
     let id = match wanted {
         Some(id) => id.clone(),
         None => {
@@ -87,7 +87,7 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
     let told = |done, all| {
         let _ = progress.at("fetched, bytes", done, all);
     };
-    repository.download(&name(&id), &file, told).await.map_err(Failure::from)?;
+    repository.download(&name(&id), &file, told).await?;
     Ok(Here { file, shown: format!("{place}#{id}"), _scratch: Some(scratch) })
 }
 

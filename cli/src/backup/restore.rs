@@ -50,8 +50,8 @@ async fn source(asked: &Restore) -> Result<Option<archive::Restore>, Failure> {
         }
         _ => return Ok(None),
     };
-    let repository = Repository::existing(&place).map_err(Failure::from)?.paced(asked.rate_limit);
-    if !chosen && archive::archived(&repository).await.map_err(Failure::from)?.is_empty() {
+    let repository = Repository::existing(&place)?.paced(asked.rate_limit);
+    if !chosen && archive::archived(&repository).await?.is_empty() {
         return Ok(None);
     }
     Ok(Some(archive::Restore { repository, keys: asked.opened.keys()?, group: asked.cluster, target }))
@@ -117,7 +117,7 @@ async fn plan(source: &archive::Restore, asked: &Restore) -> Result<(), Failure>
             kept.push(changes::document(change, &key));
         }
     };
-    let plan = archive::plan(source, scratch.path().to_owned(), each, &progress()).await.map_err(Failure::from)?;
+    let plan = archive::plan(source, scratch.path().to_owned(), each, &progress()).await?;
     quiet();
     let Plan { difference: found, .. } = &plan;
     if !table {

@@ -387,6 +387,11 @@ impl Drive {
         self.0.lock().defect == Some(defect)
     }
 
+    /// Whether it is this one and shows now, as it does once in so many times.
+    pub(crate) fn strikes(&self, defect: Defect, one_in: u64) -> bool {
+        self.has(defect) && self.one_in(one_in)
+    }
+
     /// Loses everything.
     pub fn wipe(&self) {
         self.put_back(&Contents(Image::default()));

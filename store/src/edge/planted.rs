@@ -38,7 +38,7 @@ impl Planted {
 
     /// Whether it is this one and shows now, as it does once in so many times.
     pub(crate) fn strikes(&self, defect: Defect, one_in: u64) -> bool {
-        self.0.as_ref().is_some_and(|plant| plant.drive.has(defect) && plant.drive.one_in(one_in))
+        self.0.as_ref().is_some_and(|plant| plant.drive.strikes(defect, one_in))
     }
 
     /// Where it is this one, waits until nobody else in this member holds what it holds from then on.

@@ -142,7 +142,7 @@ impl Memory {
     }
 
     fn strikes(&self, defect: Defect, one_in: u64) -> bool {
-        self.drive.as_ref().is_some_and(|drive| drive.has(defect) && drive.one_in(one_in))
+        self.drive.as_ref().is_some_and(|drive| drive.strikes(defect, one_in))
     }
 
     /// Removes the row behind the last one of the history that a batch removes.

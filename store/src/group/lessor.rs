@@ -70,7 +70,8 @@ impl Lessor {
     pub(crate) async fn left_here(&self, id: i64, renew: bool) -> Result<Option<(i64, i64)>, Error> {
         self.group.agreement.ensure_leading()?;
         // Its end may be in the log of a leader before, and not be applied here yet.
-        self.group.reached(self.group.read_index().await?).await?;
+        let seen = self.group.read_index().await?;
+        self.group.caught_up(seen.index).await.map_err(|_| Error::NoLeader)?;
         let Some(mut times) = self.machine.lease_times(id) else { return Ok(None) };
         if renew && self.ends(id, times) {
             return Ok(None);

@@ -226,8 +226,7 @@ impl Group {
         }
     }
 
-    /// Waits until this member has applied what a position stands for.
-    pub(super) async fn reached(&self, id: LogId) -> Result<(), Error> {
+    async fn reached(&self, id: LogId) -> Result<(), Error> {
         let linearizer = Linearizer::<Types>::new(self.id, ReadLogId::from_log_id(id), None);
         let reached = linearizer.await_ready(&self.raft).await;
         reached.map(|_| ()).map_err(|fatal| Error::Stopped(fatal.to_string()))
@@ -239,7 +238,7 @@ impl Group {
     /// `Unknown` when it does not in time.
     pub(crate) async fn caught_up(&self, index: u64) -> Result<(), Error> {
         let wait = self.raft.wait(Some(self.patience));
-        wait.applied_index_at_least(Some(index), "a forwarded write").await.map(|_| ()).map_err(|_| Error::Unknown)
+        wait.applied_index_at_least(Some(index), "an entry").await.map(|_| ()).map_err(|_| Error::Unknown)
     }
 
     /// Waits until the leadership is another one, or for a moment: it may have been the news that came before.

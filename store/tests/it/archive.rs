@@ -198,17 +198,23 @@ async fn whoever_leads_goes_on_where_the_archive_ends() {
     }
 }
 
-/// `FLIPPED_BITS` of all files together, one at a time.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_damaged_or_missing_is_found() {
+/// The archive of a member that has worked and ended.
+async fn written(rounds: u32) -> tempfile::TempDir {
     let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
     let store = open(&old).await;
     store.archive(archive(dir.path())).expect("a place");
-    for round in 0..4 {
+    for round in 0..rounds {
         work(&store, round * 3..round * 3 + 3).await;
         archived(&store).await;
     }
     store.shutdown().await;
+    dir
+}
+
+/// `FLIPPED_BITS` of all files together, one at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_or_missing_is_found() {
+    let dir = written(4).await;
     let repository = asked(dir.path(), Target::Newest).repository;
     let names: Vec<String> = repository.list("", None).await.expect("listed").into_iter().map(|one| one.name).collect();
     let verified = async || {
@@ -241,19 +247,7 @@ async fn what_is_damaged_or_missing_is_found() {
 /// What is put where a segment or a base lies is found, though it is whole in itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lies_in_anothers_place_is_found() {
-    let mut archives = Vec::new();
-    for _ in 0..2 {
-        let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
-        let store = open(&old).await;
-        store.archive(archive(dir.path())).expect("a place");
-        for round in 0..3 {
-            work(&store, round * 3..round * 3 + 3).await;
-            archived(&store).await;
-        }
-        store.shutdown().await;
-        archives.push(dir);
-    }
-    let [dir, foreign] = archives.try_into().expect("two of them");
+    let (dir, foreign) = (written(3).await, written(3).await);
     let repository = |dir: &Path| asked(dir, Target::Newest).repository;
     let names = async |dir: &Path, folder: &str| -> Vec<String> {
         let listed = repository(dir).list("", None).await.expect("listed");
