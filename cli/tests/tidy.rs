@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "store/src/archive/board.rs",
     "store/src/archive/chain.rs",
     "store/src/archive/compare.rs",
+    "store/src/archive/end.rs",
     "store/src/archive/link.rs",
     "store/src/archive/merge.rs",
     "store/src/archive/names.rs",

@@ -15,12 +15,12 @@ use tokio::time::MissedTickBehavior;
 use crate::Store;
 use crate::archive::board::{self, Standing};
 use crate::archive::chain::expired;
+use crate::archive::end::{End, Gone};
 use crate::archive::merge::ENTRIES_MAX;
 use crate::archive::merger::{Known, Merger, sealed};
 use crate::archive::names::{self, BaseName, Catalogue, SegmentName};
 use crate::archive::repository::{Repository, pieces};
 use crate::archive::segment::Head;
-use crate::archive::track::Track;
 use crate::archive::{Archive, problem};
 use crate::backup::{self, Given};
 use crate::machine::codec::Header;
@@ -37,21 +37,6 @@ const MINUTES: i64 = 60;
 const BASE_AGAIN: Duration = Duration::from_secs(30);
 /// What is wrong is logged so often.
 const COMPLAIN: Duration = Duration::from_secs(60);
-
-/// Where the archive ends.
-#[derive(Debug)]
-struct End {
-    /// The entry that is due.
-    next: u64,
-    /// Of all entries before it, as far as the archive knows.
-    previous: Track,
-    /// The last segment.
-    last: Option<SegmentName>,
-    /// The clock after it.
-    time_ms: i64,
-    /// The newest base.
-    base: Option<BaseName>,
-}
 
 /// What this leader does.
 pub(super) struct Archiver {
@@ -156,19 +141,19 @@ impl Archiver {
     /// Tells all members how it stands.
     fn tell(&self, failure: Option<String>) {
         let (end, applied) = (self.end.as_ref(), index(self.store.view().header()));
-        let behind = end.is_none_or(|end| end.next <= applied);
-        let age = if behind { self.covered.elapsed() } else { Duration::ZERO };
+        let current = end.is_some_and(|end| end.is_whole() && end.due(applied).is_none());
+        let age = if current { Duration::ZERO } else { self.covered.elapsed() };
         let base = end.and_then(|end| end.base.as_ref());
-        let last = end.and_then(|end| end.last.as_ref());
+        let newest = end.and_then(End::newest);
         let standing = Standing {
             place: self.repository.place().to_owned(),
             age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
-            revision: last.map(|last| last.revision).max(base.map(|base| base.revision)).unwrap_or_default(),
+            revision: newest.map_or(0, |(revision, _)| revision),
             base_revision: base.map(|base| base.revision),
             base_time_ms: base.map(|base| base.time_ms),
-            time_ms: end.map(|end| end.time_ms).filter(|time| *time > 0),
+            time_ms: newest.map(|(_, time_ms)| time_ms).filter(|time| *time > 0),
             failure,
-            last: last.map(SegmentName::name),
+            last: end.filter(|end| end.is_whole()).and_then(|end| end.last.as_ref()).map(SegmentName::name),
         };
         self.store.broadcast(board::datagram(&standing).into());
         self.store.board().lock().hear(standing, Instant::now());
@@ -189,10 +174,10 @@ impl Archiver {
             }
         }
         let (seen, view) = (Instant::now(), self.store.view());
-        while self.end.as_ref().is_some_and(|end| end.base.is_some() && end.next <= index(view.header())) {
-            self.write(view.header()).await?;
+        while let Some(next) = self.end.as_ref().and_then(|end| end.due(index(view.header()))) {
+            self.write(next, view.header()).await?;
         }
-        if self.end.as_ref().is_some_and(|end| end.base.is_some()) {
+        if self.end.as_ref().is_some_and(End::is_whole) {
             self.covered = seen;
         }
         self.take_base(view.header());
@@ -205,46 +190,35 @@ impl Archiver {
         let group = self.store.cluster_id();
         let listed = self.repository.list(&names::bases(group), None).await?;
         let bases = Catalogue::of(listed.iter().map(|one| one.name.as_str())).bases;
-        let Some(base) = bases.last().cloned() else {
-            return Ok(End { next: 0, previous: Track::BEGIN, last: None, time_ms: 0, base: None });
-        };
+        let base = bases.last().cloned();
         let said = self.store.board().lock().standing(Instant::now()).and_then(|standing| standing.last);
         let heard = said.as_deref().and_then(SegmentName::parse).filter(|heard| heard.group == group);
         // No segment is longer: one that reaches beyond the base begins after this.
-        let from = base.index.saturating_sub(ENTRIES_MAX);
+        let from = base.as_ref().map_or(0, |base| base.index.saturating_sub(ENTRIES_MAX));
         let after = heard.as_ref().map_or_else(|| format!("{}/{from:016x}", names::segments(group)), SegmentName::name);
         let listed = self.repository.list(&names::segments(group), Some(&after)).await?;
         let mut segments = Catalogue::of(listed.iter().map(|one| one.name.as_str())).segments;
+        let behind = heard.as_ref().map_or(base.as_ref().map_or(0, |base| base.index), |heard| heard.first - 1);
         segments.extend(heard);
-        // Whoever wrote it had written, or found, what comes before.
-        let last = segments.into_iter().max_by_key(|segment| segment.last);
-        let next = last.as_ref().map_or(base.index, |last| last.last) + 1;
-        tracing::info!(place = self.repository.place(), next, "the archive goes on");
-        Ok(End {
-            next,
-            previous: last.as_ref().map_or(Track::BEGIN, |last| last.track),
-            time_ms: last.as_ref().map_or(base.time_ms, |last| last.time_ms),
-            last,
-            base: Some(base),
-        })
+        segments.sort_unstable();
+        let end = End::found(base, behind, &segments);
+        if let Some(next) = end.due(u64::MAX) {
+            tracing::info!(place = self.repository.place(), next, "the archive goes on");
+        }
+        Ok(end)
     }
 
     /// Writes the segment that is next, up to what a state had applied at most.
-    async fn write(&mut self, header: &Header) -> Result<(), Problem> {
+    async fn write(&mut self, next: u64, header: &Header) -> Result<(), Problem> {
         let Some(end) = &mut self.end else { return Ok(()) };
-        let (journal, applied, next) = (self.store.journal(), index(header), end.next);
+        let (journal, applied) = (self.store.journal(), index(header));
         let to = (applied + 1).min(next + SEGMENT_ENTRIES);
         let rows = blocking(move || journal.rows(next, to, SEGMENT_BYTES).map_err(problem)).await?;
         let Some((last, _)) = rows.last().cloned() else {
-            if let Some(base) = end.base.as_ref().filter(|base| base.index >= next) {
-                // It was taken by who died before writing what had led there.
-                tracing::warn!(next, "entries were never archived and are gone from the log; a base has what they did");
-                (end.next, end.previous, end.time_ms) = (base.index + 1, Track::BEGIN, base.time_ms);
-                return Ok(());
+            match end.gone() {
+                Gone::BehindBase => tracing::warn!(next, "entries were never archived; a base has what they did"),
+                Gone::WithNextBase => tracing::warn!(next, "entries are gone from the log: a new base is taken"),
             }
-            // The log is without them by now: a new base has what they did, and the moments between are lost.
-            tracing::warn!(next, "entries were never archived and are gone from the log: a new base is taken");
-            end.base = None;
             return Ok(());
         };
         let known = (last == applied).then_some((header.revision, header.hash));
@@ -260,7 +234,7 @@ impl Archiver {
         if let Some(known) = known {
             self.known.note(last, known);
         }
-        *end = End { next: last + 1, previous: track, time_ms, last: Some(name), base: end.base.take() };
+        end.wrote(name);
         Ok(())
     }
 
@@ -291,7 +265,7 @@ impl Archiver {
         let Some(end) = &mut self.end else { return };
         let every = i64::try_from(self.archive.every.as_millis()).unwrap_or(i64::MAX);
         let old = |base: &BaseName| header.time_ms > base.time_ms && now_ms().saturating_sub(base.time_ms) >= every;
-        let due = end.base.as_ref().is_none_or(old) && Instant::now() >= self.base_due;
+        let due = (!end.is_whole() || end.base.as_ref().is_none_or(old)) && Instant::now() >= self.base_due;
         if !due || !self.bases.is_empty() {
             return;
         }
@@ -300,6 +274,7 @@ impl Archiver {
         let (group, epoch) = (self.store.cluster_id(), self.store.leadership().borrow().epoch);
         let name =
             BaseName { group, index: index(view.header()), revision: view.revision(), time_ms: view.header().time_ms };
+        end.begun(&name);
         let (sink, given) = pieces();
         let (lock, extra, repository) =
             (self.archive.lock.clone(), self.archive.extra.clone(), self.repository.clone());
@@ -324,10 +299,7 @@ impl Archiver {
         tracing::info!(name = base.name(), "a base was archived");
         let group = base.group;
         if let Some(end) = &mut self.end {
-            if end.base.is_none() {
-                (end.next, end.previous, end.time_ms) = (base.index + 1, Track::BEGIN, base.time_ms);
-            }
-            end.base = Some(base);
+            end.taken(base);
         }
         let mut listed = self.repository.list(&names::bases(group), None).await?;
         listed.extend(self.repository.list(&names::segments(group), None).await?);

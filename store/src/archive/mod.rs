@@ -8,6 +8,7 @@ mod archiver;
 mod board;
 mod chain;
 mod compare;
+mod end;
 mod link;
 mod merge;
 mod merger;

@@ -278,6 +278,36 @@ async fn what_lies_in_anothers_place_is_found() {
     archive::verify(&asked(dir.path(), Target::Newest), scratch.path(), &quiet()).await.expect("whole again");
 }
 
+/// As where the leader dies while the first full copy is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_archived_before_a_full_copy_was_there_is_gone_on_from() {
+    let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
+    let store = open(&old).await;
+    store.archive(archive(dir.path())).expect("a place");
+    work(&store, 0..20).await;
+    archived(&store).await;
+    let first = store.revision();
+    store.shutdown().await;
+    let bases = dir.path().join(format!("{:016x}", store.cluster_id())).join("base");
+    std::fs::remove_dir_all(bases).expect("removed");
+    drop(store);
+    let store = open(&old).await;
+    store.archive(archive(dir.path())).expect("a place");
+    assert!(store.archive_standing().is_some_and(|standing| standing.revision == 0), "nothing can be restored");
+    work(&store, 20..40).await;
+    archived(&store).await;
+    let archives = archive::archived(&asked(dir.path(), Target::Newest).repository).await.expect("listed");
+    assert!(archives.len() == 1 && archives[0].gap.is_none(), "{archives:?}");
+    let new = place("new", &[]);
+    let earlier = asked(dir.path(), Target::Revision(first));
+    let made = archive::restore(&earlier, &new.config.data_dir, None, |_, _| Ok(()), &quiet()).await;
+    assert!(made.is_err_and(|why| why.to_string().contains("the archive begins later")));
+    let (_place, new) = restored(dir.path(), Target::Newest).await;
+    assert_eq!(state(&new, 0), state(&store, 0));
+    new.shutdown().await;
+    store.shutdown().await;
+}
+
 /// What there is of a group's log, in the order of names.
 async fn segments(dir: &Path) -> Vec<String> {
     let listed = asked(dir, Target::Newest).repository.list("", None).await.expect("listed");
