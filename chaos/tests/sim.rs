@@ -67,7 +67,7 @@ fn a_failure_is_shortened_to_few_faults_and_replayed() {
         let by = text.lines().find(|line| line.starts_with(defect)).expect("a row");
         let first = between(told, "", ": ");
         assert!(by.contains(first), "{by}\n{again}");
-        // What was asked around it, and the call itself.
-        assert!(told.contains("\n    > ") && told.contains(" asks to "), "{again}");
+        // What contradicts each other, and what was asked around it.
+        assert!(told.contains("\n    > ") && told.contains(" asked to "), "{again}");
     }
 }

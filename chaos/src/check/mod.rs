@@ -59,10 +59,11 @@ impl Verdict {
         Verdict { place, ..Verdict::new(property, looked_at, words) }
     }
 
-    /// Where the first violation is, as far as it is anywhere.
+    /// Where the first violation is, as far as it is anywhere: it could be seen with the last answer that belongs to it.
     pub(crate) fn place(&self) -> Option<Place> {
-        let of = |operation: &Operation| Place { at_us: operation.invoked_us, key: operation.call.key().to_owned() };
-        self.place.clone().or_else(|| self.between.last().map(of))
+        let last = self.between.iter().max_by_key(|operation| operation.returned_us);
+        let of = |last: &Operation| Place { at_us: last.returned_us, key: last.call.key().to_owned() };
+        self.place.clone().or_else(|| last.map(of))
     }
 
     pub(crate) fn holds(&self) -> bool {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::check::around::around;
+use crate::check::around::{Line, around};
 use crate::check::{self, Verdict, lease};
 use crate::history::{History, Watched};
 use crate::seed::Seed;
@@ -119,8 +119,10 @@ pub(super) fn judge(seen: &Seen, ended: &[String]) -> Vec<Verdict> {
     verdicts
 }
 
-/// The calls around the first violation of the first property that is broken.
+/// The first violation of the first property that is broken, in words: what contradicts each other is marked.
 pub(super) fn evidence(verdicts: &[Verdict], history: &History) -> Vec<String> {
     let broken = verdicts.iter().find(|verdict| !verdict.violations.is_empty());
-    broken.and_then(Verdict::place).map(|place| around(history, &place)).unwrap_or_default()
+    let lines = broken.map(|verdict| around(verdict, history)).unwrap_or_default();
+    let shown = |line: Line| format!("{} {}", if line.contradicts { '>' } else { ' ' }, line.words);
+    lines.into_iter().map(shown).collect()
 }

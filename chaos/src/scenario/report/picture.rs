@@ -94,8 +94,8 @@ pub(super) fn draw(run: &Run, history: &History) -> String {
             height - 8.0
         );
     }
-    if let Some(first) = violation::first(&run.verdicts) {
-        let x = axis.x(violation::at_us(first));
+    if let Some((_, at_us)) = violation::first(&run.verdicts) {
+        let x = axis.x(at_us);
         let _ = write!(svg, "<line x1='{x:.1}' x2='{x:.1}' y1='{GAP}' y2='{:.1}' stroke='#cc0000'/>", height - GAP);
         let _ = write!(svg, "<text x='{:.1}' y='{:.1}' fill='#cc0000'>first violation</text>", x + 3.0, GAP + 10.0);
     }
