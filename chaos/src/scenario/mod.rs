@@ -149,7 +149,7 @@ pub(crate) async fn observe(scenario: &Scenario, seed: u64, cluster: &mut Cluste
     };
     let watching = watch_all(&servers, start, &stop, &arrived);
     let place = cluster.dir.clone();
-    let looks = roles::follow(servers.all(), &place, began, stop.clone());
+    let looks = roles::follow(&servers, &place, began, &stop);
     let breaking = async {
         tokio::time::sleep(CALM).await;
         let from = us(began);

@@ -1,14 +1,18 @@
 //! Who leads, as each member says it, and how wrong its clock is, again and again while a run goes on.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use crate::work::endpoints::Endpoints;
 use crate::world::shim::{self, Number};
 
 /// Between two looks.
@@ -37,15 +41,23 @@ pub(crate) struct Said {
     pub(crate) revision: i64,
 }
 
-/// Looks until it is stopped; what lies between members and their clocks is told in `dir`.
-pub(crate) async fn follow(
-    members: Vec<(String, Channel)>,
-    dir: &Path,
-    began: Instant,
-    stop: CancellationToken,
-) -> Vec<Role> {
-    let each = members.into_iter().map(|(member, channel)| one(member, channel, dir, began, &stop));
-    futures_util::future::join_all(each).await.into_iter().flatten().collect()
+/// Looks until it is stopped, at members that come later as well; what lies between members and their clocks is told in
+/// `dir`.
+pub(crate) async fn follow(servers: &Endpoints, dir: &Path, began: Instant, stop: &CancellationToken) -> Vec<Role> {
+    let (mut followed, mut roles) = (FuturesUnordered::new(), Vec::new());
+    let (mut known, mut again) = (BTreeSet::new(), tokio::time::interval(LOOK_EVERY));
+    loop {
+        for (member, channel) in servers.all() {
+            if known.insert(member.clone()) {
+                followed.push(one(member, channel, dir, began, stop));
+            }
+        }
+        tokio::select! {
+            Some(looks) = followed.next() => roles.extend(looks),
+            _ = again.tick(), if !stop.is_cancelled() => {}
+            else => return roles,
+        }
+    }
 }
 
 async fn one(member: String, channel: Channel, dir: &Path, began: Instant, stop: &CancellationToken) -> Vec<Role> {
@@ -66,4 +78,26 @@ async fn one(member: String, channel: Channel, dir: &Path, began: Instant, stop:
         looks.push(Role { member: member.clone(), at_us, said, clock_ns });
     }
     looks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_comes_later_is_looked_at_too() {
+        let silent = || tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let servers = Endpoints::new(vec![("first".to_owned(), silent())]);
+        let (dir, stop) = (tempfile::tempdir().expect("a directory"), CancellationToken::new());
+        let exchanged = async {
+            tokio::time::sleep(4 * LOOK_EVERY).await;
+            servers.add("second", silent());
+            servers.remove("first");
+            tokio::time::sleep(20 * LOOK_EVERY).await;
+            stop.cancel();
+        };
+        let (roles, ()) = tokio::join!(follow(&servers, dir.path(), Instant::now(), &stop), exchanged);
+        let looks = |member: &str| roles.iter().filter(|role| role.member == member).count();
+        assert!(looks("first") > looks("second") && looks("second") > 1, "{roles:?}");
+    }
 }

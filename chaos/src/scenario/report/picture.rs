@@ -150,7 +150,8 @@ fn bars(axis: &Axis, operations: &[Operation], at: f64, svg: &mut String) {
 /// A member's roles, with its term where it changed.
 fn lane(axis: &Axis, member: &str, roles: &[&Role], at: f64, svg: &mut String) {
     let _ = write!(svg, "<text x='4' y='{:.1}' fill='#555'>{member}</text>", at + 14.0);
-    let (mut from, mut term, mut terms) = (0, 0, String::new());
+    // A member that came later has none before.
+    let (mut from, mut term, mut terms) = (roles.first().map_or(0, |first| first.at_us), 0, String::new());
     for role in roles {
         let colour = match role.said {
             Some(said) if said.leads => "#336699",
@@ -201,6 +202,8 @@ mod tests {
         assert_eq!((svg.matches("r='1.2'").count(), svg.matches("r='2.4'").count()), (2, 1));
         assert!(svg.contains("<rect x='310.0' y='26' width='230.0'"), "a quarter of the time is shaded: {svg}");
         assert!(svg.contains("term 3") && svg.contains("term 4") && svg.contains("#eeeeee"), "{svg}");
+        let lane = svg.split_once(">a<").unwrap().1.split_once("<rect ").unwrap().1;
+        assert!(lane.starts_with("x='264.0'"), "nothing is drawn of a member before the first look at it: {svg}");
         // A hundred milliseconds lie two fifths from the top.
         assert!((depth(100_000, SCATTER) - SCATTER * 0.4).abs() < 1e-9);
         assert!(!svg.contains("clocks") && !svg.contains("violation"), "nobody told, and nothing was found: {svg}");

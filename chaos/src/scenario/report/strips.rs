@@ -9,8 +9,10 @@ use crate::work::roles::Role;
 
 /// Of a strip. Units: pixels.
 pub(super) const TALL: f64 = 70.0;
-/// Of members and watchers, in the order of their names.
-const COLOURS: [&str; 5] = ["#336699", "#cc7722", "#559955", "#884499", "#777777"];
+/// Of a name above a strip. Units: pixels.
+const NAME: f64 = 72.0;
+/// Of members and watchers, in the order of their names; as many as the scenario `replace` has members in all.
+const COLOURS: [&str; 8] = ["#336699", "#cc7722", "#559955", "#884499", "#777777", "#22aaaa", "#aa3355", "#999922"];
 
 /// By name: how far behind in each step it was at most, where it got anything. Units: microseconds.
 ///
@@ -34,9 +36,10 @@ fn lag(history: &History) -> BTreeMap<&str, BTreeMap<u64, u64>> {
 }
 
 /// Names in their colours, at the right above a strip.
-fn names<'a>(names: impl Iterator<Item = &'a &'a str>, at: f64, svg: &mut String) {
+fn names<'a>(names: impl ExactSizeIterator<Item = &'a &'a str>, at: f64, svg: &mut String) {
+    let left = WIDTH - NAME * float(names.len() as u64);
     for (place, name) in names.enumerate() {
-        let x = WIDTH - 340.0 + 80.0 * float(place as u64);
+        let x = left + NAME * float(place as u64);
         let _ =
             write!(svg, "<text x='{x}' y='{:.1}' fill='{}'>{name}</text>", at - 5.0, COLOURS[place % COLOURS.len()]);
     }
