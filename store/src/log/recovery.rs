@@ -106,6 +106,11 @@ impl Standing {
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
         [&self.purged, &self.vote, &self.committed].into_iter().flatten()
     }
+
+    /// Of how many sorts there are records.
+    pub(super) fn count(&self) -> usize {
+        self.records().count()
+    }
 }
 
 /// A segment file, as the removal of purged ones looks at it.
@@ -135,6 +140,8 @@ pub(super) struct Tail {
     pub(super) sealed: bool,
     pub(super) sequence: u64,
     pub(super) end: u64,
+    /// What the last segment itself says of what stands.
+    pub(super) says: Standing,
     /// All segments, the last included.
     pub(super) segments: VecDeque<Segment>,
 }
@@ -171,9 +178,10 @@ pub(super) fn recover<D: Disk>(
                 "the segment ends here without a seal, though a later one exists".to_owned(),
             ));
         }
-        let mut segment = Segment::new(sequence);
+        let (mut segment, mut says) = (Segment::new(sequence), Standing::default());
         for Found { record, offset } in read.records {
             segment.note(&record);
+            says.note(&record);
             contents.take(record, Some(Place { sequence, offset })).map_err(|what| damaged(offset, what))?;
         }
         if read.torn {
@@ -181,7 +189,7 @@ pub(super) fn recover<D: Disk>(
         }
         let mut segments = tail.map(|tail| tail.segments).unwrap_or_default();
         segments.push_back(segment);
-        tail = Some(Tail { sealed: read.sealed, sequence, end: read.end, segments });
+        tail = Some(Tail { sealed: read.sealed, sequence, end: read.end, says, segments });
     }
     if let Some(what) = contents.hole() {
         return Err(Error::Damaged { path: disk.describe(""), offset: 0, what });

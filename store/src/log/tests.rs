@@ -299,6 +299,27 @@ fn purged_segments_are_removed_and_the_vote_outlives_them() {
     assert_eq!((log.range(), log.vote()), (Some((96, 101)), Some(Bytes::from_static(b"me"))));
 }
 
+/// A crash after a segment got its header, before it repeated what stands.
+#[test]
+fn the_vote_outlives_a_crash_between_a_segments_header_and_the_vote_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    log.save_vote(Bytes::from_static(b"me"), Box::new(|result| result.unwrap())).unwrap();
+    append(&log, vec![(1, data(1, 0))]);
+    log.roll().unwrap();
+    drop(log);
+    let last = segments(dir.path()).pop().unwrap();
+    let mut bytes = std::fs::read(&last).unwrap();
+    bytes[SEGMENT_HEADER_BYTES as usize..].fill(0);
+    std::fs::write(&last, bytes).unwrap();
+    let log = open(dir.path()).unwrap();
+    append(&log, vec![(2, data(2, 0))]);
+    log.purge_upto(1, Bytes::from_static(b"1")).unwrap();
+    drop(log);
+    assert_eq!(segments(dir.path()), [last], "what a purge gave up is gone");
+    assert_eq!(open(dir.path()).unwrap().vote(), Some(Bytes::from_static(b"me")));
+}
+
 #[test]
 fn a_purged_segment_is_used_again_and_what_it_held_never_comes_back() {
     let dir = tempfile::tempdir().unwrap();

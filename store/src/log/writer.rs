@@ -74,6 +74,7 @@ impl<D: Disk> Writer<D> {
         sealing: Sealing,
         ahead: bool,
     ) -> Result<Self, Error> {
+        let lacking = tail.as_ref().is_none_or(|tail| tail.sealed || tail.says.count() < standing.count());
         let (sequence, end, mut segments, fresh) = match tail {
             None => (1, SEGMENT_HEADER_BYTES, VecDeque::new(), true),
             Some(tail) if tail.sealed => (tail.sequence + 1, SEGMENT_HEADER_BYTES, tail.segments, true),
@@ -88,7 +89,8 @@ impl<D: Disk> Writer<D> {
             disk.open(&name).map_err(|source| Error::Io { path: disk.describe(&name), source })?
         };
         let mut writer = Writer { disk, file, spare, sequence, end, segment_bytes, segments, standing, syncs, sealing };
-        if fresh {
+        // Also where a crash came between the header of the segment and what it repeats.
+        if lacking {
             writer.restate()?;
         }
         Ok(writer)
