@@ -72,8 +72,8 @@ pub(super) fn read<D: Disk>(disk: &D, name: &str, sequence: u64, sealing: &Seali
     let bytes = Bytes::from(bytes);
     match header_sequence(disk, name, &bytes)? {
         Some(found) if found == sequence => scan(disk, name, sequence, &bytes, sealing).map(Some),
-        // A header is synced before the first record is written: with one behind it, the header was there and is gone.
-        _ if matches!(Record::decode(sequence, &bytes.slice(HEADER..)), Decoded::Record { .. }) => {
+        // A header is synced before the first record is written: with any behind it, the header was there and is gone.
+        _ if later_witness(sequence, &bytes, HEADER - ALIGNMENT).is_some() => {
             let what = "the segment's header is not what was written, though records follow it".to_owned();
             Err(Error::Damaged { path: disk.describe(name), offset: 0, what })
         }

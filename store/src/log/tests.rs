@@ -267,6 +267,10 @@ fn a_damaged_header_refuses_when_records_follow_it() {
         let Err(error) = open(dir.path()) else { panic!("a log without its only header opened") };
         assert!(matches!(error, Error::Damaged { offset: 0, .. }), "byte {at}: {error}");
     }
+    let mut bytes = whole.clone();
+    bytes[..offset_of(&whole, "entry 2")].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(matches!(open(dir.path()), Err(Error::Damaged { offset: 0, .. })), "the first record is gone as well");
     std::fs::write(&path, whole).unwrap();
     assert_eq!(open(dir.path()).unwrap().range(), Some((1, 10)));
 }
