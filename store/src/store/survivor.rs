@@ -51,18 +51,20 @@ pub(super) async fn alone(
         return Ok(identity);
     }
     leaderless(config, &identity, &membership).await?;
+    // The group's new id comes first: from then on no member of the old one hears of this one, whatever a crash leaves. The
+    // membership comes last: by it this is known to be done.
+    let identity = Identity { cluster_id: Some(identity::random()?), ..identity };
+    identity::save(&config.data_dir, &identity)?;
+    let voted = log.vote().map(|bytes| peer::Vote::decode(bytes).map_err(stopped)).transpose()?;
     let id = identity.member_id;
+    let term = voted.map_or(0, |vote| vote.term).max(last.leader_id.term) + RAISE;
+    let vote = Vote { leader_id: LeaderId::new(term, id), committed: false };
+    durable(|told| log.save_vote(wire::vote(&vote).encode_to_vec().into(), told)).await?;
     let node = BTreeMap::from([(id, own_node(config))]);
     let only = Membership::new(vec![[id].into()], node).map_err(stopped)?;
     let log_id = LogId { leader_id: last.leader_id, index: last.index + 1 };
     let entry = Entry { log_id, payload: EntryPayload::Membership(only) };
     durable(|told| log.append(vec![(log_id.index, wire::entry(&entry))], told)).await?;
-    let voted = log.vote().map(|bytes| peer::Vote::decode(bytes).map_err(stopped)).transpose()?;
-    let term = voted.map_or(0, |vote| vote.term).max(last.leader_id.term) + RAISE;
-    let vote = Vote { leader_id: LeaderId::new(term, id), committed: false };
-    durable(|told| log.save_vote(wire::vote(&vote).encode_to_vec().into(), told)).await?;
-    let identity = Identity { cluster_id: Some(identity::random()?), ..identity };
-    identity::save(&config.data_dir, &identity)?;
     tracing::warn!(
         term,
         "this member begins a new cluster with what it has; start it without --force-new-cluster from now on, and let others \

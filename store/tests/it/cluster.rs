@@ -82,8 +82,18 @@ pub(crate) async fn open(place: &Place) -> Store {
     opened(&place.config).await
 }
 
-/// Opens a store once the last task of the one before, killed or closed, has let go of the directory.
+/// Opens a store.
 pub(crate) async fn opened(config: &Config) -> Store {
+    attempted(config).await.expect("opens")
+}
+
+/// Why a store does not open.
+pub(crate) async fn opened_in_vain(config: &Config) -> String {
+    attempted(config).await.err().expect("it must not open").to_string()
+}
+
+/// Opens a store once the last task of the one before, killed or closed, has let go of the directory.
+async fn attempted(config: &Config) -> Result<Store, Error> {
     let attempts = async {
         loop {
             match Store::open(config.clone()).await {
@@ -92,7 +102,7 @@ pub(crate) async fn opened(config: &Config) -> Store {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, attempts).await.expect("in time").expect("opens")
+    tokio::time::timeout(PATIENCE, attempts).await.expect("in time")
 }
 
 pub(crate) fn put(key: &str, value: &str) -> pb::TxnRequest {
