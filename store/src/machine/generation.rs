@@ -2,9 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use std::sync::Arc;
 
 use crate::Error;
 use crate::edge::drive::Defect;
@@ -48,9 +48,9 @@ impl Machine {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn install(&self, dir: &Path) -> Result<(), Error> {
-        let home =
-            self.inner.home.as_ref().ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
-        let (held, home) = (home, &home.dir);
+        let held = self.inner.home.as_ref();
+        let held = held.ok_or_else(|| Error::Stopped("the state machine has no files".to_owned()))?;
+        let home = &held.dir;
         let mut leases = self.inner.leases.lock();
         let old = current_generation(home)?;
         let number = generation_number(&old).unwrap_or(0) + 1;
@@ -72,9 +72,7 @@ impl Machine {
         // Views of the old generation keep its files open; only their names go.
         files::remove_dir_all(&old).map_err(|error| disk(&old, &error))
     }
-}
 
-impl Machine {
     /// Copies what lies in a directory as it is into another one that does not exist yet, encrypted.
     ///
     /// # Errors
@@ -116,12 +114,7 @@ pub(crate) fn current_generation(home: &Path) -> Result<PathBuf, Error> {
         files::create_dir_all(home)?;
         let current = match files::read(&home.join(CURRENT)) {
             Ok(name) => named(home, &name)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let first = home.join("gen-1");
-                files::create_dir_all(&first)?;
-                point_at(home, &first)?;
-                first
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => first_generation(home)?,
             Err(error) => return Err(error),
         };
         for path in files::within(home)? {
@@ -134,6 +127,17 @@ pub(crate) fn current_generation(home: &Path) -> Result<PathBuf, Error> {
     found.map_err(|error| disk(home, &error))
 }
 
+/// The generation of a directory that holds none yet. Others are there only where it was their name that went missing.
+fn first_generation(home: &Path) -> io::Result<PathBuf> {
+    let first = home.join("gen-1");
+    if files::within(home)?.iter().any(|path| *path != first && generation_number(path).is_some()) {
+        return Err(damaged("is missing, though there is a state".to_owned()));
+    }
+    files::create_dir_all(&first)?;
+    point_at(home, &first)?;
+    Ok(first)
+}
+
 fn generation_number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix("gen-")?.parse().ok()
 }
@@ -141,14 +145,16 @@ fn generation_number(path: &Path) -> Option<u64> {
 /// The generation that bytes name. One that is not there was not meant: the others must not be removed for it.
 fn named(home: &Path, name: &[u8]) -> io::Result<PathBuf> {
     let path = std::str::from_utf8(name).ok().map(|name| home.join(name.trim()));
-    path.filter(|path| generation_number(path).is_some() && files::within(path).is_ok()).ok_or_else(|| {
-        let text = format!(
-            "{CURRENT} is damaged: it names {:?}, which is not there. Do not delete anything: remove this member from the \
-             cluster and join it again with an empty data directory, or restore a backup when no other member is left",
-            String::from_utf8_lossy(name)
-        );
-        io::Error::new(io::ErrorKind::InvalidData, text)
-    })
+    path.filter(|path| generation_number(path).is_some() && files::within(path).is_ok())
+        .ok_or_else(|| damaged(format!("is damaged: it names {:?}, which is not there", String::from_utf8_lossy(name))))
+}
+
+fn damaged(how: String) -> io::Error {
+    let text = format!(
+        "{CURRENT} {how}. Do not delete anything: remove this member from the cluster and join it again with an empty data \
+         directory, or restore a backup when no other member is left"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 fn point_at(home: &Path, generation: &Path) -> io::Result<()> {
@@ -183,5 +189,18 @@ mod tests {
         }
         say("gen-1");
         assert_eq!(current_generation(home.path()).expect("as it was"), current);
+    }
+
+    #[test]
+    fn a_missing_current_removes_no_generation() {
+        let home = tempfile::tempdir().expect("a directory");
+        let later = home.path().join("gen-7");
+        fs::create_dir(&later).expect("made");
+        let refused = current_generation(home.path());
+        assert!(refused.is_err_and(|error| error.to_string().contains("CURRENT is missing, though there is a state")));
+        assert!(later.is_dir());
+        // A crash came before the first generation got its name.
+        fs::rename(&later, home.path().join("gen-1")).expect("renamed");
+        assert_eq!(current_generation(home.path()).expect("begun"), home.path().join("gen-1"));
     }
 }
