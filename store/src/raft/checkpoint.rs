@@ -128,10 +128,15 @@ impl Checkpoints {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn received(&self) -> io::Result<PathBuf> {
-        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let dir = self.home.join(format!("received-{number}"));
+        let dir = self.place("received");
         files::rename(&self.incoming(), &dir)?;
         Ok(dir)
+    }
+
+    /// A directory that nobody has used before.
+    fn place(&self, what: &str) -> PathBuf {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        self.home.join(format!("{what}-{number}"))
     }
 
     /// After a start: the current snapshot must reach what the machine holds beyond the log, or followers could not
@@ -162,10 +167,10 @@ impl Checkpoints {
     /// When the disk fails.
     pub(crate) fn encrypted(&self, plain: Checkpoint) -> io::Result<Checkpoint> {
         let Some(vault) = &self.vault else { return Ok(plain) };
-        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let dir = self.home.join(format!("encrypted-{number}"));
-        Machine::encrypt(plain.dir(), &dir, vault.sealer()).map_err(io::Error::other)?;
-        Ok(Checkpoint::passing(dir))
+        // From the first byte on: a half that a full disk took no more of would be in the way of the next attempt.
+        let sealed = Checkpoint::passing(self.place("encrypted"));
+        Machine::encrypt(plain.dir(), sealed.dir(), vault.sealer()).map_err(io::Error::other)?;
+        Ok(sealed)
     }
 
     /// Copies the machine; the copy goes with its last holder.
@@ -173,8 +178,7 @@ impl Checkpoints {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn copy(&self, machine: &Machine) -> io::Result<Snapshot> {
-        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let dir = self.home.join(format!("copy-{number}"));
+        let dir = self.place("copy");
         let position = machine.checkpoint(&dir).map_err(io::Error::other)?;
         let taken = self.snapshot(dir, &position)?;
         taken.snapshot.passing.store(true, Ordering::Relaxed);
@@ -204,5 +208,41 @@ impl Checkpoints {
             old.snapshot.passing.store(true, Ordering::Relaxed);
         }
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::KeySource;
+    use crate::engine::rocks;
+    use crate::machine::{Body, Entry};
+
+    #[test]
+    fn a_copy_that_cannot_be_encrypted_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let key = dir.path().join("key");
+        fs::write(&key, "01".repeat(32)).expect("written");
+        let vault = Vault::open(dir.path(), Some(&KeySource::KeyFile(key))).expect("a key");
+        let home = dir.path().join("snapshots");
+        let checkpoints = Checkpoints::open(home.clone(), vault).expect("a directory");
+        let machine = Machine::open(&dir.path().join("state"), None, rocks::SMALL).expect("a new machine");
+        let entry = Entry { applied: "x".into(), term: 1, body: Body::Blank, asked: false };
+        machine.apply(&[entry]).expect("applied");
+        let plain = home.join("received-1");
+        machine.checkpoint(&plain).expect("copied");
+        let tables = fs::read_dir(&plain).expect("there").flatten().map(|file| file.path());
+        for table in tables.filter(|path| path.extension().is_some_and(|ends| ends == "sst")) {
+            let mut bytes = fs::read(&table).expect("read");
+            bytes[0] ^= 1;
+            fs::remove_file(&table).expect("the state has a name of it as well");
+            fs::write(&table, bytes).expect("damaged");
+        }
+        let encrypt = || checkpoints.encrypted(Checkpoint::passing(plain));
+        let encrypted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(encrypt));
+        assert!(!matches!(encrypted, Ok(Ok(_))), "a row cannot be read");
+        assert_eq!(fs::read_dir(&home).expect("there").count(), 0);
     }
 }
