@@ -105,6 +105,7 @@ pub(super) async fn open(config: Config, layout: Options) -> Result<Store, Error
     let checkpoints = Checkpoints::open(config.data_dir.join("snapshots"), vault.clone()).map_err(stopped)?;
     let checkpoints = Arc::new(checkpoints);
     adopt(&config, &identity, &machine)?;
+    returning::ensure_fit(&log, &machine, &checkpoints)?;
     returning::ensure_whole(&config, id, &log, &machine, &peers).await?;
     let identity = if config.force_new { survivor::alone(&config, identity, &log, &machine).await? } else { identity };
     let _ = identity.cluster_id.map(|known| cluster.set(known));

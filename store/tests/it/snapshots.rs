@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use store::Store;
 
-use crate::cluster::{PATIENCE, Place, caught_up, leadership, opened, place, voters, wrote};
+use crate::cluster::{PATIENCE, Place, caught_up, leadership, opened, opened_in_vain, place, voters, wrote};
 use crate::crash::{Member, down};
 use crate::gate::gated;
 
@@ -155,4 +155,23 @@ async fn a_receiver_that_dies_while_it_installs_has_the_old_state_or_the_new_one
     assert_eq!(generations.count(), 1, "only one state is left");
     down(back).await;
     down(leading).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_gone_comes_back_from_its_snapshot_and_without_that_it_is_refused() {
+    let alone = small(place("a", &[]));
+    let member = Member::start(&alone).await;
+    fill(&member.store).await;
+    down(member).await;
+    let remove = |part: &str| fs::remove_dir_all(alone.config.data_dir.join(part)).expect("removed");
+    remove("state");
+    let member = Member::start(&alone).await;
+    holds_all(&member.store).await;
+    down(member).await;
+    remove("state");
+    remove("snapshots");
+    for _ in 0..2 {
+        let refused = opened_in_vain(&alone.config).await;
+        assert!(refused.contains("are neither in the state nor in the log"), "{refused}");
+    }
 }
