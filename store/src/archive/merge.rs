@@ -6,16 +6,17 @@
 use std::ops::Range;
 
 use crate::archive::names::SegmentName;
+use crate::archive::track::Track;
 
 /// Entries in a segment at most.
 pub(crate) const ENTRIES_MAX: u64 = 1 << 16;
 
 /// Segments that follow each other and were written in the same of the spans that have passed, two or more of them.
+/// `segments`: in order, none of which is in another one.
 pub(crate) fn groups(segments: &[SegmentName], span_ms: i64, passed: &Range<i64>) -> Vec<Vec<SegmentName>> {
     let span = |segment: &SegmentName| segment.time_ms.div_euclid(span_ms.max(1));
-    let gone = superseded(segments);
     let mut groups: Vec<Vec<SegmentName>> = Vec::new();
-    for segment in segments.iter().filter(|segment| passed.contains(&span(segment)) && !gone.contains(segment)) {
+    for segment in segments.iter().filter(|segment| passed.contains(&span(segment))) {
         let fits = |group: &&mut Vec<SegmentName>| {
             let ends = group.first().zip(group.last());
             ends.is_some_and(|(first, last)| {
@@ -33,24 +34,23 @@ pub(crate) fn groups(segments: &[SegmentName], span_ms: i64, passed: &Range<i64>
     groups
 }
 
-/// Segments whose entries are all in another one.
-pub(crate) fn superseded(segments: &[SegmentName]) -> Vec<SegmentName> {
-    let mut order: Vec<&SegmentName> = segments.iter().collect();
+/// Takes out segments whose entries are all in another one; the others stay, in order.
+pub(crate) fn superseded(segments: &mut Vec<SegmentName>) -> Vec<SegmentName> {
     // The longest that begin with an entry come first, and of several that are as long the last one.
-    order.sort_unstable_by_key(|segment| (segment.first, std::cmp::Reverse((segment.last, *segment))));
-    let mut furthest: Option<&SegmentName> = None;
-    let mut gone = Vec::new();
-    for segment in order {
-        match furthest {
+    segments.sort_unstable_by(|one, other| one.first.cmp(&other.first).then_with(|| other.cmp(one)));
+    let mut furthest: Option<(u64, Track)> = None;
+    let within = |segment: &mut SegmentName| {
+        let within = match furthest {
             // Where both end, both must have come to the same: otherwise somebody has to look at them.
-            Some(far) if segment.last < far.last || (segment.last == far.last && segment.track == far.track) => {
-                gone.push(segment.clone());
-            }
-            Some(far) if segment.last == far.last => {}
-            _ => furthest = Some(segment),
+            Some((last, track)) => segment.last < last || (segment.last == last && segment.track == track),
+            None => false,
+        };
+        if furthest.is_none_or(|(last, _)| segment.last > last) {
+            furthest = Some((segment.last, segment.track));
         }
-    }
-    gone
+        within
+    };
+    segments.extract_if(.., within).collect()
 }
 
 #[cfg(test)]
@@ -59,7 +59,6 @@ mod tests {
 
     use super::*;
     use crate::archive::chain::follow;
-    use crate::archive::track::Track;
 
     /// A segment whose track is told by where it ends.
     fn segment(first: u64, last: u64, time_ms: i64) -> SegmentName {
@@ -98,12 +97,16 @@ mod tests {
 
     #[test]
     fn only_what_is_in_another_segment_is_superseded() {
-        let there = [segment(1, 4, 1), segment(1, 9, 9), segment(3, 9, 9), segment(5, 9, 9), segment(8, 12, 12)];
-        assert_eq!(spans(&superseded(&there)), [(1, 4), (3, 9), (5, 9)]);
+        let mut there =
+            vec![segment(1, 4, 1), segment(1, 9, 9), segment(3, 9, 9), segment(5, 9, 9), segment(8, 12, 12)];
+        assert_eq!(spans(&superseded(&mut there)), [(1, 4), (3, 9), (5, 9)]);
+        assert_eq!(spans(&there), [(1, 9), (8, 12)]);
         let known = SegmentName { revision: 7, ..segment(1, 4, 1) };
-        assert_eq!(superseded(&[segment(1, 4, 1), known]), [segment(1, 4, 1)], "the one that says more stays");
+        let mut twice = vec![segment(1, 4, 1), known.clone()];
+        assert_eq!(superseded(&mut twice), [segment(1, 4, 1)]);
+        assert_eq!(twice, [known], "the one that says more stays");
         let other = SegmentName { track: Track::BEGIN, ..segment(2, 4, 1) };
-        assert!(superseded(&[segment(1, 4, 1), other]).is_empty(), "another history");
+        assert!(superseded(&mut vec![segment(1, 4, 1), other]).is_empty(), "another history");
     }
 
     proptest! {
@@ -119,21 +122,19 @@ mod tests {
                 last += length;
                 for (done, span) in done.iter_mut().zip([60_000, 3_600_000]) {
                     if now / span > *done {
-                        let gone = superseded(&there);
-                        there.retain(|segment| !gone.contains(segment));
+                        superseded(&mut there);
                         for group in groups(&there, span, &(*done..now / span)) {
                             written += group.iter().map(|segment| segment.last + 1 - segment.first).sum::<u64>();
                             there.push(merged(&group));
                         }
-                        there.sort_unstable();
                         *done = now / span;
                     }
                 }
+                there.sort_unstable();
                 let chain = follow(0, &there);
                 prop_assert_eq!(chain.last().map(|end| end.last), Some(last));
             }
-            let gone = superseded(&there);
-            there.retain(|segment| !gone.contains(segment));
+            superseded(&mut there);
             let chain: Vec<_> = follow(0, &there).into_iter().cloned().collect();
             prop_assert_eq!(&chain, &there, "one after the other");
             prop_assert!(written <= 2 * last);

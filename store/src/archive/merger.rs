@@ -60,9 +60,9 @@ impl Merger {
         // One that reaches into the log begins after this.
         let from = format!("{}/{:016x}", names::segments(self.group), first.saturating_sub(ENTRIES_MAX));
         let listed = self.repository.list(&names::segments(self.group), Some(&from)).await?;
-        let segments = Catalogue::of(listed.iter().map(|one| one.name.as_str())).segments;
+        let mut segments = Catalogue::of(listed.iter().map(|one| one.name.as_str())).segments;
         // What was merged the last time: whoever reads has had the time to read it, or lists the names again.
-        for name in superseded(&segments) {
+        for name in superseded(&mut segments) {
             self.repository.delete(&name.name()).await?;
         }
         for group in groups(&segments, self.span_ms, &self.passed) {
