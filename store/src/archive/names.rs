@@ -55,7 +55,7 @@ impl BaseName {
         let mut words = file.strip_suffix(".base")?.split('-');
         let base = BaseName {
             group: hexadecimal(group)?,
-            index: hexadecimal(words.next()?)?,
+            index: index(words.next()?)?,
             revision: signed(words.next()?)?,
             time_ms: signed(words.next()?)?,
         };
@@ -76,8 +76,8 @@ impl SegmentName {
         let mut words = file.strip_suffix(".segment")?.split('-');
         let segment = SegmentName {
             group: hexadecimal(group)?,
-            first: hexadecimal(words.next()?)?,
-            last: hexadecimal(words.next()?)?,
+            first: index(words.next()?)?,
+            last: index(words.next()?)?,
             revision: signed(words.next()?)?,
             time_ms: signed(words.next()?)?,
             track: Track::parse(words.next()?)?,
@@ -88,6 +88,11 @@ impl SegmentName {
 
 fn hexadecimal(word: &str) -> Option<u64> {
     (word.len() == 16).then(|| u64::from_str_radix(word, 16).ok()).flatten()
+}
+
+/// Of an entry behind which there can be another one.
+fn index(word: &str) -> Option<u64> {
+    hexadecimal(word).filter(|index| *index < u64::MAX)
 }
 
 fn signed(word: &str) -> Option<i64> {
@@ -156,7 +161,9 @@ mod tests {
         assert_eq!(BaseName::parse(&base(17).name()), Some(base(17)));
         assert_eq!(SegmentName::parse(&segment(9, 17).name()), Some(segment(9, 17)));
         assert!(segment(9, 17).name() < segment(16, 16).name() && base(9).name() < base(16).name());
-        for other in ["backups/20261126T000000Z-7.backup", "x/log/y.segment", &segment(9, 8).name(), "", "/base/"] {
+        let beyond = [segment(9, u64::MAX).name(), base(u64::MAX).name()];
+        let others = ["backups/20261126T000000Z-7.backup", "x/log/y.segment", &segment(9, 8).name(), "", "/base/"];
+        for other in others.into_iter().chain(beyond.iter().map(String::as_str)) {
             assert_eq!((BaseName::parse(other), SegmentName::parse(other)), (None, None), "{other}");
         }
         let names = [segment(18, 20).name(), segment(9, 17).name(), "README".to_owned(), base(8).name()];
