@@ -1,6 +1,8 @@
 //! A data directory has one owner at a time, until the last of its files is closed.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ impl Lock {
     pub(crate) fn take(dir: &Path) -> Result<Lock, Error> {
         let path = dir.join("lock");
         let failed = |error| Error::Stopped(format!("{}: {error}", path.display()));
-        fs::create_dir_all(dir).map_err(failed)?;
+        make(dir).map_err(failed)?;
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Lock { _file: Arc::new(file) }),
@@ -34,8 +36,24 @@ impl Lock {
     }
 }
 
+/// Makes a directory and those above it, as far as they are missing, durable: what is acknowledged lies below. What lies
+/// there is nobody else's, as with etcd.
+fn make(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make(parent)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent)?.sync_all(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::engine::Engine;
     use crate::engine::rocks::Rocks;
@@ -50,6 +68,16 @@ mod tests {
                 false
             }
         }
+    }
+
+    #[test]
+    fn a_new_directory_is_its_owners_alone_and_one_that_is_there_stays_as_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+        let below = dir.path().join("one/two");
+        drop(Lock::take(&below).expect("nobody else is here"));
+        assert_eq!((mode(dir.path()), mode(&dir.path().join("one")), mode(&below)), (0o755, 0o700, 0o700));
     }
 
     #[test]

@@ -100,12 +100,15 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder, making it when absent.
+    /// Opens the folder, making it when absent, durable as what will be acknowledged in it.
     ///
     /// # Errors
     /// As the file system's.
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&path)?;
+        if !path.is_dir() {
+            fs::create_dir_all(&path)?;
+            path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+        }
         Ok(Folder { path, _lock: None })
     }
 
