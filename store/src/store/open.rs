@@ -300,25 +300,24 @@ async fn enter(store: &Store, config: &Config, identity: Identity) -> Result<(),
     let group = &store.inner.group;
     let node = own_node(config);
     let begun = group.raft.is_initialized().await.map_err(stopped)?;
+    let belong = |cluster_id: u64| {
+        identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity.clone() })?;
+        let _ = group.peers.cluster.set(cluster_id);
+        Ok::<_, Error>(())
+    };
     match &config.bootstrap {
         Bootstrap::New if !begun => {
-            let cluster_id = identity.cluster_id.map_or_else(identity::random, Ok)?;
-            identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
-            let _ = group.peers.cluster.set(cluster_id);
+            belong(identity.cluster_id.map_or_else(identity::random, Ok)?)?;
             group.raft.initialize(BTreeMap::from([(group.id, node)])).await.map_err(stopped)?;
             group.barrier().await
         }
         Bootstrap::Join { peers } if identity.cluster_id.is_none() => {
-            let cluster_id = join(store, peers, node).await?;
-            identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
-            let _ = group.peers.cluster.set(cluster_id);
+            belong(join(store, peers, node).await?)?;
             group.barrier().await
         }
         Bootstrap::New if identity.cluster_id.is_none() => {
             // Restored from a backup: it has members, and no name yet.
-            let cluster_id = identity::random()?;
-            identity::save(&config.data_dir, &Identity { cluster_id: Some(cluster_id), ..identity })?;
-            let _ = group.peers.cluster.set(cluster_id);
+            belong(identity::random()?)?;
             group.barrier().await
         }
         Bootstrap::Static { members, token } if !begun => {

@@ -121,10 +121,7 @@ impl Store {
         self.inner.quota.bytes()
     }
 
-    /// Takes a write of such a cost, or raises the alarm and refuses it.
-    ///
-    /// # Errors
-    /// `Overloaded` never; the caller knows the words for no space when this is false.
+    /// Whether a write of such a cost may be made; raises the alarm where it may not.
     pub(crate) async fn fits(&self, cost: u64) -> bool {
         if self.inner.quota.take(cost) {
             return true;
