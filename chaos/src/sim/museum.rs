@@ -122,6 +122,20 @@ pub(crate) const MUSEUM: &[Exhibit] = &[
         40,
         By::Checkers,
     ),
+    row(
+        "writes-repeated",
+        "a write that a leader may have sent to others is proposed again (ours once)",
+        member(Defect::WritesRepeated),
+        40,
+        By::Checkers,
+    ),
+    row(
+        "candidates-boast",
+        "a candidate that lacks entries is voted for (openraft #1722)",
+        member(Defect::CandidatesBoast),
+        40,
+        By::Checkers,
+    ),
     row("stale-reads", "reads without asking whether the leader still leads", What::StaleReads, 40, By::Checkers),
     row(
         "events-skipped",

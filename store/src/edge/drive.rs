@@ -80,6 +80,10 @@ pub enum Defect {
     SnapshotsUninstalled,
     /// A read does not wait until this member has applied what it must see.
     ReadsUnawaited,
+    /// A write of which nobody knows whether it was done is proposed again.
+    WritesRepeated,
+    /// A candidate claims entries that it does not have.
+    CandidatesBoast,
     /// A lease is not told from an earlier one with its id.
     GrantsAlike,
     /// Watches are not told that a snapshot was installed.

@@ -64,6 +64,7 @@ impl Group {
                 match answer {
                     // Nothing was proposed: the leadership moved on, so ask again who leads.
                     Err(Error::NoLeader) => self.leader_moves().await?,
+                    Err(Error::Unknown) if self.planted.has(Defect::WritesRepeated) => self.leader_moves().await?,
                     answer => return answer,
                 }
             }

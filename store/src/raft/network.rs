@@ -171,7 +171,9 @@ impl Link {
         option: &RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
-        let answer = self.within(option, client.vote(wire::ask(request, pre))).await?;
+        let boasts = self.network.planted.has(Defect::CandidatesBoast).then(|| planted::boasting(request));
+        let request = wire::ask(boasts.as_ref().unwrap_or(request), pre);
+        let answer = self.within(option, client.vote(request)).await?;
         wire::parse_voted(&answer).map_err(unreachable)
     }
 }

@@ -9,13 +9,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::{Stream, StreamExt, stream};
 use openraft::base::BoxStream;
 use openraft::errors::RPCError;
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult, VoteRequest};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::raft::types::{LogId, Types};
 
+/// A candidate's request, which claims more of the log than it has.
+pub(super) fn boasting(request: &VoteRequest<Types>) -> VoteRequest<Types> {
+    let mut request = request.clone();
+    if let Some(last) = &mut request.last_log_id {
+        last.index += BOASTED;
+    }
+    request
+}
+
 /// What a follower answers to what it is sent.
 pub(super) type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
+
+/// So many entries more are claimed.
+const BOASTED: u64 = 1_000_000;
 
 /// A group with so many entries works.
 const WORKS: u64 = 40;
