@@ -1,5 +1,6 @@
 //! How commands reach a cluster, and what they make of its answers.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -62,8 +63,10 @@ pub(crate) struct Cluster {
 impl Access {
     pub(crate) async fn cluster(&self) -> Result<Cluster, Failure> {
         let file = self.kubeconfig.clone().unwrap_or_else(|| PathBuf::from(KUBECONFIG));
-        let wrong = |error: &dyn std::fmt::Display| {
-            Failure::usage(format!("{}: {error}; name the cluster's kubeconfig with --kubeconfig", file.display()))
+        let wrong = |error: &(dyn Error + 'static)| {
+            let what = "name the cluster's kubeconfig with --kubeconfig, or a plain store's members with --endpoints where the \
+                        command takes them";
+            Failure::usage(format!("{}: {}; {what}", file.display(), cause(error)))
         };
         let kubeconfig = Kubeconfig::read_from(&file).map_err(|error| wrong(&error))?;
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
@@ -81,6 +84,11 @@ impl Access {
         let cluster = self.cluster().await?;
         cluster.send(Method::GET, &format!("/raftsman/v1/{path}"), JSON, JSON, Vec::new()).await
     }
+}
+
+/// PURE: what lies at the bottom of an error: those above it say only that something failed.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 impl Cluster {
@@ -124,8 +132,9 @@ impl Cluster {
         })
     }
 
-    fn unreachable(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::unreachable(format!("{} does not answer: {error}; is the server running?", self.server))
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> Failure {
+        let why = cause(error);
+        Failure::unreachable(format!("{} does not answer: {why}; is the server running, and is this its address?", self.server))
     }
 
     async fn json(&self, body: Body) -> Result<Value, Failure> {

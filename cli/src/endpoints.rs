@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use http::header::AUTHORIZATION;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Uri};
 use http_body_util::BodyExt;
 use kube::config::AuthInfo;
@@ -19,8 +20,8 @@ use crate::exit::Failure;
 /// Whom to ask, and as whom: named as etcdctl names it.
 #[derive(Args, Clone)]
 pub(crate) struct Endpoints {
-    /// Of a plain store: where its members serve clients, URLs between commas
-    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    /// Of a plain store: where its members serve clients, HOST:PORT or URLs between commas
+    #[arg(long, value_name = "URLS", value_delimiter = ',', value_parser = endpoint)]
     pub(crate) endpoints: Vec<Uri>,
     /// Whose certificates are trusted
     #[arg(long, value_name = "FILE", requires = "endpoints")]
@@ -37,6 +38,25 @@ pub(crate) struct Endpoints {
     /// A file with the user's password
     #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
+}
+
+/// PURE: where a member serves clients, as etcdctl is told: HOST:PORT, or a URL.
+fn endpoint(word: &str) -> Result<Uri, String> {
+    let url: Uri = word.trim().parse().map_err(|error| format!("{error}; write HOST:PORT or http://HOST:PORT"))?;
+    if url.host().is_none_or(str::is_empty) || !matches!(url.scheme_str(), None | Some("http" | "https")) {
+        return Err("write HOST:PORT, http://HOST:PORT or https://HOST:PORT".to_owned());
+    }
+    Ok(url)
+}
+
+/// PURE: the same with its scheme, where none was named.
+fn whole(url: &Uri, secure: bool) -> Uri {
+    let mut parts = url.clone().into_parts();
+    if parts.scheme.is_none() {
+        parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+    }
+    Uri::from_parts(parts).unwrap_or_else(|_| url.clone())
 }
 
 fn password(file: &Path) -> Result<String, Failure> {
@@ -81,7 +101,7 @@ impl Endpoints {
             _ => None,
         };
         let endpoints: Vec<String> =
-            self.endpoints.iter().map(|url| url.to_string().trim_end_matches('/').to_owned()).collect();
+            self.endpoints.iter().map(|url| self.whole(url).to_string().trim_end_matches('/').to_owned()).collect();
         let shown = self.cert.clone().zip(self.key.clone());
         let secure = endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
         let wanted = secure || self.cacert.is_some() || shown.is_some();
@@ -89,7 +109,13 @@ impl Endpoints {
         Ok(store::moving::Access { endpoints, tls, user })
     }
 
+    /// Who shows certificates or names whom to trust means TLS, as etcdctl takes it.
+    fn whole(&self, url: &Uri) -> Uri {
+        whole(url, self.cacert.is_some() || self.cert.is_some())
+    }
+
     fn open(&self, url: &Uri, token: Option<&HeaderValue>) -> Result<Cluster, Failure> {
+        let url = &self.whole(url);
         let mut config = kube::Config::new(url.clone());
         if let Some(file) = &self.cacert {
             let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("--cacert {}: {error}", file.display()));
@@ -142,5 +168,22 @@ impl Members {
             }
         }
         Err(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_named_as_etcdctl_names_them() {
+        let read = |word: &str, secure| endpoint(word).map(|url| whole(&url, secure).to_string());
+        assert_eq!(read("127.0.0.1:2379", false), Ok("http://127.0.0.1:2379/".to_owned()));
+        assert_eq!(read(" [::1]:2379", true), Ok("https://[::1]:2379/".to_owned()));
+        assert_eq!(read("store", false), Ok("http://store/".to_owned()));
+        assert_eq!(read("http://a:1", true), Ok("http://a:1/".to_owned()), "what is said counts");
+        for wrong in ["", "ftp://a:1", "/a", "a b", "unix://a:1", "http://"] {
+            assert!(endpoint(wrong).is_err_and(|why| why.contains("HOST:PORT")), "{wrong:?}");
+        }
     }
 }
