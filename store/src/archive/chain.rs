@@ -2,6 +2,7 @@
 
 use crate::api::Revision;
 use crate::archive::names::{BaseName, Catalogue, SegmentName};
+use crate::machine::moments;
 
 /// What is to be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,11 @@ pub(crate) fn chain(base: &BaseName, catalogue: &Catalogue) -> Chain {
     Chain { base: base.clone(), segments, end, time_ms, bases }
 }
 
+/// A machine's clock, for people.
+fn clock(time_ms: i64) -> String {
+    moments::shown(time_ms.div_euclid(1000))
+}
+
 /// What a target is restored from: the newest base that is not beyond it, and what follows.
 ///
 /// # Errors
@@ -69,7 +75,7 @@ pub(crate) fn choose(catalogue: &Catalogue, target: Target) -> Result<Chain, Str
         return Err(match catalogue.bases.first() {
             None => "there is no archive here; `raftsman backup list` shows what there is".to_owned(),
             Some(first) => {
-                format!("the archive begins later, at revision {} ({} ms since 1970)", first.revision, first.time_ms)
+                format!("the archive begins later, at revision {} ({})", first.revision, clock(first.time_ms))
             }
         });
     };
@@ -89,9 +95,9 @@ pub(crate) fn choose(catalogue: &Catalogue, target: Target) -> Result<Chain, Str
         (false, _) => Ok(chain),
         (true, None) => Err(format!("the archive ends at revision {known}")),
         (true, Some((index, time, _))) => Err(format!(
-            "nothing was archived between revision {known} ({} ms since 1970) and {time} ms since 1970: entries {} to {} are \
-             missing",
-            chain.time_ms,
+            "nothing was archived between revision {known} ({}) and {}: entries {} to {} are missing",
+            clock(chain.time_ms),
+            clock(time),
             chain.end + 1,
             index.saturating_sub(1)
         )),
@@ -167,6 +173,11 @@ mod tests {
         assert_eq!(chosen(Target::Revision(150)), Ok((10, 30)));
         assert_eq!(chosen(Target::Revision(300)), Ok((20, 30)));
         assert!(chosen(Target::Revision(301)).is_err_and(|why| why.contains("entries 31 to 39 are missing")));
+        assert_eq!(
+            chosen(Target::Time(3999)).expect_err("a gap"),
+            "nothing was archived between revision 300 (1970-01-01T00:00:03Z) and 1970-01-01T00:00:04Z: entries 31 to 39 are \
+             missing"
+        );
         assert_eq!(chosen(Target::Revision(400)), Ok((40, 45)));
         assert!(chosen(Target::Revision(451)).is_err_and(|why| why.contains("ends at revision 450")));
         assert_eq!(chosen(Target::Time(2999)), Ok((20, 30)));

@@ -96,7 +96,7 @@ impl Repository {
     /// When the directory is missing.
     pub fn existing(place: &str) -> Result<Self, Problem> {
         if !is_bucket(place) && !FilePath::new(place).is_dir() {
-            return Err(Problem::Failed(format!("{place}: there is no such directory")));
+            return Err(Problem::Refused(format!("{place}: there is no such directory")));
         }
         Repository::open(place)
     }
@@ -174,6 +174,7 @@ impl Repository {
             return Problem::Refused(format!("{}: there is no such bucket", self.place));
         }
         let refused = ["status code: 401", "status code: 403"].iter().any(|status| inner.contains(status));
+        let name = if name.is_empty() { "list" } else { name };
         let text = match error {
             Error::NotFound { .. } => return Problem::Refused(format!("{}: there is no {name}", self.place)),
             Error::Generic { .. } => format!("{}: {name}: {}", self.place, said(&inner)),

@@ -75,6 +75,12 @@ impl Restore {
     async fn chain(&self) -> Result<Chain, Problem> {
         let all = catalogue(&self.repository).await?;
         let group = self.group.or(all.groups().last().copied());
+        if let Some(absent) = self.group.filter(|group| !all.groups().contains(group)) {
+            let there: Vec<String> = all.groups().iter().map(|group| format!("{group:016x}")).collect();
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            let place = self.repository.place();
+            return Err(Problem::Refused(format!("{place}: no archive is of {absent:016x}; there are: {there}")));
+        }
         choose(&all.only(group.unwrap_or_default()), self.target)
             .map_err(|why| Problem::Refused(format!("{}: {why}", self.repository.place())))
     }
@@ -164,6 +170,12 @@ impl Restore {
         match self.target {
             Target::Revision(wanted) if replay.revision() != wanted => {
                 Err(Problem::Refused(format!("the archive ends at revision {}", replay.revision())))
+            }
+            // The clock stands still until the first write: an empty store is nobody's wish.
+            Target::Time(_) if replay.revision() <= 1 && replay.machine.view().header().time_ms == 0 => {
+                let place = self.repository.place();
+                let text = format!("{place}: nothing was written by then; `raftsman backup list {place}` shows from when on");
+                Err(Problem::Refused(text))
             }
             _ => Ok(()),
         }

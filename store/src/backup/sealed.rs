@@ -160,6 +160,16 @@ impl<W: Write> Sink<W> {
     }
 }
 
+/// Whether something is encrypted, by how it begins.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_sealed(source: impl Read) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    source.take(MARK.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin == MARK)
+}
+
 /// Something that is read, decrypted if need be.
 pub type Source = Box<dyn Read + Send>;
 
@@ -212,6 +222,7 @@ mod tests {
     fn what_is_sealed_opens_with_its_passphrase_alone() {
         let keys = |text: &str| Keys { passphrase: Some(text.to_owned().into()), ..Keys::default() };
         let mut bytes = sealed(&Lock::Passphrase("right".to_owned().into()), b"state");
+        assert!(is_sealed(&bytes[..]).expect("read") && !is_sealed(&b"age"[..]).expect("read"));
         assert_eq!(opened(&bytes, &keys("right")).expect("opens"), "state");
         assert!(opened(&bytes, &keys("wrong")).expect_err("refused").to_string().contains("passphrase is wrong"));
         assert!(opened(&bytes, &Keys::default()).expect_err("refused").to_string().contains("--passphrase-file"));

@@ -11,6 +11,14 @@ const PREFIX: &[u8] = b"moment/";
 /// Behind all of them.
 const END: &[u8] = b"moment0";
 
+/// A second since 1970, for people.
+pub(crate) fn shown(second: i64) -> String {
+    let Ok(time) = time::OffsetDateTime::from_unix_timestamp(second) else { return "an unknown time".to_owned() };
+    let (date, (hour, minute, second)) = (time.date(), time.to_hms());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 fn row(second: i64) -> Bytes {
     let mut row = BytesMut::with_capacity(PREFIX.len() + 8);
     row.put_slice(PREFIX);

@@ -55,8 +55,8 @@ impl View {
     pub(crate) fn revision_at(&self, second: i64) -> Result<Revision, Refusal> {
         let Window { oldest, begin } = self.window();
         if let Some(begin) = begin.filter(|begin| second < *begin && oldest > 1) {
-            let text =
-                format!("what was at {second} (seconds since 1970) is not kept any more: the oldest is of {begin}");
+            let (asked, oldest) = (moments::shown(second), moments::shown(begin));
+            let text = format!("what was at {asked} is not kept any more: the oldest that is kept is of {oldest}");
             return Err(refusal(Reason::Compacted, text));
         }
         self.kept(moments::revision_at(self.snapshot(), second).unwrap_or(self.header().revision))

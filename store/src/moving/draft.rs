@@ -28,6 +28,10 @@ impl Draft {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                let text = format!("{} is in the way: no directory; choose a new --data-dir", data_dir.display());
+                return Err(Problem::Refused(text));
+            }
             Err(error) => return Err(failed(data_dir, &error)),
         }
         let Some(name) = data_dir.file_name() else {
