@@ -71,8 +71,13 @@ impl Failure {
     }
 
     /// Says why, on standard error.
-    pub(crate) fn exit(&self) -> ExitCode {
+    pub(crate) fn tell(&self) {
         let _ = writeln!(std::io::stderr(), "error: {}", self.text);
+    }
+
+    /// The same for the last one.
+    pub(crate) fn exit(&self) -> ExitCode {
+        self.tell();
         ExitCode::from(self.code)
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn documents(output: Output, documents: Vec<Value>) -> Result<(), Fai
     match output {
         Output::Json => say(&serde_json::to_string_pretty(&joined).map_err(|error| failed(&error))?),
         Output::Yaml => say(serde_saphyr::to_string(&joined).map_err(|error| failed(&error))?.trim_end()),
-        Output::Name => items(joined).iter().try_for_each(|object| say(&name(object))),
+        Output::Name => items(joined).iter().try_for_each(|object| say(&name(object)?)),
         Output::Table | Output::Wide => Ok(()),
     }
 }
@@ -94,11 +94,16 @@ fn items(document: Value) -> Vec<Value> {
     }
 }
 
-fn name(object: &Value) -> String {
+fn name(object: &Value) -> Result<String, Failure> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let Some(name) = object["metadata"]["name"].as_str() else {
+        // A backup is called what other commands call it.
+        let called = object["file"].as_str().map(str::to_owned);
+        return called.ok_or_else(|| Failure::usage("--output name: what is shown has no names; --output json shows all"));
+    };
     let kind = word(&object["kind"]).to_lowercase();
     let group = word(&object["apiVersion"]).split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
-    format!("{kind}{group}/{}", word(&object["metadata"]["name"]))
+    Ok(format!("{kind}{group}/{name}"))
 }
 
 #[cfg(test)]
@@ -123,6 +128,8 @@ mod tests {
     fn items_of_lists_get_names() {
         let list =
             json!({ "kind": "DeploymentList", "apiVersion": "apps/v1", "items": [{ "metadata": { "name": "web" } }] });
-        assert_eq!(items(list).iter().map(name).collect::<Vec<_>>(), ["deployment.apps/web"]);
+        assert_eq!(items(list).iter().flat_map(name).collect::<Vec<_>>(), ["deployment.apps/web"]);
+        assert_eq!(name(&json!({ "file": "place#id" })).expect("a backup's"), "place#id");
+        assert!(name(&json!({ "leader": "a" })).is_err());
     }
 }

@@ -13,9 +13,9 @@ use store::moving;
 
 use crate::access::Access;
 use crate::backup::look::boot;
-use crate::backup::place::{Here, Place, name, new_id};
+use crate::backup::place::{Here, Place, backups, name, new_id};
 use crate::backup::scratch::Scratch;
-use crate::backup::{describe, facts, failed, progress, quiet};
+use crate::backup::{created, describe, facts, failed, progress, quiet};
 use crate::endpoints::Endpoints;
 use crate::exit::{Failure, say};
 use crate::show;
@@ -35,12 +35,20 @@ pub(super) async fn run(
             return Err(Failure::refused(text));
         }
         // Beside its name: a file with the name is whole.
-        Place::File(file) => (partial(&file), None),
+        Place::File(file) => {
+            let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+            if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+                return Err(Failure::refused(format!("{}: there is no such directory", parent.display())));
+            }
+            (partial(&file), None)
+        }
         Place::Repository { id: Some(_), .. } => {
             return Err(Failure::usage(format!("{place}: a new backup gets its id by itself")));
         }
         Place::Repository { place, id: None } => {
             let repository = Repository::open(&place)?;
+            // A bucket that is away or refuses is found out before the store is read.
+            backups(&repository).await?;
             (scratch.path().join("backup"), Some(repository.paced(rate)))
         }
     };
@@ -66,7 +74,8 @@ pub(super) async fn run(
     let bytes = fs::metadata(&draft).map_err(failed)?.len();
     let shown = match repository {
         Some(repository) => {
-            let id = new_id(jiff::Timestamp::now(), manifest.revision);
+            let taken = created(&manifest).parse().unwrap_or_else(|_| jiff::Timestamp::now());
+            let id = new_id(taken, manifest.revision);
             upload(&repository, &name(&id), draft).await?;
             format!("{place}#{id}")
         }

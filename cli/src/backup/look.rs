@@ -4,13 +4,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use store::archive::{Archived, Census, Repository, Restore, Target, archived, compare, verify as verify_archive};
-use store::backup::sealed::Keys;
+use store::backup::sealed::{Keys, is_sealed};
 use store::backup::{self, Content, Manifest};
+use store::moving::Progress;
 
 use crate::access::Output;
 use crate::backup::place::{Here, Place, backups, fetch, id, said};
 use crate::backup::scratch::Scratch;
-use crate::backup::{describe, facts, failed, progress, quiet};
+use crate::backup::{clock, describe, facts, failed, progress, quiet};
 use crate::changes;
 use crate::exit::{Failure, say};
 use crate::moment::shown as moment;
@@ -37,9 +38,9 @@ fn archive_line(archive: &Archived) -> String {
         "archive of {:016x}: revision {} ({}) to {} ({}), {} bases, {} segments{}",
         archive.group,
         archive.from.0,
-        moment(archive.from.1),
+        clock(archive.from.1),
         archive.to.0,
-        moment(archive.to.1),
+        clock(archive.to.1),
         archive.bases,
         archive.segments,
         gap.unwrap_or_default()
@@ -47,92 +48,161 @@ fn archive_line(archive: &Archived) -> String {
 }
 
 pub(super) async fn list(word: &str, keys: &Keys, output: Output) -> Result<(), Failure> {
+    let (mut found, mut lines) = (Vec::new(), Vec::new());
     let place = match Place::parse(word) {
         Place::Repository { place, id: None } => place,
-        _ => return Err(Failure::failed(format!("{word}: there is no such directory"))),
+        Place::File(file) if file.is_file() => {
+            let here = Here::file(&file);
+            let manifest = backup::manifest(here.open(keys)?);
+            let manifest = manifest.map_err(|error| Failure::refused(format!("{}: {error}", here.shown)))?;
+            lines.push(file_line(&here, Some(&manifest)));
+            found.push(file_facts(&here, Some(&manifest)));
+            return told(output, &lines, found, Vec::new());
+        }
+        _ => return Err(Failure::refused(format!("{word}: there is no such directory or file"))),
     };
     let repository = Repository::existing(&place)?;
-    let (mut found, mut lines) = (Vec::new(), Vec::new());
     for one in backups(&repository).await? {
         let id = id(&one.name).unwrap_or_default();
         let (created, revision) = said(id).unwrap_or_default();
         lines.push(format!("{place}#{id}  {} bytes  revision {revision}, taken {created}", one.bytes));
-        found.push(json!({ "id": id, "created": created, "revision": revision, "bytes": one.bytes }));
+        let file = format!("{place}#{id}");
+        found.push(json!({ "file": file, "id": id, "created": created, "revision": revision, "bytes": one.bytes }));
     }
     let archives = archived(&repository).await?;
     lines.extend(archives.iter().map(archive_line));
     let archives: Vec<Value> = archives.iter().map(archive_facts).collect();
     for (here, manifest) in files(Path::new(&place), keys) {
-        lines.push(format!("{}  {} bytes  {}", here.shown, here.bytes(), describe(&manifest)));
-        found.push(facts(&here.shown, here.bytes(), &manifest));
+        lines.push(file_line(&here, manifest.as_ref()));
+        found.push(file_facts(&here, manifest.as_ref()));
     }
-    if !output.is_table() {
-        return show::documents(output, vec![json!({ "backups": found, "archives": archives })]);
+    if lines.is_empty() && output.is_table() {
+        return say(&format!("no backups in {place}"));
     }
-    if lines.is_empty() {
-        return say(&format!("no backups in {place}; encrypted files need --passphrase-file or --identity-file"));
-    }
-    lines.iter().try_for_each(|line| say(line))
+    told(output, &lines, found, archives)
 }
 
-/// The backups among a folder's files, by their first blocks: `verify` reads all.
-fn files(dir: &Path, keys: &Keys) -> Vec<(Here, Manifest)> {
+/// What was found, for people or programs.
+fn told(output: Output, lines: &[String], backups: Vec<Value>, archives: Vec<Value>) -> Result<(), Failure> {
+    match output {
+        Output::Table | Output::Wide => lines.iter().try_for_each(|line| say(line)),
+        Output::Name => backups.into_iter().try_for_each(|one| show::documents(output, vec![one])),
+        Output::Json | Output::Yaml => {
+            show::documents(output, vec![json!({ "backups": backups, "archives": archives })])
+        }
+    }
+}
+
+const SEALED: &str = "encrypted: --passphrase-file or --identity-file opens it";
+
+fn file_line(here: &Here, manifest: Option<&Manifest>) -> String {
+    let holds = manifest.map_or_else(|| SEALED.to_owned(), describe);
+    format!("{}  {} bytes  {holds}", here.shown, here.bytes())
+}
+
+fn file_facts(here: &Here, manifest: Option<&Manifest>) -> Value {
+    let sealed = || json!({ "file": here.shown, "bytes": here.bytes(), "encrypted": true });
+    manifest.map_or_else(sealed, |manifest| facts(&here.shown, here.bytes(), manifest))
+}
+
+/// The backups among a folder's files, by their first blocks: `verify` reads all. Without a manifest where no key opens them.
+fn files(dir: &Path, keys: &Keys) -> Vec<(Here, Option<Manifest>)> {
     let mut entries: Vec<_> =
         std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.sort();
     let read = |path: &std::path::PathBuf| {
         let here = Here::file(path);
-        let manifest = backup::manifest(here.open(keys).ok()?).ok()?;
-        Some((here, manifest))
+        let manifest = here.open(keys).ok().and_then(|source| backup::manifest(source).ok());
+        let sealed = || is_sealed(std::fs::File::open(path).ok()?).ok().filter(|sealed| *sealed);
+        (manifest.is_some() || sealed().is_some()).then_some((here, manifest))
     };
-    entries.iter().filter(|path| path.is_file()).filter_map(read).collect()
+    // One that is being made is no backup yet.
+    let whole = |path: &&std::path::PathBuf| path.is_file() && path.extension().is_none_or(|end| end != "partial");
+    entries.iter().filter(whole).filter_map(read).collect()
 }
 
 pub(super) async fn verify(word: &str, keys: Keys, output: Output) -> Result<(), Failure> {
     match Place::parse(word) {
         Place::Repository { place, id: None } => verify_all(&place, keys, output).await,
         place => {
-            let progress = progress();
-            let here = fetch(&place, &progress).await?;
-            let (shown, bytes) = (here.shown.clone(), here.bytes());
-            let manifest = tokio::task::spawn_blocking(move || boot(&here, &keys)).await.map_err(failed)??;
+            let (line, facts) = whole(&place, &keys, &progress()).await?;
             quiet();
-            if !output.is_table() {
-                return show::documents(output, vec![facts(&shown, bytes, &manifest)]);
+            if output.is_table() { say(&line) } else { show::documents(output, vec![facts]) }
+        }
+    }
+}
+
+/// What was found of many, as it is found.
+struct Verdicts {
+    output: Output,
+    backups: Vec<Value>,
+    archives: Vec<Value>,
+    damaged: Vec<Value>,
+}
+
+impl Verdicts {
+    /// Notes one: what is damaged hides nothing that is whole.
+    fn note(&mut self, of_archive: bool, judged: Result<(String, Value), Failure>) -> Result<(), Failure> {
+        quiet();
+        match judged {
+            Ok((line, facts)) => {
+                if of_archive { &mut self.archives } else { &mut self.backups }.push(facts);
+                if self.output.is_table() { say(&line) } else { Ok(()) }
             }
-            say(&format!("{shown}: whole; {}", describe(&manifest)))
+            Err(failure) if failure.is_unreachable() => Err(failure),
+            Err(failure) => {
+                failure.tell();
+                self.damaged.push(failure.text().into());
+                Ok(())
+            }
+        }
+    }
+
+    fn end(self, place: &str) -> Result<(), Failure> {
+        let (whole, damaged) = (self.backups.len() + self.archives.len(), self.damaged.len());
+        match self.output {
+            Output::Json | Output::Yaml => {
+                let found = json!({ "backups": self.backups, "archives": self.archives, "damaged": self.damaged });
+                show::documents(self.output, vec![found])?;
+            }
+            Output::Name => told(Output::Name, &[], self.backups, Vec::new())?,
+            Output::Table | Output::Wide => {}
+        }
+        match (whole, damaged) {
+            (0, 0) => Err(Failure::refused(format!("{place}: no backup is in it"))),
+            (_, 0) => Ok(()),
+            _ => Err(Failure::refused(format!("{place}: {damaged} of {} are not whole", whole + damaged))),
         }
     }
 }
 
 async fn verify_all(place: &str, keys: Keys, output: Output) -> Result<(), Failure> {
-    let repository = Repository::existing(place)?;
-    let (mut found, mut lines, progress) = (Vec::new(), Vec::new(), progress());
-    for one in backups(&repository).await? {
-        let wanted = Place::Repository { place: place.to_owned(), id: id(&one.name).map(str::to_owned) };
-        let (here, keys) = (fetch(&wanted, &progress).await?, keys.clone());
-        let (shown, bytes) = (here.shown.clone(), here.bytes());
-        let manifest = tokio::task::spawn_blocking(move || boot(&here, &keys)).await.map_err(failed)??;
-        lines.push(format!("{shown}: whole; {}", describe(&manifest)));
-        found.push(facts(&shown, bytes, &manifest));
+    let (repository, progress) = (Repository::existing(place)?, progress());
+    let mut verdicts = Verdicts { output, backups: Vec::new(), archives: Vec::new(), damaged: Vec::new() };
+    let stored = backups(&repository).await?;
+    let stored = stored.iter().filter_map(|one| id(&one.name));
+    let stored = stored.map(|id| Place::Repository { place: place.to_owned(), id: Some(id.to_owned()) });
+    let beside = files(Path::new(place), &keys).into_iter().map(|(here, _)| Place::File(here.file));
+    for one in stored.chain(beside) {
+        verdicts.note(false, whole(&one, &keys, &progress).await)?;
     }
-    let mut archives = Vec::new();
     for archive in archived(&repository).await? {
         let (repository, group) = (repository.clone(), Some(archive.group));
         let (asked, scratch) =
             (Restore { repository, keys: keys.clone(), group, target: Target::Newest }, Scratch::new()?);
-        let archive = verify_archive(&asked, scratch.path(), &progress).await?;
-        lines.push(format!("{}: whole, and applied again it comes to the same", archive_line(&archive)));
-        archives.push(archive_facts(&archive));
+        let read = verify_archive(&asked, scratch.path(), &progress).await.map_err(Failure::from);
+        let line = |archive| format!("{}: whole, and applied again it comes to the same", archive_line(archive));
+        verdicts.note(true, read.map(|archive| (line(&archive), archive_facts(&archive))))?;
     }
-    quiet();
-    if !output.is_table() {
-        return show::documents(output, vec![json!({ "backups": found, "archives": archives })]);
-    }
-    if lines.is_empty() {
-        return Err(Failure::refused(format!("{place}: no backup is in it")));
-    }
-    lines.iter().try_for_each(|line| say(line))
+    verdicts.end(place)
+}
+
+/// A backup that was read whole, for people and programs.
+async fn whole(place: &Place, keys: &Keys, progress: &Progress) -> Result<(String, Value), Failure> {
+    let (here, keys) = (fetch(place, progress).await?, keys.clone());
+    let (shown, bytes) = (here.shown.clone(), here.bytes());
+    let manifest = tokio::task::spawn_blocking(move || boot(&here, &keys)).await.map_err(failed)??;
+    Ok((format!("{shown}: whole; {}", describe(&manifest)), facts(&shown, bytes, &manifest)))
 }
 
 pub(super) async fn inspect(word: &str, keys: &Keys, output: Output) -> Result<(), Failure> {

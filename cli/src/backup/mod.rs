@@ -125,7 +125,7 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "NEW", required_unless_present = "plan")]
     data_dir: Option<PathBuf>,
     /// The state at this revision
-    #[arg(long, value_name = "REVISION", conflicts_with = "to_time")]
+    #[arg(long, value_name = "REVISION", conflicts_with = "to_time", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
     to_revision: Option<i64>,
     /// The state at this time: 2026-11-26T04:00:00Z, or so long ago: -90s, -2h, "-1d 2h"
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = |word: &str| time(word, jiff::Timestamp::now()))]
@@ -225,7 +225,17 @@ fn created(manifest: &Manifest) -> String {
 }
 
 fn describe(manifest: &Manifest) -> String {
-    format!("{} keys at revision {}, taken {}", manifest.keys, manifest.revision, created(manifest))
+    let taken = if manifest.base.is_none() && manifest.extra["created"].is_string() {
+        created(manifest)
+    } else {
+        clock(manifest.time_ms)
+    };
+    format!("{} keys at revision {}, taken {taken}", manifest.keys, manifest.revision)
+}
+
+/// A member's clock for people: it stands still until the first write.
+fn clock(time_ms: i64) -> String {
+    if time_ms == 0 { "before the first write".to_owned() } else { moment(time_ms) }
 }
 
 /// Progress on a terminal, in one line.
@@ -257,7 +267,8 @@ fn rate(word: &str) -> Result<u64, String> {
 
 /// A length of time.
 pub(crate) fn span(word: &str) -> Result<std::time::Duration, String> {
-    let parsed: jiff::SignedDuration = word.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let parsed: jiff::SignedDuration =
+        word.parse().map_err(|_| format!("{word:?} is no length of time; write 5s, 1m, 2h 30m"))?;
     parsed.try_into().map_err(|_| "it cannot be negative".to_owned())
 }
 

@@ -24,7 +24,7 @@ impl Place {
     /// PURE but for the look at which directories there are.
     pub(super) fn parse(word: &str) -> Place {
         let (place, id) = word.rsplit_once('#').map_or((word, None), |(place, id)| (place, Some(id.to_owned())));
-        if is_bucket(word) || Path::new(place).is_dir() {
+        if is_bucket(word) || place.ends_with('/') || Path::new(place).is_dir() {
             return Place::Repository { place: place.to_owned(), id };
         }
         Place::File(PathBuf::from(word))
@@ -79,7 +79,10 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
         None => {
             let all = backups(&repository).await?;
             let newest = all.last().and_then(|one| id(&one.name)).map(str::to_owned);
-            newest.ok_or_else(|| Failure::refused(format!("{place}: no backup is in it")))?
+            newest.ok_or_else(|| {
+                let look = format!("`raftsman backup list {place}` shows what there is: files and archives have their own names");
+                Failure::refused(format!("{place}: no backup is in this repository; {look}"))
+            })?
         }
     };
     let scratch = Scratch::new()?;
@@ -98,7 +101,10 @@ impl Here {
     }
 
     pub(super) fn open(&self, keys: &store::backup::sealed::Keys) -> Result<store::backup::sealed::Source, Failure> {
-        let opened = std::fs::File::open(&self.file).map_err(|error| failed(format!("{}: {error}", self.shown)))?;
+        let opened = std::fs::File::open(&self.file).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::refused(format!("{}: there is no such file or directory", self.shown)),
+            _ => failed(format!("{}: {error}", self.shown)),
+        })?;
         let source = store::backup::sealed::open(opened, keys);
         source.map_err(|error| Failure::refused(format!("{}: {error}", self.shown)))
     }
@@ -128,6 +134,7 @@ mod tests {
         assert_eq!(Place::parse("s3://b/p"), repository("s3://b/p", None));
         assert_eq!(Place::parse("s3://b/p#x-1"), repository("s3://b/p", Some("x-1")));
         assert_eq!(Place::parse("/no/such#file"), Place::File("/no/such#file".into()));
+        assert_eq!(Place::parse("/no/such/"), repository("/no/such/", None), "what ends so is no file");
     }
 
     #[test]

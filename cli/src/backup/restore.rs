@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use control::cluster::backup::Keys as ClusterKeys;
 use control::pki::files::Folder;
+use jiff::Timestamp;
 use serde_json::json;
 use store::archive::{self, Change, Plan, Repository, Target};
 use store::backup::Manifest;
@@ -12,11 +13,14 @@ use store::moving::Problem;
 
 use crate::backup::place::{Place, fetch};
 use crate::backup::scratch::Scratch;
-use crate::backup::{Restore, describe, facts, progress, quiet};
+use crate::backup::{Restore, clock, describe, facts, progress, quiet};
 use crate::changes;
 use crate::exit::{Failure, say};
 use crate::moment::shown as moment;
 use crate::show;
+
+/// Clocks of machines differ by less. Units: milliseconds.
+const CLOCKS_APART: i64 = 60_000;
 
 /// Puts what a cluster's directory holds besides the store into it.
 fn keep_keys(dir: &Path, manifest: &Manifest) -> Result<(), Problem> {
@@ -51,6 +55,15 @@ async fn source(asked: &Restore) -> Result<Option<archive::Restore>, Failure> {
         _ => return Ok(None),
     };
     let repository = Repository::existing(&place)?.paced(asked.rate_limit);
+    if let Some(time) = asked.to_time.filter(|time| *time > Timestamp::now().as_millisecond() + CLOCKS_APART) {
+        // Members' clocks may be ahead of this one's: then what is asked for is there.
+        let all = archive::archived(&repository).await?;
+        let of_it = all.iter().filter(|one| asked.cluster.is_none_or(|group| group == one.group));
+        if let Some(end) = of_it.map(|one| one.to.1).next_back().filter(|end| *end < time) {
+            let text = format!("{} is still to come: the archive in {place} ends at {}", moment(time), clock(end));
+            return Err(Failure::refused(text));
+        }
+    }
     if !chosen && archive::archived(&repository).await?.is_empty() {
         return Ok(None);
     }
@@ -90,7 +103,9 @@ pub(super) async fn run(asked: Restore) -> Result<(), Failure> {
 fn told(manifest: &Manifest, data_dir: &Path, asked: &Restore, encrypted: bool) -> Result<(), Failure> {
     let dir = data_dir.display();
     if !asked.printed.output.is_table() {
-        return show::documents(asked.printed.output, vec![facts(&dir.to_string(), 0, manifest)]);
+        let mut made = facts(&dir.to_string(), 0, manifest);
+        made.as_object_mut().and_then(|made| made.remove("bytes"));
+        return show::documents(asked.printed.output, vec![made]);
     }
     say(&format!("{dir}: {}", describe(manifest)))?;
     let key = if encrypted { " and the same key" } else { "" };
@@ -132,9 +147,9 @@ async fn plan(source: &archive::Restore, asked: &Restore) -> Result<(), Failure>
     say(&format!(
         "restoring revision {} ({}) instead of {} ({}): {} keys come back, {} go, {} become what they were, {} stay",
         plan.revision,
-        moment(plan.time_ms),
+        clock(plan.time_ms),
         plan.newest,
-        moment(plan.newest_ms),
+        clock(plan.newest_ms),
         found.added,
         found.removed,
         found.changed,

@@ -45,7 +45,7 @@ struct Get {
 #[group(multiple = false)]
 struct AtFlags {
     /// As of this revision [default: the newest]
-    #[arg(long, value_name = "REVISION")]
+    #[arg(long, value_name = "REVISION", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(1..))]
     at_revision: Option<i64>,
     /// As of this time: 2026-01-31T12:00:00Z, or how long ago: -2h, -90s, "-1d 2h"
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -60,7 +60,7 @@ struct History {
     #[arg(value_name = "KEY")]
     named: String,
     /// Changes that are shown at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = at_least_one)]
     limit: usize,
     /// Without values
     #[arg(long)]
@@ -113,6 +113,10 @@ struct Pair {
     value: String,
     mod_revision: String,
     version: String,
+}
+
+fn at_least_one(word: &str) -> Result<usize, String> {
+    word.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a number from 1 on".to_owned())
 }
 
 /// Runs what the first word asks for; none where it is none of these.
@@ -232,15 +236,18 @@ async fn get(flags: Get) -> Result<(), Failure> {
 async fn history(flags: History) -> Result<(), Failure> {
     let members = members(&flags.asked).await?;
     let key = bounds(&flags.named, false).0;
-    let (mut until, mut left) = (json!({}), flags.limit.max(1));
+    let (mut until, mut left, mut found) = (json!({}), flags.limit, false);
     loop {
         let request = json!({ "key": key, "until": until, "limit": left.to_string() });
         let page = members.ask("history/changes", &request).await?;
         let mut last = 0;
         for change in items(&page, "changes") {
-            left = left.saturating_sub(1);
+            (left, found) = (left.saturating_sub(1), true);
             last = pair(&change["kv"]).mod_revision.parse::<i64>().unwrap_or_default();
             show_change(change, &flags)?;
+        }
+        if !found {
+            return Err(Failure::failed(format!("{:?}: nothing that happened to it is kept", flags.named)));
         }
         if left == 0 || last <= 1 || page["more"] != json!(true) {
             return Ok(());
