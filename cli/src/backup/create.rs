@@ -1,7 +1,7 @@
 //! `raftsman backup create`.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -55,14 +55,14 @@ pub(super) async fn run(
     let mut options = File::options();
     let sink = options.create(true).truncate(true).write(true).mode(0o600).open(&draft);
     let sink = sink.map_err(|error| failed(format!("{}: {error}", draft.display())))?;
-    let sink = lock.wrap(sink).map_err(failed)?;
+    let sink = lock.wrap(Named { file: sink, path: draft.clone() }).map_err(failed)?;
     let sink = if store.endpoints.is_empty() {
         of_cluster(access, sink, rate).await
     } else {
         of_store(store, sink, rate, scratch.path()).await
     };
     quiet();
-    let written = sink.and_then(|sink| sink.finish().and_then(|file| file.sync_all()).map_err(failed));
+    let written = sink.and_then(|sink| sink.finish().and_then(|named| named.file.sync_all()).map_err(failed));
     let made = match written {
         Ok(()) => checked(&draft, keys).await,
         Err(failure) => Err(failure),
@@ -96,17 +96,34 @@ pub(super) async fn run(
     say(&format!("It holds {what}: keep it {keeps}."))
 }
 
+/// A file whose name stands in what is wrong with it.
+struct Named {
+    file: File,
+    path: PathBuf,
+}
+
+impl Write for Named {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let wrong = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display()));
+        self.file.write(bytes).map_err(wrong)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 fn partial(file: &Path) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".partial");
     file.with_file_name(name)
 }
 
-async fn of_cluster(access: &Access, mut sink: Sink<File>, rate: Option<u64>) -> Result<Sink<File>, Failure> {
+async fn of_cluster(access: &Access, mut sink: Sink<Named>, rate: Option<u64>) -> Result<Sink<Named>, Failure> {
     let (progress, pace) = (progress(), Pace::new(rate));
     let mut body = access.stream("backup").await?;
     let mut total = 0_u64;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = progress.unless_stopped(async { Ok(body.frame().await) }).await? {
         if let Ok(piece) = frame.map_err(failed)?.into_data() {
             sink.write_all(&piece).map_err(failed)?;
             total += piece.len() as u64;
@@ -119,10 +136,10 @@ async fn of_cluster(access: &Access, mut sink: Sink<File>, rate: Option<u64>) ->
 
 async fn of_store(
     store: &Endpoints,
-    sink: Sink<File>,
+    sink: Sink<Named>,
     rate: Option<u64>,
     scratch: &Path,
-) -> Result<Sink<File>, Failure> {
+) -> Result<Sink<Named>, Failure> {
     let extra = serde_json::json!({
         "created": jiff::Timestamp::now().to_string(), "version": env!("CARGO_PKG_VERSION"),
     });
@@ -139,12 +156,15 @@ async fn checked(draft: &Path, keys: Keys) -> Result<Manifest, Failure> {
 }
 
 async fn upload(repository: &Repository, name: &str, file: PathBuf) -> Result<(), Failure> {
-    let (mut writer, given) = pieces();
+    let ((mut writer, given), progress) = (pieces(), progress());
     let reading = tokio::task::spawn_blocking(move || {
-        std::io::copy(&mut File::open(file)?, &mut writer)?;
+        io::copy(&mut progress.stoppable(File::open(file)?), &mut writer)?;
         writer.end()
     });
     let (uploaded, read) = tokio::join!(repository.upload(name, given), reading);
-    uploaded?;
-    read.map_err(failed)?.map_err(failed)
+    // Whoever reads no more says better why.
+    match read.map_err(failed)? {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
+        _ => uploaded.map(drop).map_err(Failure::from),
+    }
 }

@@ -9,24 +9,27 @@ mod scratch;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Subcommand};
 use store::backup::Manifest;
 use store::backup::sealed::{Keys, Lock};
 use store::moving::Progress;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, Output};
 use crate::endpoints::Endpoints;
 use crate::exit::Failure;
 use crate::flags::AtRest;
 use crate::moment::{shown as moment, time};
+use crate::signals::Ends;
 
 pub(crate) use schedule::line as archive_line;
 
 const PLACES: &str = "\
 PLACE is a file, or a repository, which holds many backups: a directory that is there, or s3://BUCKET/PREFIX (endpoint, \
 region and credentials by the usual variables AWS_…; AWS_CA_BUNDLE names whom to trust). PLACE#ID is one backup of a \
-repository.
+repository. What is checked is booted in a directory below TMPDIR (/tmp).
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 not reachable, 4 refused: damaged, not there, or in the way.";
 
@@ -189,7 +192,27 @@ pub(crate) struct Printed {
     output: Output,
 }
 
+/// Cancelled once this command is told to end.
+static STOP: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+
+/// Does what is asked for; who interrupts it finds nothing half made.
 pub(crate) async fn run(command: BackupCommand) -> Result<(), Failure> {
+    let (mut ends, work) = (Ends::new()?, dispatch(command));
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => done,
+        () = ends.asked() => {
+            STOP.cancel();
+            tokio::select! {
+                done = work => done.map_err(|_| Failure::failed("stopped on request; nothing was made")),
+                // Asked twice, it does not wait for what is under way.
+                () = ends.asked() => std::process::exit(1),
+            }
+        }
+    }
+}
+
+async fn dispatch(command: BackupCommand) -> Result<(), Failure> {
     match command {
         BackupCommand::Create { place, rate_limit, closed, store, access } => {
             create::run(&place, rate_limit, &closed.lock()?, &store, &access).await
@@ -241,11 +264,13 @@ fn clock(time_ms: i64) -> String {
 /// Progress on a terminal, in one line.
 fn progress() -> Progress {
     let shown = std::io::stderr().is_terminal();
-    Progress::new(move |line| {
+    let mut progress = Progress::new(move |line| {
         if shown {
             let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
         }
-    })
+    });
+    progress.stop = STOP.clone();
+    progress
 }
 
 /// Ends the line.

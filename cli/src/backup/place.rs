@@ -80,7 +80,9 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
             let all = backups(&repository).await?;
             let newest = all.last().and_then(|one| id(&one.name)).map(str::to_owned);
             newest.ok_or_else(|| {
-                let look = format!("`raftsman backup list {place}` shows what there is: files and archives have their own names");
+                let look = format!(
+                    "`raftsman backup list {place}` shows what there is: files and archives have their own names"
+                );
                 Failure::refused(format!("{place}: no backup is in this repository; {look}"))
             })?
         }
@@ -90,7 +92,7 @@ pub(super) async fn fetch(place: &Place, progress: &Progress) -> Result<Here, Fa
     let told = |done, all| {
         let _ = progress.at("fetched, bytes", done, all);
     };
-    repository.download(&name(&id), &file, told).await?;
+    progress.unless_stopped(repository.download(&name(&id), &file, told)).await?;
     Ok(Here { file, shown: format!("{place}#{id}"), _scratch: Some(scratch) })
 }
 
@@ -100,12 +102,15 @@ impl Here {
         Here { file: file.to_owned(), shown: file.display().to_string(), _scratch: None }
     }
 
+    /// Its bytes, decrypted, until this command is told to end.
     pub(super) fn open(&self, keys: &store::backup::sealed::Keys) -> Result<store::backup::sealed::Source, Failure> {
         let opened = std::fs::File::open(&self.file).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::refused(format!("{}: there is no such file or directory", self.shown)),
+            std::io::ErrorKind::NotFound => {
+                Failure::refused(format!("{}: there is no such file or directory", self.shown))
+            }
             _ => failed(format!("{}: {error}", self.shown)),
         })?;
-        let source = store::backup::sealed::open(opened, keys);
+        let source = store::backup::sealed::open(super::progress().stoppable(opened), keys);
         source.map_err(|error| Failure::refused(format!("{}: {error}", self.shown)))
     }
 

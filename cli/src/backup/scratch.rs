@@ -1,6 +1,6 @@
 //! A directory that nobody else reads and that is gone when it is no longer needed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,26 +8,68 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::backup::failed;
 use crate::exit::Failure;
 
+/// What their names begin with.
+const NAME: &str = "raftsman-backup-";
+
 /// See the module.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch {
+    dir: PathBuf,
+    /// Held as long as it is needed.
+    _lock: File,
+}
 
 impl Scratch {
     pub(super) fn new() -> Result<Scratch, Failure> {
+        Scratch::below(&std::env::temp_dir())
+    }
+
+    fn below(parent: &Path) -> Result<Scratch, Failure> {
         static MADE: AtomicU32 = AtomicU32::new(0);
+        sweep(parent);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("raftsman-backup-{}-{number}", std::process::id()));
-        let made = fs::DirBuilder::new().mode(0o700).create(&dir);
-        made.map_err(|error| failed(format!("{}: {error}", dir.display())))?;
-        Ok(Scratch(dir))
+        let dir = parent.join(format!("{NAME}{}-{number}", std::process::id()));
+        let made = fs::DirBuilder::new().mode(0o700).create(&dir).and_then(|()| File::open(&dir));
+        let lock = made.and_then(|lock| lock.lock().map(|()| lock));
+        let lock = lock.map_err(|error| failed(format!("{}: {error}; TMPDIR names another place", dir.display())))?;
+        Ok(Scratch { dir, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.dir
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Removes what commands that were killed left behind: nobody holds it, and it may be the state of an encrypted backup.
+fn sweep(parent: &Path) {
+    let names = fs::read_dir(parent).into_iter().flatten().flatten();
+    for one in names.filter(|one| one.file_name().to_string_lossy().starts_with(NAME)) {
+        if File::open(one.path()).is_ok_and(|left| left.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(one.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_behind_goes_and_what_is_in_use_stays() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let left = parent.path().join(format!("{NAME}1-0"));
+        fs::create_dir(&left).expect("made");
+        let first = Scratch::below(parent.path()).expect("made");
+        assert!(!left.exists());
+        let second = Scratch::below(parent.path()).expect("made");
+        assert!(first.path().is_dir() && second.path().is_dir());
+        let dir = first.path().to_owned();
+        drop(first);
+        assert!(!dir.exists());
     }
 }

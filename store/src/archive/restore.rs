@@ -99,8 +99,10 @@ impl Restore {
         };
         progress.unless_stopped(self.repository.download(&name, &file, told)).await?;
         let (keys, dir, expected, target) = (self.keys.clone(), dir.to_owned(), chain.base.clone(), self.target);
+        let progress = progress.clone();
         blocking(move || {
-            let source = fs::File::open(&file).and_then(|file| sealed::open(file, &keys));
+            let opened = fs::File::open(&file);
+            let source = opened.and_then(|file| sealed::open(progress.stoppable(file), &keys));
             let source = source.map_err(|error| Problem::Refused(format!("{name}: {error}")))?;
             let manifest = backup::load(source, &dir, sealer.clone(), true).map_err(|error| named(&name, error))?;
             is_base(&expected, &manifest)?;
@@ -174,7 +176,8 @@ impl Restore {
             // The clock stands still until the first write: an empty store is nobody's wish.
             Target::Time(_) if replay.revision() <= 1 && replay.machine.view().header().time_ms == 0 => {
                 let place = self.repository.place();
-                let text = format!("{place}: nothing was written by then; `raftsman backup list {place}` shows from when on");
+                let text =
+                    format!("{place}: nothing was written by then; `raftsman backup list {place}` shows from when on");
                 Err(Problem::Refused(text))
             }
             _ => Ok(()),

@@ -73,10 +73,11 @@ pub async fn verify(asked: &Restore, scratch: &Path, progress: &Progress) -> Res
     };
     for base in own.bases.iter().skip(1) {
         let file = scratch.join("base");
-        asked.repository.download(&base.name(), &file, |_, _| {}).await?;
-        let (keys, base, name) = (asked.keys.clone(), base.clone(), base.name());
+        progress.unless_stopped(asked.repository.download(&base.name(), &file, |_, _| {})).await?;
+        let (keys, base, name, progress) = (asked.keys.clone(), base.clone(), base.name(), progress.clone());
         blocking(move || {
-            let source = fs::File::open(&file).and_then(|file| sealed::open(file, &keys)).map_err(problem)?;
+            let opened = fs::File::open(&file);
+            let source = opened.and_then(|file| sealed::open(progress.stoppable(file), &keys)).map_err(problem)?;
             let mut content = backup::Content::open(source).map_err(|error| named(&name, error))?;
             is_base(&base, &content.manifest)?;
             while content.key().map_err(|error| named(&name, error))?.is_some() {}

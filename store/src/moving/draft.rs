@@ -1,6 +1,6 @@
 //! Directories that are made beside their names first: one that has its name is whole.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,8 @@ use crate::moving::import::failed;
 pub(crate) struct Draft {
     pub(crate) dir: PathBuf,
     finished: bool,
+    /// Held as long as it is being made.
+    _lock: File,
 }
 
 impl Draft {
@@ -40,13 +42,14 @@ impl Draft {
         let mut draft = name.to_owned();
         draft.push(format!(".{what}"));
         let dir = data_dir.with_file_name(draft);
-        // Left by one that was killed: nobody else uses this name.
+        // Left by one that was killed, who holds it no more.
         if dir.exists() {
+            lock(&dir)?;
             fs::remove_dir_all(&dir).map_err(|error| failed(&dir, &error))?;
         }
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
         made.map_err(|error| failed(&dir, &error))?;
-        Ok(Draft { dir, finished: false })
+        Ok(Draft { _lock: lock(&dir)?, dir, finished: false })
     }
 
     /// Gives it its name.
@@ -70,10 +73,54 @@ impl Draft {
     }
 }
 
+/// Holds a directory that is being made.
+fn lock(dir: &Path) -> Result<File, Problem> {
+    let held = File::open(dir).map_err(|error| failed(dir, &error))?;
+    match held.try_lock() {
+        Ok(()) => Ok(held),
+        Err(TryLockError::WouldBlock) => {
+            Err(Problem::Refused(format!("{}: another command is making this directory", dir.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(dir, &error)),
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.finished {
             let _ = fs::remove_dir_all(&self.dir);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_made_at_a_time_and_what_was_left_gives_way() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let name = dir.path().join("new");
+        let draft = Draft::beside(&name, "restoring").expect("made");
+        fs::write(draft.dir.join("state"), "s").expect("written");
+        let second = Draft::beside(&name, "restoring").err().expect("it is being made");
+        assert!(second.to_string().contains("another command"), "{second}");
+        assert!(draft.dir.join("state").exists(), "nothing of it is gone");
+        let left = draft.dir.clone();
+        drop(draft);
+        assert!(!left.exists());
+        // As one that was killed leaves it.
+        fs::create_dir(&left).expect("made");
+        fs::write(left.join("old"), "o").expect("written");
+        let draft = Draft::beside(&name, "restoring").expect("made");
+        assert!(!draft.dir.join("old").exists());
+        draft.finish(&name).expect("named");
+        assert!(name.is_dir() && !left.exists());
+        let file = dir.path().join("file");
+        fs::write(&file, "f").expect("written");
+        let refused = |name: &Path| matches!(Draft::beside(name, "restoring"), Err(Problem::Refused(_)));
+        assert!(refused(&file), "a file is in the way");
+        fs::write(name.join("state"), "s").expect("written");
+        assert!(refused(&name), "it is not empty");
     }
 }

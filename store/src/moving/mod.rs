@@ -23,7 +23,7 @@ pub use export::{Export, export};
 pub use file::check;
 pub(crate) use import::blocking;
 pub use import::{Import, Origin, import};
-pub use progress::Progress;
+pub use progress::{Progress, Stoppable};
 
 use crate::bbolt::Damaged;
 use crate::tls::TlsFiles;

@@ -1,5 +1,6 @@
 //! What is said while something takes long, and whether it is to end.
 
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,15 +61,53 @@ impl Progress {
         Ok(())
     }
 
+    /// A source that fails once the work is to end.
+    pub fn stoppable<R: Read>(&self, source: R) -> Stoppable<R> {
+        Stoppable { source, stop: self.stop.clone() }
+    }
+
     /// Does something that waits for others, or ends.
     ///
     /// # Errors
     /// When the work is to end.
-    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
         self.stop.run_until_cancelled(work).await.unwrap_or_else(|| Err(stopped()))
     }
 }
 
+/// What is read until the work is to end.
+pub struct Stoppable<R> {
+    source: R,
+    stop: CancellationToken,
+}
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stop.is_cancelled() {
+            return Err(io::Error::other(STOPPED));
+        }
+        self.source.read(into)
+    }
+}
+
+const STOPPED: &str = "stopped on request; nothing was changed";
+
 fn stopped() -> Problem {
-    Problem::Failed("stopped on request; nothing was changed".to_owned())
+    Problem::Failed(STOPPED.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_more_is_read_once_the_work_is_to_end() {
+        let progress = Progress::new(|_| {});
+        let mut source = progress.stoppable(&b"ab"[..]);
+        let mut one = [0];
+        assert_eq!((source.read(&mut one).expect("read"), one), (1, *b"a"));
+        progress.stop.cancel();
+        assert!(source.read(&mut one).is_err_and(|error| error.to_string().contains("on request")));
+        assert!(progress.at("work", 1, 2).is_err());
+    }
 }
