@@ -2,7 +2,8 @@
 //!
 //! Each round looks who belongs to the group and does what is next, so that it can be ended and called again at any time,
 //! and goes on whoever leads. The new one votes before the old one goes: the group never survives less than it did. One that
-//! is dead goes first: a group takes nobody in while one of its members is silent.
+//! is dead goes first: a group takes nobody in while one of its members is silent, and a machine whose disk was lost keeps
+//! its address.
 
 use std::time::Duration;
 
@@ -114,7 +115,9 @@ impl Replacement<'_> {
         if matches!(step, Step::Announce | Step::Await) && !*told {
             *told = true;
             let start = line(&seen, self.name, self.url);
-            say(&format!("on the new machine, with its own --listen-… flags:  {start}\nwaiting until it votes"))?;
+            say(&format!(
+                "on the new machine, with its own --data-dir, --listen-… and --advertise-… flags:  {start}\nwaiting until it votes"
+            ))?;
         }
         match step {
             Step::Promote(id) => {
@@ -156,13 +159,20 @@ pub(crate) async fn run(old: &str, new: &str, seconds: u64, endpoints: &Endpoint
         let names: Vec<_> = before.iter().map(|member| member.name.as_str()).collect();
         return Err(Failure::failed(format!("no member is called {old:?}; there are {}", names.join(", "))));
     };
-    if found.peer_urls.iter().any(|one| one == url) {
-        return Err(Failure::usage(format!(
-            "{url} is where {old} is reached: the new member needs an address of its own"
-        )));
-    }
+    // One that learns already is what an earlier call announced.
+    let same = !found.learner && found.peer_urls.iter().any(|one| one == url);
     let (old_id, old_urls) = (found.id.clone(), found.client_urls.clone());
     let replacement = Replacement { members: &members, endpoints, old: old_id, old_urls, name, url };
+    if same && !replacement.dead(&before).await {
+        return Err(Failure::refused(format!(
+            "{url} is where {old} is reached, which answers: the new member needs an address of its own, or {old} is stopped \
+             first, for good"
+        )));
+    }
+    if same {
+        say("the old one does not answer: it is removed first")?;
+        replacement.remove().await?;
+    }
     let (mut told, mut last) = (false, None);
     let done = async {
         let mut again = tokio::time::interval(LOOK_EVERY);

@@ -86,6 +86,20 @@ fn connections(files: u64, listeners: usize) -> usize {
     share.clamp(1, Options::default().limits.connections_max)
 }
 
+/// PURE but for the words of others: why a member did not start, and what to do.
+fn unopened(why: &str, settings: &Settings) -> Failure {
+    // etcd's words for a member that is known to others and has nothing itself.
+    if !why.ends_with("has already been bootstrapped") {
+        return Failure::failed(why);
+    }
+    let (name, dir) = (&settings.name, settings.data_dir.display());
+    let url = settings.peers_advertised.first().map(ToString::to_string).unwrap_or_default();
+    Failure::refused(format!(
+        "{why}: the others know it, but {dir} is empty. If the directory is lost, `raftsman member replace {name} \
+         {name}={url} --endpoints URLS` (clients' URLs of the others) takes a new member in for it, and says how it is started"
+    ))
+}
+
 async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
     foreign(&settings.data_dir)?;
     let mut ends = Ends::new()?;
@@ -102,12 +116,13 @@ async fn serve(settings: &Settings, files: u64) -> Result<(), Failure> {
         listeners.push((bound, tls.clone().filter(|_| url.tls), serves));
     }
     let store = tokio::select! {
-        store = Store::open(config) => store.map_err(failed)?,
+        store = Store::open(config) => store.map_err(|error| unopened(&error.to_string(), settings))?,
         () = ends.asked() => return Ok(()),
     };
     if let Some(archive) = &settings.archive {
         let extra = serde_json::json!({ "version": env!("CARGO_PKG_VERSION") });
-        store.archive(archive.with(extra).map_err(Failure::usage)?).map_err(failed)?;
+        let begun = store.archive(archive.with(extra).map_err(Failure::usage)?);
+        begun.map_err(|error| failed(format!("--archive-to {error}")))?;
     }
     let api = store.etcd(options);
     for (listener, tls, serves) in listeners {

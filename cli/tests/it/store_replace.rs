@@ -73,8 +73,31 @@ fn the_place_of_a_dead_one_is_taken_too() {
     });
 
     let (new, endpoints) = (format!("m3={}", url(members[3].peer)), [url(members[0].client), url(members[1].client)]);
-    let words = ["m2", &new, "--timeout=60", "--endpoints", &endpoints.join(",")];
-    let mut replacing = replace(&words).spawn().expect("it runs");
+    instead_of_a_dead_one(&["m2", &new, "--timeout=60", "--endpoints", &endpoints.join(",")], &mut members[3]);
+    assert_eq!(members[3].ok(&["get", "a"]), "a\n1\n");
+    let listed = members[0].ok(&["member", "list"]);
+    assert!(listed.lines().count() == 3 && !listed.contains(", m2, "), "{listed}");
+
+    // A machine that lost its disk keeps its name and its address.
+    members[1].kill();
+    std::fs::remove_dir_all(members[1].data_dir()).expect("removed");
+    let mut flags = members[1].flags("http");
+    flags.extend(["--name=m1".to_owned(), format!("--initial-cluster={}", all.join(","))]);
+    members[1].begin(&flags);
+    let same = format!("m1={}", url(members[1].peer));
+    members[1].until("it says what to do", || members[1].said().contains(&format!("member replace m1 {same} ")));
+    let endpoints = format!("127.0.0.1:{},127.0.0.1:{}", members[0].client, members[3].client);
+    let living = format!("m0={}", url(members[0].peer));
+    let refused = replace(&["m0", &living, "--endpoints", &endpoints]).output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stderr));
+    instead_of_a_dead_one(&["m1", &same, "--timeout=60", "--endpoints", &endpoints], &mut members[1]);
+    assert_eq!(members[1].ok(&["get", "a"]), "a\n1\n");
+    assert_eq!(members[0].ok(&["member", "list"]).lines().count(), 3);
+}
+
+/// Lets a member take the place of one that is dead, and starts it as the command says.
+fn instead_of_a_dead_one(words: &[&str], new: &mut Member) {
+    let mut replacing = replace(words).spawn().expect("it runs");
     let mut said = BufReader::new(replacing.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
     let mut before = Vec::new();
     let line = said.by_ref().find(|line| {
@@ -85,13 +108,10 @@ fn the_place_of_a_dead_one_is_taken_too() {
     assert!(before[0].contains("does not answer: it is removed first"), "{before:?}");
     let start = line.split_once("raftsman store ").expect("a command").1;
     let mut flags: Vec<String> = start.split(' ').map(str::to_owned).collect();
-    let own = members[3].flags("http").into_iter().filter(|flag| !flag.contains("initial-advertise-peer-urls"));
+    let own = new.flags("http").into_iter().filter(|flag| !flag.contains("initial-advertise-peer-urls"));
     flags.extend(own);
-    members[3].start(&flags);
+    new.start(&flags);
     let rest: Vec<String> = said.collect();
-    assert!(rest.iter().any(|line| line.contains("m3 has taken the place of m2")), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("has taken the place of")), "{rest:?}");
     assert!(replacing.wait().expect("it ends").success());
-    assert_eq!(members[3].ok(&["get", "a"]), "a\n1\n");
-    let listed = members[0].ok(&["member", "list"]);
-    assert!(listed.lines().count() == 3 && !listed.contains(", m2, "), "{listed}");
 }
