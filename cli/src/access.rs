@@ -134,7 +134,10 @@ impl Cluster {
 
     fn unreachable(&self, error: &(dyn Error + 'static)) -> Failure {
         let why = cause(error);
-        Failure::unreachable(format!("{} does not answer: {why}; is the server running, and is this its address?", self.server))
+        Failure::unreachable(format!(
+            "{} does not answer: {why}; is the server running, and is this its address?",
+            self.server
+        ))
     }
 
     async fn json(&self, body: Body) -> Result<Value, Failure> {

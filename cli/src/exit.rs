@@ -7,6 +7,8 @@ use store::moving::Problem;
 
 /// The exit code for servers that do not answer.
 const UNREACHABLE: u8 = 3;
+/// The one for what is not as it must be.
+const REFUSED: u8 = 4;
 
 /// Why a command did not succeed: the text says what failed, why, and what to do.
 #[derive(Debug)]
@@ -45,6 +47,10 @@ impl Failure {
         self.code == UNREACHABLE
     }
 
+    pub(crate) fn is_refused(&self) -> bool {
+        self.code == REFUSED
+    }
+
     /// What failed, why, and what to do.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -67,7 +73,7 @@ impl Failure {
 
     /// The cluster says no.
     pub(crate) fn refused(text: impl Into<String>) -> Failure {
-        Failure::new(4, text)
+        Failure::new(REFUSED, text)
     }
 
     /// Says why, on standard error.

@@ -99,7 +99,8 @@ fn name(object: &Value) -> Result<String, Failure> {
     let Some(name) = object["metadata"]["name"].as_str() else {
         // A backup is called what other commands call it.
         let called = object["file"].as_str().map(str::to_owned);
-        return called.ok_or_else(|| Failure::usage("--output name: what is shown has no names; --output json shows all"));
+        return called
+            .ok_or_else(|| Failure::usage("--output name: what is shown has no names; --output json shows all"));
     };
     let kind = word(&object["kind"]).to_lowercase();
     let group = word(&object["apiVersion"]).split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use store::archive::{Archived, Census, Repository, Restore, Target, archived, compare, verify as verify_archive};
 use store::backup::sealed::{Keys, is_sealed};
-use store::backup::{self, Content, Manifest};
+use store::backup::{self, BackupError, Content, Manifest};
 use store::moving::Progress;
 
 use crate::access::Output;
@@ -20,7 +20,14 @@ use crate::show;
 /// Boots a backup in a directory that is removed.
 pub(super) fn boot(here: &Here, keys: &Keys) -> Result<Manifest, Failure> {
     let (source, scratch) = (here.open(keys)?, Scratch::new()?);
-    backup::verify(source, scratch.path()).map_err(|error| Failure::refused(format!("{}: {error}", here.shown)))
+    backup::verify(source, scratch.path()).map_err(|error| match error {
+        // That says nothing of the backup.
+        BackupError::Store(error) => {
+            let dir = scratch.path().display();
+            failed(format!("{} cannot be booted in {dir}: {error}; TMPDIR names another place", here.shown))
+        }
+        damaged => Failure::refused(format!("{}: {damaged}", here.shown)),
+    })
 }
 
 /// An archive as programs read about it.
@@ -149,12 +156,13 @@ impl Verdicts {
                 if of_archive { &mut self.archives } else { &mut self.backups }.push(facts);
                 if self.output.is_table() { say(&line) } else { Ok(()) }
             }
-            Err(failure) if failure.is_unreachable() => Err(failure),
-            Err(failure) => {
+            Err(failure) if failure.is_refused() => {
                 failure.tell();
                 self.damaged.push(failure.text().into());
                 Ok(())
             }
+            // Nobody answers, or there is no room: that says nothing of what lies there.
+            Err(failure) => Err(failure),
         }
     }
 

@@ -64,9 +64,13 @@ pub(crate) fn line(archive: &Value, now: Timestamp) -> String {
         0 => "nothing newer is committed".to_owned(),
         age => format!("what was committed in the last {} is not there yet", seconds(age)),
     };
-    let base = archive["base_time_ms"]
-        .as_i64()
-        .map_or_else(|| "no base yet".to_owned(), |time| format!("newest base of {}", moment(time)));
+    // Nothing is archived before a base; a member's clock stands still until the first write.
+    let based = archive["base_time_ms"].as_i64().filter(|time| *time > 0);
+    let base = match (based, archive["time_ms"].as_i64()) {
+        (Some(time), _) => format!("newest base of {}", moment(time)),
+        (None, Some(_)) => "newest base from before the first write".to_owned(),
+        (None, None) => "no base yet".to_owned(),
+    };
     let failure = archive["failure"].as_str().map(|why| format!("; failing: {why}")).unwrap_or_default();
     format!("archived{place}: {newest}, {missing}; {base}{failure}")
 }
@@ -105,16 +109,16 @@ mod tests {
         assert_eq!(
             line(&found, now),
             "archived: the newest write is 3.5 s old (revision 17), what was committed in the last 1.2 s is not there \
-             yet; no base yet; failing: the leader's log says what fails"
+             yet; newest base from before the first write; failing: the leader's log says what fails"
         );
         assert_eq!(of_metrics("etcd_server_id 1\n"), None);
-        let whole = json!({ "age_ms": 0, "place": "s3://b", "revision": 3, "time_ms": 13_990, "base_time_ms": 0 });
+        let whole = json!({ "age_ms": 0, "place": "s3://b", "revision": 3, "time_ms": 13_990, "base_time_ms": 1000 });
         assert_eq!(
             line(&whole, now),
             "archived in s3://b: the newest write is 0.0 s old (revision 3), nothing newer is committed; newest base of \
-             1970-01-01T00:00:00Z"
+             1970-01-01T00:00:01Z"
         );
         let none = line(&json!({ "age_ms": 0, "place": "p" }), now);
-        assert!(none.starts_with("archived in p: no write yet, "), "{none}");
+        assert!(none.starts_with("archived in p: no write yet, ") && none.ends_with("; no base yet"), "{none}");
     }
 }

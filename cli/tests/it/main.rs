@@ -12,6 +12,7 @@ mod encryption;
 mod kubectl;
 mod member;
 mod members;
+mod mistakes;
 mod node;
 mod objects;
 #[path = "../../../store/tests/it/ports.rs"]

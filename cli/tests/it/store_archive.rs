@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::member::{Member, ask, text};
 use crate::process::PATIENCE;
 
-fn backup(arguments: &[&str], environment: &[(&str, String)]) -> Command {
+pub(crate) fn backup(arguments: &[&str], environment: &[(&str, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raftsman"));
     command.arg("backup").args(arguments).stdin(Stdio::null());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
