@@ -88,7 +88,7 @@ impl Access {
 
 /// PURE: what lies at the bottom of an error: those above it say only that something failed.
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+    error.source().map_or(error, cause)
 }
 
 impl Cluster {

@@ -199,8 +199,11 @@ async fn verify_all(place: &str, keys: Keys, output: Output) -> Result<(), Failu
         let (asked, scratch) =
             (Restore { repository, keys: keys.clone(), group, target: Target::Newest }, Scratch::new()?);
         let read = verify_archive(&asked, scratch.path(), &progress).await.map_err(Failure::from);
-        let line = |archive| format!("{}: whole, and applied again it comes to the same", archive_line(archive));
-        verdicts.note(true, read.map(|archive| (line(&archive), archive_facts(&archive))))?;
+        let told = |archive: Archived| {
+            let line = format!("{}: whole, and applied again it comes to the same", archive_line(&archive));
+            (line, archive_facts(&archive))
+        };
+        verdicts.note(true, read.map(told))?;
     }
     verdicts.end(place)
 }

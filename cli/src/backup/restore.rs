@@ -80,7 +80,8 @@ pub(super) async fn run(asked: Restore) -> Result<(), Failure> {
     let (encryption, progress) = (asked.at_rest.clone().source()?, progress());
     let made = match &source {
         Some(source) => {
-            archive::restore(source, data_dir, encryption.as_ref(), keep_keys, &progress).await.map_err(Failure::from)
+            let made = archive::restore(source, data_dir, encryption.as_ref(), keep_keys, &progress).await;
+            made.map(replayed).map_err(Failure::from)
         }
         None => {
             let keys = asked.opened.keys()?;
@@ -100,6 +101,14 @@ pub(super) async fn run(asked: Restore) -> Result<(), Failure> {
     told(&made?, data_dir, &asked, encryption.is_some())
 }
 
+/// What is true of a state that entries were applied to: what its base says of the time is not.
+fn replayed(mut manifest: Manifest) -> Manifest {
+    if let Some(words) = manifest.extra.as_object_mut() {
+        words.remove("created");
+    }
+    manifest
+}
+
 fn told(manifest: &Manifest, data_dir: &Path, asked: &Restore, encrypted: bool) -> Result<(), Failure> {
     let dir = data_dir.display();
     if !asked.printed.output.is_table() {
@@ -110,7 +119,7 @@ fn told(manifest: &Manifest, data_dir: &Path, asked: &Restore, encrypted: bool) 
     say(&format!("{dir}: {}", describe(manifest)))?;
     let key = if encrypted { " and the same key" } else { "" };
     if of_cluster(manifest) {
-        say(&format!("start it with: raftsman up --data-dir {dir}{key}"))?;
+        say(&format!("start it with: raftsman up --data-dir {dir} and the flags as before{key}"))?;
         return say("Other servers of the old cluster join it anew, with empty data directories.");
     }
     say(&format!(
@@ -156,4 +165,20 @@ async fn plan(source: &archive::Restore, asked: &Restore) -> Result<(), Failure>
         found.same
     ))?;
     say("nothing was written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_replayed_is_of_the_last_entry_not_of_its_base() {
+        let manifest = json!({
+            "cluster_id": 1, "revision": 9, "epoch": 1, "time_ms": 5000, "keys": 2, "leases": 0, "auth": 0,
+            "extra": { "created": "1970-01-01T00:00:01Z", "version": "1" },
+        });
+        let manifest: Manifest = serde_json::from_value(manifest).expect("a manifest");
+        assert!(describe(&manifest).ends_with("taken 1970-01-01T00:00:01Z"));
+        assert!(describe(&replayed(manifest)).ends_with("taken 1970-01-01T00:00:05Z"));
+    }
 }

@@ -39,7 +39,7 @@ struct ImportFlags {
     #[command(flatten)]
     from: SourceFlags,
     /// A file with an etcd's database, instead of an etcd that runs
-    #[arg(long, value_name = "FILE", required_unless_present = "endpoints")]
+    #[arg(long, value_name = "FILE")]
     snapshot_file: Option<PathBuf>,
     /// The directory that is made: it must not exist, or be empty
     #[arg(long, env = "ETCD_DATA_DIR", value_name = "DIR")]
@@ -150,6 +150,9 @@ pub(super) fn parsed<P: Parser>(words: impl Iterator<Item = OsString>) -> P {
 async fn import(flags: ImportFlags) -> Result<(), Failure> {
     let origin = match flags.snapshot_file {
         Some(file) => Origin::File(file),
+        None if flags.from.endpoints.is_empty() => {
+            return Err(Failure::usage("name an etcd with --endpoints, or a file of it with --snapshot-file"));
+        }
         None => Origin::Etcd(Box::new(flags.from.access()?)),
     };
     let key = flags.encryption_key_file.map(KeySource::KeyFile);

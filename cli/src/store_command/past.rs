@@ -180,7 +180,7 @@ async fn pages(
     mut each: impl FnMut(&Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     loop {
-        let page = members.ask(call, &request).await?;
+        let page = members.ask(call, &request).await.map_err(foreign)?;
         each(&page)?;
         let next = page["next_key"].as_str().unwrap_or_default();
         if next.is_empty() {
@@ -192,6 +192,17 @@ async fn pages(
             return Ok(());
         }
     }
+}
+
+/// An etcd does not know these calls.
+fn foreign(failure: Failure) -> Failure {
+    if !failure.is_not_found() {
+        return failure;
+    }
+    Failure::refused(format!(
+        "{}: no `raftsman store` answers there, and nobody else keeps its history",
+        failure.text()
+    ))
 }
 
 fn items<'a>(page: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -239,7 +250,7 @@ async fn history(flags: History) -> Result<(), Failure> {
     let (mut until, mut left, mut found) = (json!({}), flags.limit, false);
     loop {
         let request = json!({ "key": key, "until": until, "limit": left.to_string() });
-        let page = members.ask("history/changes", &request).await?;
+        let page = members.ask("history/changes", &request).await.map_err(foreign)?;
         let mut last = 0;
         for change in items(&page, "changes") {
             (left, found) = (left.saturating_sub(1), true);
@@ -325,6 +336,13 @@ mod tests {
         assert_eq!(moment("17", now), Ok(json!({ "revision": "17" })));
         assert_eq!(moment("-5s", now), Ok(json!({ "time_ms": (now.as_millisecond() - 5000).to_string() })));
         assert!(moment("-17", now).is_err_and(|error| error.contains("no time")));
+    }
+
+    #[test]
+    fn an_etcd_keeps_no_history() {
+        let failure = foreign(Failure::failed("Not Found").not_found());
+        assert!(failure.is_refused() && failure.text().contains("no `raftsman store`"));
+        assert_eq!(foreign(Failure::failed("full")).text(), "full");
     }
 
     #[test]
