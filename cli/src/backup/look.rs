@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use store::archive::{Archived, Census, Repository, Restore, Target, archived, compare, verify as verify_archive};
 use store::backup::sealed::{Keys, is_sealed};
-use store::backup::{self, BackupError, Content, Manifest};
+use store::backup::{self, BackupError, Content, Damage, Manifest};
 use store::moving::Progress;
 
 use crate::access::Output;
@@ -62,8 +62,8 @@ pub(super) async fn list(word: &str, keys: &Keys, output: Output) -> Result<(), 
             let here = Here::file(&file);
             let manifest = backup::manifest(here.open(keys)?);
             let manifest = manifest.map_err(|error| Failure::refused(format!("{}: {error}", here.shown)))?;
-            lines.push(file_line(&here, Some(&manifest)));
-            found.push(file_facts(&here, Some(&manifest)));
+            lines.push(file_line(&here, &Ok(manifest.clone())));
+            found.push(file_facts(&here, &Ok(manifest)));
             return told(output, &lines, found, Vec::new());
         }
         _ => return Err(Failure::refused(format!("{word}: there is no such directory or file"))),
@@ -79,9 +79,9 @@ pub(super) async fn list(word: &str, keys: &Keys, output: Output) -> Result<(), 
     let archives = archived(&repository).await?;
     lines.extend(archives.iter().map(archive_line));
     let archives: Vec<Value> = archives.iter().map(archive_facts).collect();
-    for (here, manifest) in files(Path::new(&place), keys) {
-        lines.push(file_line(&here, manifest.as_ref()));
-        found.push(file_facts(&here, manifest.as_ref()));
+    for (here, seen) in files(Path::new(&place), keys) {
+        lines.push(file_line(&here, &seen));
+        found.push(file_facts(&here, &seen));
     }
     if lines.is_empty() && output.is_table() {
         return say(&format!("no backups in {place}"));
@@ -100,32 +100,47 @@ fn told(output: Output, lines: &[String], backups: Vec<Value>, archives: Vec<Val
     }
 }
 
-const SEALED: &str = "encrypted: --passphrase-file or --identity-file opens it";
+/// A backup's manifest, or why it is not seen.
+type Seen = Result<Manifest, String>;
 
-fn file_line(here: &Here, manifest: Option<&Manifest>) -> String {
-    let holds = manifest.map_or_else(|| SEALED.to_owned(), describe);
+fn file_line(here: &Here, seen: &Seen) -> String {
+    let holds = seen.as_ref().map_or_else(String::clone, describe);
     format!("{}  {} bytes  {holds}", here.shown, here.bytes())
 }
 
-fn file_facts(here: &Here, manifest: Option<&Manifest>) -> Value {
-    let sealed = || json!({ "file": here.shown, "bytes": here.bytes(), "encrypted": true });
-    manifest.map_or_else(sealed, |manifest| facts(&here.shown, here.bytes(), manifest))
+fn file_facts(here: &Here, seen: &Seen) -> Value {
+    match seen {
+        Ok(manifest) => facts(&here.shown, here.bytes(), manifest),
+        Err(why) => json!({ "file": here.shown, "bytes": here.bytes(), "problem": why }),
+    }
 }
 
-/// The backups among a folder's files, by their first blocks: `verify` reads all. Without a manifest where no key opens them.
-fn files(dir: &Path, keys: &Keys) -> Vec<(Here, Option<Manifest>)> {
+/// The backups among a folder's files, by their first blocks: `verify` reads all.
+fn files(dir: &Path, keys: &Keys) -> Vec<(Here, Seen)> {
     let mut entries: Vec<_> =
         std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
     entries.sort();
-    let read = |path: &std::path::PathBuf| {
-        let here = Here::file(path);
-        let manifest = here.open(keys).ok().and_then(|source| backup::manifest(source).ok());
-        let sealed = || is_sealed(std::fs::File::open(path).ok()?).ok().filter(|sealed| *sealed);
-        (manifest.is_some() || sealed().is_some()).then_some((here, manifest))
-    };
     // One that is being made is no backup yet.
     let whole = |path: &&std::path::PathBuf| path.is_file() && path.extension().is_none_or(|end| end != "partial");
-    entries.iter().filter(whole).filter_map(read).collect()
+    let look = |path: &std::path::PathBuf| {
+        let here = Here::file(path);
+        seen(&here, keys).map(|seen| (here, seen))
+    };
+    entries.iter().filter(whole).filter_map(look).collect()
+}
+
+/// None of what is no backup.
+fn seen(here: &Here, keys: &Keys) -> Option<Seen> {
+    let Ok(source) = here.open(keys) else {
+        let sealed = is_sealed(std::fs::File::open(&here.file).ok()?).ok()?;
+        let why = "encrypted: --passphrase-file or --identity-file opens it";
+        return sealed.then(|| Err(why.to_owned()));
+    };
+    match backup::manifest(source) {
+        Ok(manifest) => Some(Ok(manifest)),
+        Err(BackupError::Damage(Damage::Foreign)) => None,
+        Err(error) => Some(Err(error.to_string())),
+    }
 }
 
 pub(super) async fn verify(word: &str, keys: Keys, output: Output) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod scratch;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use store::backup::Manifest;
@@ -108,7 +109,7 @@ pub(crate) enum BackupCommand {
     Schedule {
         /// Refused (exit code 4) when what is archived is older than this: 5s, 1m
         #[arg(long, value_name = "TIME", value_parser = span)]
-        max_age: Option<std::time::Duration>,
+        max_age: Option<Duration>,
         #[command(flatten)]
         store: Endpoints,
         #[command(flatten)]
@@ -195,6 +196,9 @@ pub(crate) struct Printed {
 /// Cancelled once this command is told to end.
 static STOP: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
 
+/// What is under way may take so long to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Does what is asked for; who interrupts it finds nothing half made.
 pub(crate) async fn run(command: BackupCommand) -> Result<(), Failure> {
     let (mut ends, work) = (Ends::new()?, dispatch(command));
@@ -203,11 +207,10 @@ pub(crate) async fn run(command: BackupCommand) -> Result<(), Failure> {
         done = &mut work => done,
         () = ends.asked() => {
             STOP.cancel();
-            tokio::select! {
-                done = work => done.map_err(|_| Failure::failed("stopped on request; nothing was made")),
-                // Asked twice, it does not wait for what is under way.
-                () = ends.asked() => std::process::exit(1),
-            }
+            // What is given up there removes what it has made, too.
+            let ended = tokio::time::timeout(ENDS_WITHIN, work).await;
+            let stopped = || Failure::failed("stopped on request; nothing was made");
+            ended.map_err(|_| stopped())?.map_err(|_| stopped())
         }
     }
 }
@@ -291,7 +294,7 @@ fn rate(word: &str) -> Result<u64, String> {
 }
 
 /// A length of time.
-pub(crate) fn span(word: &str) -> Result<std::time::Duration, String> {
+pub(crate) fn span(word: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration =
         word.parse().map_err(|_| format!("{word:?} is no length of time; write 5s, 1m, 2h 30m"))?;
     parsed.try_into().map_err(|_| "it cannot be negative".to_owned())
@@ -305,7 +308,7 @@ mod tests {
     fn rates_and_times_are_read() {
         assert_eq!((rate("17"), rate("2K"), rate("3M")), (Ok(17), Ok(2048), Ok(3 << 20)));
         assert!(rate("fast").is_err() && rate("0").is_err() && rate("99999999999G").is_err());
-        assert_eq!(span("90s"), Ok(std::time::Duration::from_secs(90)));
+        assert_eq!(span("90s"), Ok(Duration::from_secs(90)));
         assert!(span("-1s").is_err() && span("soon").is_err());
     }
 }

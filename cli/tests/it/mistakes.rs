@@ -84,11 +84,26 @@ fn what_a_place_holds_is_shown_and_judged_whole() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(at("bad"), &bytes).expect("written");
+    let listed = done(&["list", &place], &[]);
+    assert!(listed.contains("bad  ") && listed.contains("is damaged"), "{listed}");
     let judged = run(&["verify", &place, "--passphrase-file", &passphrase], &[]);
     let (seen, said) = (text(&judged.stdout), text(&judged.stderr));
     assert_eq!(judged.status.code(), Some(4), "{said}");
     assert!(seen.contains("plain: whole") && seen.contains("sealed: whole"), "what is damaged hides nothing: {seen}");
     assert!(said.contains("bad: ") && said.contains("1 of 3 are not whole"), "{said}");
+}
+
+#[test]
+fn a_bucket_that_is_away_is_found_out_before_anything_else() {
+    let variables =
+        [("AWS_ENDPOINT", "http://127.0.0.1:1"), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let variables = variables.map(|(name, value)| (name, value.to_owned()));
+    // The store would be asked last: it is not there either.
+    for words in [&["list", "s3://b/p"][..], &["create", "s3://b/p", "--endpoints", "127.0.0.1:2"]] {
+        let away = run(words, &variables);
+        let said = text(&away.stderr);
+        assert!(away.status.code() == Some(3) && said.contains("s3://b/p: "), "{said}");
+    }
 }
 
 #[test]
