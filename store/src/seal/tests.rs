@@ -194,6 +194,10 @@ fn another_first_key_wraps_and_seals_from_then_on_and_the_old_one_may_go() {
     let unit = vault.sealer().seal(b"p", b"v").expect("sealed");
     assert!(!vault.look().expect("nothing changed"));
     fs::write(source.path(), format!("{}\n{}\n", hex(2), hex(1))).expect("written");
+    let obstacle = data.join("keys.new");
+    fs::create_dir(&obstacle).expect("made");
+    assert!(vault.look().is_err(), "the disk takes nothing");
+    fs::remove_dir(&obstacle).expect("removed");
     assert!(vault.look().expect("read"));
     assert_ne!(Sealer::key_of(&unit), Ok(vault.sealer().current()));
     assert_eq!(vault.sealer().open(b"p", &unit), Ok(b"v".to_vec()));

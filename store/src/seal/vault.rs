@@ -190,13 +190,17 @@ impl Vault {
             return Ok(false);
         }
         // Once: what is wrong with it is not said again until it has changed again.
-        held.stamp = found;
+        let before = std::mem::replace(&mut held.stamp, found);
         let wrapped = self.sealer.ring().wrap(&held.operator, random().map_err(io::Error::other)?);
         let operators = operators(&self.source, Some(&wrapped)).map_err(io::Error::other)?;
         let Some(first) = operators.into_iter().next() else { return Err(io::Error::other("no key in it")) };
         if first.name() != held.operator.name() {
             let ring = self.sealer.ring().led_by(data_key()?);
-            write(&self.path, &ring, &first)?;
+            if let Err(error) = write(&self.path, &ring, &first) {
+                // Nothing is wrong with it: it is the disk's turn.
+                held.stamp = before;
+                return Err(error);
+            }
             self.sealer.take(ring).map_err(io::Error::other)?;
             held.operator = first;
             return Ok(true);

@@ -17,6 +17,8 @@ use crate::seal::vault::Vault;
 
 /// Between two looks at the operator's file.
 const LOOK: Duration = Duration::from_secs(1);
+/// Until it is tried again, where the disk did not take what is sealed anew.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Between two steps of sealing anew: 100 MiB/s at most.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -67,9 +69,10 @@ impl Rotation {
                 match self.seal_anew().await {
                     Ok(seen) => sealed = Some(seen),
                     Err(error) => {
-                        // Whatever is broken here is found by who writes next; the older keys stay.
-                        tracing::error!(%error, "what is encrypted under older keys stays so until the next start");
-                        return;
+                        // A full disk may have room later. Until then nobody knows what lies under older keys: they stay.
+                        tracing::error!(%error, "what is encrypted under older keys stays so, and is tried again");
+                        (due, sealed) = (true, None);
+                        look.reset_after(AGAIN);
                     }
                 }
             }
@@ -144,5 +147,47 @@ impl Rotation {
             tracing::info!(forgotten, "nothing is encrypted under an older data key any more");
         }
         Ok(Older::Forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::KeySource;
+    use crate::edge::planted::Planted;
+    use crate::engine::rocks;
+    use crate::log::disk::Folder;
+    use crate::log::{Log, Options};
+
+    #[tokio::test]
+    async fn what_a_disk_did_not_take_is_sealed_anew_once_it_does() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [key, home, logs] = ["key", "snapshots", "log"].map(|name| dir.path().join(name));
+        fs::write(&key, "01".repeat(32)).expect("written");
+        let vault = Vault::open(dir.path(), Some(&KeySource::KeyFile(key))).expect("a key").expect("one");
+        let sealer = Some(vault.sealer().clone());
+        let folder = Folder::open(logs).expect("a folder");
+        let log = Log::open_sealed(folder, Options::default(), sealer.clone()).expect("a new log");
+        let machine = Machine::open_sealed(&dir.path().join("state"), None, rocks::SMALL, sealer).expect("a new one");
+        let checkpoints = Arc::new(Checkpoints::open(home.clone(), Some(vault.clone())).expect("a directory"));
+        let (journal, asked) = (Journal::new(log, Planted::default()), Arc::new(Notify::new()));
+        let (held, told) = (checkpoints.clone(), asked.clone());
+        let rotation = Rotation { vault: vault.clone(), machine, checkpoints: held, journal, asked: told };
+        fs::create_dir_all(home.join("snapshot-1/full")).expect("something is in its way");
+        let first = vault.sealer().current();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(rotation.tend());
+        asked.notify_one();
+        let taken = async {
+            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            while checkpoints.current().is_none() {
+                tick.tick().await;
+            }
+        };
+        tokio::time::timeout(10 * AGAIN, taken).await.expect("in time");
+        assert!(home.join("snapshot-2").exists(), "the first could not get its name");
+        assert_ne!(vault.sealer().current(), first);
     }
 }
