@@ -47,12 +47,20 @@ impl Drop for Scratch {
 
 /// Removes what commands that were killed left behind: nobody holds it, and it may be the state of an encrypted backup.
 fn sweep(parent: &Path) {
-    let names = fs::read_dir(parent).into_iter().flatten().flatten();
-    for one in names.filter(|one| one.file_name().to_string_lossy().starts_with(NAME)) {
+    for one in fs::read_dir(parent).into_iter().flatten().flatten().filter(is_left) {
+        // A process of another container has another number here.
         if File::open(one.path()).is_ok_and(|left| left.try_lock().is_ok()) {
             let _ = fs::remove_dir_all(one.path());
         }
     }
+}
+
+/// Whether it is called like a directory of a process that is gone; others may put there what they like, a pipe say.
+fn is_left(one: &fs::DirEntry) -> bool {
+    let name = one.file_name();
+    let process = || name.to_str()?.strip_prefix(NAME)?.split('-').next()?.parse::<u32>().ok();
+    process().is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists())
+        && one.file_type().is_ok_and(|kind| kind.is_dir())
 }
 
 #[cfg(test)]
@@ -62,8 +70,11 @@ mod tests {
     #[test]
     fn what_was_left_behind_goes_and_what_is_in_use_stays() {
         let parent = tempfile::tempdir().expect("a directory");
-        let left = parent.path().join(format!("{NAME}1-0"));
+        let gone = u32::MAX;
+        let left = parent.path().join(format!("{NAME}{gone}-0"));
         fs::create_dir(&left).expect("made");
+        let pipe = parent.path().join(format!("{NAME}{gone}-1"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
         let first = Scratch::below(parent.path()).expect("made");
         assert!(!left.exists());
         let second = Scratch::below(parent.path()).expect("made");
