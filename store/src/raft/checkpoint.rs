@@ -178,10 +178,11 @@ impl Checkpoints {
     /// # Errors
     /// When the disk fails.
     pub(crate) fn copy(&self, machine: &Machine) -> io::Result<Snapshot> {
-        let dir = self.place("copy");
-        let position = machine.checkpoint(&dir).map_err(io::Error::other)?;
-        let taken = self.snapshot(dir, &position)?;
+        let draft = Checkpoint::passing(self.place("copy"));
+        let position = machine.checkpoint(draft.dir()).map_err(io::Error::other)?;
+        let taken = self.snapshot(draft.dir().to_owned(), &position)?;
         taken.snapshot.passing.store(true, Ordering::Relaxed);
+        draft.passing.store(false, Ordering::Relaxed);
         Ok(taken)
     }
 
@@ -192,10 +193,11 @@ impl Checkpoints {
     pub(crate) fn take(&self, machine: &Machine) -> io::Result<Snapshot> {
         let _taking = self.taking.lock();
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let draft = self.home.join(format!("draft-{number}"));
-        let position = machine.checkpoint(&draft).map_err(io::Error::other)?;
+        // It goes also where a full disk takes no more of it: what it has of the state's files would have no end there.
+        let draft = Checkpoint::passing(self.home.join(format!("draft-{number}")));
+        let position = machine.checkpoint(draft.dir()).map_err(io::Error::other)?;
         let dir = self.home.join(format!("snapshot-{number}"));
-        files::rename(&draft, &dir)?;
+        files::rename(draft.dir(), &dir)?;
         files::sync_dir(&self.home)?;
         let taken = self.snapshot(dir, &position)?;
         let mut current = self.current.lock();
@@ -219,6 +221,20 @@ mod tests {
     use crate::config::KeySource;
     use crate::engine::rocks;
     use crate::machine::{Body, Entry};
+
+    #[test]
+    fn a_snapshot_that_cannot_be_finished_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = dir.path().join("snapshots");
+        let checkpoints = Checkpoints::open(home.clone(), None).expect("a directory");
+        let machine = Machine::open(&dir.path().join("state"), None, rocks::SMALL).expect("a new machine");
+        let obstacle = home.join("snapshot-1");
+        fs::create_dir_all(obstacle.join("full")).expect("in its way");
+        assert!(checkpoints.take(&machine).is_err() && checkpoints.current().is_none());
+        let left: Vec<_> = fs::read_dir(&home).expect("there").flatten().map(|file| file.path()).collect();
+        assert_eq!(left, [obstacle]);
+        assert!(checkpoints.take(&machine).is_ok(), "the next one has another name");
+    }
 
     #[test]
     fn a_copy_that_cannot_be_encrypted_leaves_nothing() {
