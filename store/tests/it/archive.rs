@@ -50,6 +50,11 @@ async fn archived(store: &Store) {
     assert!(done.is_ok(), "{:?} at revision {revision}", store.archive_standing());
 }
 
+/// Waits until what is written from now on can be restored: an archive begins a moment after it is asked for.
+async fn begun(store: &Store) {
+    archived(store).await;
+}
+
 fn delete(key: &str) -> pb::TxnRequest {
     let delete = pb::DeleteRangeRequest { key: key.to_owned().into(), ..pb::DeleteRangeRequest::default() };
     let op = pb::RequestOp { request: Some(pb::request_op::Request::RequestDeleteRange(delete)) };
@@ -129,6 +134,7 @@ async fn a_plan_says_what_would_change_and_leases_come_along() {
     let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
     let store = open(&old).await;
     store.archive(archive(dir.path())).expect("a place");
+    begun(&store).await;
     store.txn(0, put("same", "1")).await.expect("written");
     store.txn(0, put("changed", "1")).await.expect("written");
     store.txn(0, put("gone", "1")).await.expect("written");
@@ -203,6 +209,7 @@ async fn written(rounds: u32) -> tempfile::TempDir {
     let (old, dir) = (place("a", &[]), tempfile::tempdir().expect("a directory"));
     let store = open(&old).await;
     store.archive(archive(dir.path())).expect("a place");
+    begun(&store).await;
     for round in 0..rounds {
         work(&store, round * 3..round * 3 + 3).await;
         archived(&store).await;
@@ -320,6 +327,7 @@ async fn small_segments_become_large_ones_and_every_revision_comes_back() {
     let merging = || Archive { merge: Duration::from_secs(1), ..archive(dir.path()) };
     let mut store = open(&old).await;
     store.archive(merging()).expect("a place");
+    begun(&store).await;
     let (mut noted, mut written) = (Vec::new(), 0);
     for half in 0..2 {
         // Each of them is a segment of its own.
